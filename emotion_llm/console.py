@@ -1,0 +1,107 @@
+"""What a user sees of every script: its settings, its progress, its errors.
+
+command line  ->  settings of one stage; UserError  ->  one line and exit status 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+from tqdm import tqdm
+
+from emotion_llm.errors import UserError
+
+Settings = TypeVar("Settings")
+Item = TypeVar("Item")
+
+USER_ERROR_STATUS = 2
+
+
+def parse_settings(presets: Mapping[str, Settings], description: str, arguments: list[str] | None = None) -> Settings:
+    """The preset named by --preset (the first one by default), with every field that the command line names overridden.
+
+    `--dry-run` prints the resolved settings as JSON and exits.
+
+    Raises:
+        UserError: no such preset. (A field's own check raises the rest.)
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default=next(iter(presets)))
+    first.add_argument("--dry-run", action="store_true")
+    first.add_argument("--local_rank", help=argparse.SUPPRESS)  # appended by the deepspeed launcher; the environment says the same
+    chosen, rest = first.parse_known_args(arguments)
+    if chosen.preset not in presets:
+        raise UserError(f"--preset {chosen.preset}: no such preset; choose one of {', '.join(presets)}")
+    default = presets[chosen.preset]
+    heading = f"{description}\n\nPresets (--preset): {', '.join(presets)}; shown are the values of '{chosen.preset}'. --dry-run prints the settings."
+    settings = tyro.cli(type(default), default=default, args=rest, description=heading)
+    if chosen.dry_run:
+        if is_first_rank():
+            print(json.dumps({"preset": chosen.preset} | settings_to_dict(settings), indent=2))
+        sys.exit(0)
+    return settings
+
+
+def settings_to_dict(settings: object) -> dict:
+    """A settings record as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script's main function; what the user can mend ends in one line, not in a traceback."""
+    try:
+        main()
+    except UserError as error:
+        if not is_first_rank():
+            time.sleep(2)  # rank 0 most often says the same: the launcher then ends this process before it repeats it
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(USER_ERROR_STATUS)  # a peer may be waiting in a collective: do not wait for it
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(130)
+
+
+def is_first_rank() -> bool:
+    """True in the one process that prints and writes (torchrun and deepspeed both set RANK)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(message: str) -> None:
+    """Prints on the first rank only, above any progress bar."""
+    if is_first_rank():
+        tqdm.write(message, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def progress(items: Iterable[Item], label: str, unit: str, total: int | None = None, start: int = 0) -> Iterator[Item]:
+    """The same items behind a bar with rate and time left, on the first rank only.
+
+    Where the output is no terminal the bar is redrawn every ten seconds, so that a log file stays readable.
+    """
+    seconds = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(
+        items, desc=label, unit=unit, total=total, initial=start, disable=not is_first_rank(), mininterval=seconds, maxinterval=seconds,
+        dynamic_ncols=True, smoothing=0.1,
+    )  # fmt: skip
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes JSON aside, flushed, then renamed: the file is whole or is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".aside")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,1 @@
+"""Motion files in; corpora on disk, their splits, windows and sampling out."""

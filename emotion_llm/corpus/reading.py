@@ -1,0 +1,223 @@
+"""One motion file becomes one clip.
+
+file, ReadingSettings  ->  Reading (length, hashes, what looks wrong, or why it cannot be read), canonical positions (T, V, 3)
+
+On all cores, in memory bounded by what the processes hold at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emotion_llm.corpus.definition import CorpusDefinition
+from emotion_llm.corpus.scan import SourceFile
+from emotion_llm.corpus.store import movement_hash
+from emotion_llm.errors import UserError
+from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
+from emotion_llm.motion.checks import check_clip
+from emotion_llm.motion.layout import Layout, layout_to_dict
+from emotion_llm.motion.reading import read_motion_file
+from emotion_llm.motion.table import TableColumns
+
+READING_VERSION = 1
+"""Raised when the readers or the canonical form change what positions a file becomes: everything is then read anew."""
+CHUNK_BYTES, CHUNK_FILES = 2_000_000, 200
+"""Small files travel to and from a worker together; a file of more bytes travels alone."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class ReadingSettings:
+    """All that decides which positions a file becomes."""
+
+    layout: Layout
+    metres_per_unit: float
+    up: str
+    frames_per_second: float | None
+    """Of files that do not tell."""
+    columns: TableColumns
+    canonical: CanonicalSettings
+
+    @classmethod
+    def of(cls, definition: CorpusDefinition, canonical: CanonicalSettings) -> ReadingSettings:
+        return cls(
+            definition.layout, definition.metres_per_unit, definition.up, definition.frames_per_second, definition.columns, canonical
+        )
+
+    @property
+    def conventions(self) -> dict:
+        """How files of this corpus are read, as JSON: travels with the corpus, so that one more clip can be read the same way."""
+        return {
+            "metres_per_unit": self.metres_per_unit, "up": self.up,
+            "frames_per_second": self.frames_per_second, "columns": asdict(self.columns),
+        }  # fmt: skip
+
+    @property
+    def fingerprint(self) -> str:
+        """Files read with the same fingerprint become the same positions."""
+        about = asdict(self) | {"layout": layout_to_dict(self.layout), "version": READING_VERSION}
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came of one file."""
+
+    path: str
+    size: int
+    modified: int
+    content: str
+    """Hash of the file's bytes."""
+    frames: int
+    """After resampling; 0 where it could not be read."""
+    movement: str
+    """Hash of the canonical positions; empty where it could not be read."""
+    findings: tuple[str, ...]
+    """What looks wrong with the clip, in words; it is kept."""
+    error: str | None
+    """Why it could not be read."""
+
+    @classmethod
+    def from_dict(cls, about: dict) -> Reading:
+        return cls(**{**about, "findings": tuple(about["findings"])})
+
+
+def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tuple[Reading, np.ndarray | None]:
+    """Reads one file.
+
+    Shape:
+        -> positions (T, V, 3) float32, or None where it cannot be read
+    """
+    path = source / file.path
+    content, frames, movement, findings, error, positions = "", 0, "", (), None, None
+    try:
+        content = content_hash(path)
+        recorded = read_motion_file(path, settings.columns)
+        motion = to_motion(recorded, settings.layout, settings.metres_per_unit, settings.up, settings.frames_per_second, place=str(path))
+        findings = (*recorded.notes, *check_clip(motion))
+        positions = canonicalise(motion, settings.canonical, place=str(path)).positions.astype(np.float32)  # (T, V, 3)
+        frames, movement = len(positions), movement_hash(positions)
+    except UserError as wrong:  # the file's fault; any other exception is ours
+        error, positions = str(wrong).removeprefix(f"{path}: "), None
+    except OSError as wrong:
+        error, positions = f"cannot be read ({wrong.strerror})", None
+    except Exception as defect:
+        defect.add_note(f"while reading {path}")
+        raise
+    return Reading(file.path, file.size, file.modified, content, frames, movement, findings, error), positions
+
+
+def read_clips(
+    source: Path, files: Iterable[SourceFile], settings: ReadingSettings, workers: int
+) -> Iterator[tuple[Reading, np.ndarray | None]]:
+    """Reads the files on that many processes; results come as they are finished.
+
+    Raises:
+        UserError: the system killed a worker.
+    """
+    chunks = list(_chunks(files))
+    if workers == 1 or len(chunks) < 2:
+        for chunk in chunks:
+            for file in chunk:
+                yield read_clip(source, file, settings)
+        return
+    with (
+        _one_thread_per_process(),
+        ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_start_worker) as pool,
+    ):
+        try:
+            yield from _in_parallel(pool, source, chunks, settings, waiting=2 * workers)
+        except BrokenProcessPool:
+            raise UserError("the system ended a worker process, most often for want of memory; run again with fewer --workers") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def is_unchanged(file: SourceFile, reading: Reading | None, source: Path) -> bool:
+    """True where the file is still the one that was read: same size, and same time of change or else same content."""
+    if reading is None or reading.size != file.size:
+        return False
+    try:
+        return reading.modified == file.modified or reading.content == content_hash(source / file.path)
+    except OSError:
+        return False  # reading it anew will say why
+
+
+def load_readings(path: Path) -> dict[str, Reading]:
+    """The readings of a sources.jsonl, by path, in the file's order."""
+    with path.open(encoding="utf-8") as lines:
+        readings = [Reading.from_dict(json.loads(line)) for line in lines]
+    return {reading.path: reading for reading in readings}
+
+
+def content_hash(path: Path) -> str:
+    """Hash of the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _in_parallel(
+    pool: ProcessPoolExecutor, source: Path, chunks: list[list[SourceFile]], settings: ReadingSettings, waiting: int
+) -> Iterator[tuple[Reading, np.ndarray | None]]:
+    """No more than `waiting` chunks are under way at a time: results that nobody has taken yet stay few."""
+    running: set[Future] = set()
+    for chunk in chunks:
+        running.add(pool.submit(_read_chunk, source, chunk, settings))
+        if len(running) >= waiting:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield from future.result()
+    for future in running:
+        yield from future.result()
+
+
+def _read_chunk(source: Path, chunk: list[SourceFile], settings: ReadingSettings) -> list[tuple[Reading, np.ndarray | None]]:
+    return [read_clip(source, file, settings) for file in chunk]
+
+
+def _chunks(files: Iterable[SourceFile]) -> Iterator[list[SourceFile]]:
+    chunk, size = [], 0
+    for file in files:
+        if chunk and (size + file.size > CHUNK_BYTES or len(chunk) == CHUNK_FILES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(file)
+        size += file.size
+    if chunk:
+        yield chunk
+
+
+@contextmanager
+def _one_thread_per_process() -> Iterator[None]:
+    """Workers started inside use one thread each: the cores are shared out already. Read when a worker imports numpy."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _start_worker() -> None:
+    """An interrupt from the keyboard is the parent's to handle; a worker ends with its parent, even one that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

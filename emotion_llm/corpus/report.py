@@ -1,0 +1,182 @@
+"""What an import found, for people and for programs.
+
+Scan, readings  ->  Report  ->  text (report.txt), JSON (report.json); pictures are in report_pictures.py
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from emotion_llm.corpus.definition import CorpusDefinition, natural_order
+from emotion_llm.corpus.reading import Reading
+from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
+
+MAX_EXAMPLES = 3
+"""Files named per reason in the text; the JSON names all."""
+MAX_LINES = 12
+"""Lines per list in the text."""
+BAR_WIDTH = 24
+
+
+@dataclass(frozen=True)
+class Group:
+    """The clips that share a label."""
+
+    word: str
+    clips: int
+    seconds: float
+    shortest: float
+    """Seconds, as are the next two."""
+    median: float
+    longest: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is worth knowing about one import."""
+
+    name: str
+    title: str
+    licence: str
+    note: str
+    layout: str
+    joints: int
+    frames_per_second: float
+    data_hash: str
+    """Empty where the corpus was only checked."""
+    all: Group
+    emotions: tuple[Group, ...]
+    """In label order; an emotion that no clip shows is there with 0 clips."""
+    actors: tuple[Group, ...]
+    """By name; empty where the corpus does not say who acts."""
+    actions: tuple[Group, ...]
+    described_clips: int
+    """Clips that have a description in words."""
+    left_out: tuple[LeftOut, ...]
+    missing: tuple[str, ...]
+    """What a table speaks of but the source does not hold."""
+    duplicates: tuple[tuple[str, ...], ...]
+    """Clips that hold the same movement, by name."""
+    suspicious: tuple[tuple[str, str], ...]
+    """(clip, what looks wrong); these clips are in the corpus."""
+
+    @property
+    def faults(self) -> int:
+        """Files and table rows that somebody should look at: what makes the exit status differ from 0."""
+        return sum(not item.by_rule for item in self.left_out) + len(self.missing)
+
+
+def make_report(
+    definition: CorpusDefinition, scan: Scan, readings: Mapping[str, Reading], frames_per_second: float, data_hash: str = ""
+) -> Report:
+    """readings: path -> reading, of every file of the scan."""
+    kept = [(file, readings[file.path]) for file in scan.files if readings[file.path].error is None]
+    unread = [LeftOut(file.path, readings[file.path].error, by_rule=False) for file in scan.files if readings[file.path].error is not None]
+    clips = [(file, reading.frames / frames_per_second) for file, reading in kept]
+    same: dict[str, list[str]] = {}
+    for file, reading in kept:
+        same.setdefault(reading.movement, []).append(file.name)
+    return Report(
+        name=definition.name,
+        title=definition.title,
+        licence=definition.licence,
+        note=definition.note,
+        layout=definition.layout.name,
+        joints=definition.layout.joints,
+        frames_per_second=frames_per_second,
+        data_hash=data_hash,
+        all=_group("all", [seconds for _, seconds in clips]),
+        emotions=_groups(clips, "emotion", definition.emotions),
+        actors=_groups(clips, "actor"),
+        actions=_groups(clips, "action"),
+        described_clips=sum(bool(file.texts) for file, _ in clips),
+        left_out=tuple(sorted((*scan.left_out, *unread), key=lambda item: item.path)),
+        missing=scan.missing,
+        duplicates=tuple(tuple(names) for names in same.values() if len(names) > 1),
+        suspicious=tuple((file.name, finding) for file, reading in kept for finding in reading.findings),
+    )
+
+
+def report_to_dict(report: Report) -> dict:
+    """As plain JSON values."""
+    return asdict(report) | {"faults": report.faults}
+
+
+def report_text(report: Report) -> str:
+    """The report for people: what is there, what is not, and what looks wrong."""
+    whole = report.all
+    lines = [text for text in (report.title, report.licence, report.note) if text]
+    lines += [
+        "",
+        f"clips        {whole.clips:,} of {whole.clips + len(report.left_out):,} motion files",
+        f"duration     {_long(whole.seconds)}; clips of {whole.shortest:.1f} to {whole.longest:.1f} s, half of them under {whole.median:.1f} s",
+        f"skeleton     {report.layout}, {report.joints} joints, {report.frames_per_second:g} frames per second",
+        f"labels       {len(report.emotions)} emotions, {len(report.actors) or 'no'} actors, {len(report.actions) or 'no'} actions",
+        f"descriptions {report.described_clips:,} clips are described in words",
+    ]
+    if report.data_hash:
+        lines.append(f"data hash    {report.data_hash[:16]}")
+    for heading, groups in (("emotion", report.emotions), ("actor", report.actors), ("action", report.actions)):
+        lines += _table(heading, groups)
+    lines += _left_out("left out by rule", [item for item in report.left_out if item.by_rule])
+    lines += _left_out("left out, something is wrong", [item for item in report.left_out if not item.by_rule])
+    lines += _listing("missing", report.missing)
+    lines += _listing("the same movement more than once", [" = ".join(names) for names in report.duplicates])
+    lines += _listing("suspicious, but kept", [f"{clip}: {finding}" for clip, finding in report.suspicious])
+    return "\n".join(lines) + "\n"
+
+
+def _groups(clips: list[tuple[SourceFile, float]], label: str, words: Iterable[str] = ()) -> tuple[Group, ...]:
+    seconds: dict[str, list[float]] = {word: [] for word in words}
+    for file, duration in clips:
+        word = getattr(file, label)
+        if word is not None:
+            seconds.setdefault(word, []).append(duration)
+    order = seconds if words else sorted(seconds, key=natural_order)
+    return tuple(_group(word, seconds[word]) for word in order)
+
+
+def _group(word: str, seconds: list[float]) -> Group:
+    rounded = [
+        round(value, 3) for value in (sum(seconds), min(seconds, default=0), statistics.median(seconds or [0]), max(seconds, default=0))
+    ]
+    return Group(word, len(seconds), *rounded)
+
+
+def _table(heading: str, groups: tuple[Group, ...]) -> list[str]:
+    """One line per group, with a bar for its number of clips."""
+    if not groups:
+        return []
+    width = max(len(heading), *(len(group.word) for group in groups))
+    most = max(group.clips for group in groups) or 1
+    lines = ["", f"{heading:{width}}  {'clips':>7}  {'minutes':>7}  {'shortest':>8}  {'median':>6}  {'longest':>7}"]
+    for group in groups:
+        spread = f"{group.shortest:6.1f} s  {group.median:4.1f} s  {group.longest:5.1f} s"
+        bar = "█" * round(BAR_WIDTH * group.clips / most)
+        lines.append(f"{group.word:{width}}  {group.clips:7,}  {group.seconds / 60:7.1f}  {spread}  {bar}".rstrip())
+    return lines
+
+
+def _left_out(heading: str, items: list[LeftOut]) -> list[str]:
+    """Files by reason, the commonest first."""
+    files: dict[str, list[str]] = {}
+    for item in items:
+        files.setdefault(item.reason, []).append(item.path)
+    lines = []
+    for reason, paths in sorted(files.items(), key=lambda entry: -len(entry[1])):
+        more = f" and {len(paths) - MAX_EXAMPLES:,} more" if len(paths) > MAX_EXAMPLES else ""
+        lines.append(f"{len(paths):,} × {reason}: {', '.join(paths[:MAX_EXAMPLES])}{more}")
+    return _listing(heading, lines, len(items))
+
+
+def _listing(heading: str, lines: Iterable[str], count: int | None = None) -> list[str]:
+    lines = list(lines)
+    shown = lines if len(lines) <= MAX_LINES else [*lines[:MAX_LINES], f"... and {len(lines) - MAX_LINES:,} more, in report.json"]
+    return ["", f"{heading}: {len(lines) if count is None else count:,}", *(f"  {line}" for line in shown)] if lines else []
+
+
+def _long(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{seconds / 60:.1f} min"

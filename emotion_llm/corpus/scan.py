@@ -1,0 +1,264 @@
+"""What a source folder holds, before any motion file is read.
+
+source folder, CorpusDefinition  ->  Scan (files to read with their labels; files left out, each with its reason)
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from emotion_llm.corpus.definition import CorpusDefinition, fits
+from emotion_llm.errors import UserError
+
+MOTION_SUFFIXES = (".bvh", ".csv", ".txt", ".tsv", ".npy", ".npz")
+MAX_TAKE = 32767
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One motion file that is to become a clip."""
+
+    path: str
+    """Relative to the source folder, with forward slashes."""
+    size: int
+    modified: int
+    """Time of the last change, nanoseconds."""
+    emotion: str
+    actor: str | None
+    action: str | None
+    take: int
+    """-1 where nothing says it."""
+    texts: tuple[str, ...] = ()
+    """Descriptions of this movement in words."""
+
+    @property
+    def name(self) -> str:
+        """The clip's name: the path without its extension."""
+        return str(PurePosixPath(self.path).with_suffix(""))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One motion file that does not become a clip."""
+
+    path: str
+    reason: str
+    by_rule: bool
+    """True: the definition says so, all is well. False: something is wrong with the file."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found, sorted by path."""
+
+    files: tuple[SourceFile, ...]
+    left_out: tuple[LeftOut, ...]
+    missing: tuple[str, ...]
+    """What a table speaks of but the folder does not hold, in words."""
+    other_files: int
+    """Files that no glob of the definition fits."""
+
+
+def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
+    """Sorts the files of a source folder into those to read and those to leave out. Reads no motion file.
+
+    Raises:
+        UserError: no such folder, a side table that cannot be used, or nothing to import.
+    """
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; --source names the folder that holds the files of '{definition.name}'")
+    source = source.resolve()
+    entries, links, other_files = _find(definition, source)
+    if not entries:
+        raise UserError(_nothing_found(definition, source, links, other_files))
+    table = _SideTableRows(definition, source)
+    stems = Counter(PurePosixPath(path).stem for path, _ in entries)
+    texts, missing = _read_descriptions(definition, source, stems | Counter(path for path, _ in entries))
+    files, left_out, names = [], list(links), {}
+    for path, status in entries:
+        found = _label(definition, path, status, table, texts)
+        if isinstance(found, SourceFile) and names.setdefault(found.name, path) != path:
+            found = LeftOut(path, f"{names[found.name]} already has the clip name '{found.name}'; rename one of the two", by_rule=False)
+        (files if isinstance(found, SourceFile) else left_out).append(found)
+    missing += table.rows_without_file(stems)
+    if not files:
+        raise UserError(_nothing_found(definition, source, left_out, other_files))
+    return Scan(tuple(files), tuple(sorted(left_out, key=lambda item: item.path)), tuple(missing), other_files)
+
+
+def _find(definition: CorpusDefinition, source: Path) -> tuple[list[tuple[str, os.stat_result]], list[LeftOut], int]:
+    """The files that a glob fits, sorted by path; links that lead astray; the number of other files."""
+    entries, astray, others = [], [], 0
+    tables = {definition.descriptions, definition.table.file if definition.table else None}
+    for path, entry in _walk(source):
+        link = entry.is_symlink()
+        if link and entry.is_dir():
+            astray.append(LeftOut(path, "a symbolic link to a folder is not followed; name the real folder with --source", by_rule=False))
+        elif path in tables or not fits(path, definition.files):
+            others += 1
+        elif link and not Path(entry.path).resolve().is_relative_to(source):
+            astray.append(LeftOut(path, "a symbolic link that leads out of the source folder; put the file itself there", by_rule=False))
+        elif not entry.is_file():
+            astray.append(LeftOut(_printable(path), "no regular file; remove it", by_rule=False))
+        elif _printable(path) != path:
+            astray.append(LeftOut(_printable(path), "a name with characters that cannot be printed; rename it", by_rule=False))
+        else:
+            entries.append((path, entry.stat()))
+    return sorted(entries, key=lambda item: item[0]), astray, others
+
+
+def _walk(source: Path) -> Iterator[tuple[str, os.DirEntry]]:
+    """Every file and every link below the folder, with its relative path; hidden files and archive left-overs are passed over."""
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        try:
+            with os.scandir(source / prefix) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name == "__MACOSX":
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{prefix}{entry.name}/")
+                    else:
+                        yield f"{prefix}{entry.name}", entry
+        except OSError as error:
+            raise UserError(
+                f"{source / prefix}: cannot be listed ({error.strerror}); mend its permissions, or move it out of --source"
+            ) from None
+
+
+def _label(definition: CorpusDefinition, path: str, status: os.stat_result, table: _SideTableRows, texts: dict) -> SourceFile | LeftOut:
+    """The file with everything that path and table say about it, or why it is left out."""
+    for rule in definition.skip:
+        if fits(path, rule.files):
+            return LeftOut(path, rule.reason, by_rule=True)
+    stem = PurePosixPath(path).stem
+    if table.rows is not None and stem not in table.rows:
+        return LeftOut(path, f"not in {definition.table.file}", by_rule=True)
+    match = next(filter(None, (pattern.fullmatch(path) for pattern in definition.patterns)), None)
+    if match is None:
+        return LeftOut(path, "its path fits none of the definition's patterns; rename it, or add a pattern or a skip rule", by_rule=False)
+    said = {label: [(spelling, "the path")] for label, spelling in match.groupdict().items() if spelling}
+    for label, spelling in table.labels_of(stem).items():
+        said.setdefault(label, []).append((spelling, definition.table.file))
+    words = {}
+    for label, spellings in said.items():
+        for spelling, place in spellings:
+            word = definition.word(label, spelling)
+            if word is None:
+                return LeftOut(
+                    path, f"unknown {label} '{spelling}' in {place}; add it to 'labels' of the definition, or a skip rule", by_rule=False
+                )
+            if words.setdefault(label, word) != word:
+                return LeftOut(path, f"the path says {label} '{words[label]}', {place} says '{word}'; mend one of the two", by_rule=False)
+    if "emotion" not in words:
+        return LeftOut(path, "neither its path nor a table says its emotion; name it", by_rule=False)
+    take = words.get("take", "-1")
+    if take != "-1" and not (take.isascii() and take.isdigit() and int(take) <= MAX_TAKE):
+        return LeftOut(path, f"take '{take}' is no number from 0 to {MAX_TAKE}; mend the pattern or the name", by_rule=False)
+    return SourceFile(
+        path=path, size=status.st_size, modified=status.st_mtime_ns, emotion=words["emotion"], actor=words.get("actor"),
+        action=words.get("action"), take=int(take), texts=(*texts.get(path, ()), *texts.get(stem, ())),
+    )  # fmt: skip
+
+
+class _SideTableRows:
+    """The rows of a definition's side table, by file stem; `rows` is None where the definition has no table."""
+
+    def __init__(self, definition: CorpusDefinition, source: Path) -> None:
+        self.table, self.rows = definition.table, None
+        if self.table is None:
+            return
+        path = source / self.table.file
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no such file; '{definition.name}' needs it beside the motion files, so download it too, or check --source"
+            )
+        self.rows = {}
+        needed = (self.table.stem_column, *self.table.columns.values())
+        for line, row in read_csv(path, needed):
+            stem = _stem(row[self.table.stem_column])
+            labels = {label: row[column] for label, column in self.table.columns.items() if row[column]}
+            if stem and self.rows.setdefault(stem, labels) != labels:
+                raise UserError(f"{path} line {line}: '{stem}' has another row that says something else; keep one")
+
+    def labels_of(self, stem: str) -> dict[str, str]:
+        return (self.rows or {}).get(stem, {})
+
+    def rows_without_file(self, stems: Counter[str]) -> list[str]:
+        return [f"{self.table.file}: no file for its row '{stem}'" for stem in self.rows or () if stem not in stems]
+
+
+def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counter[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """(path or stem -> its descriptions, lines that fit no file or several, in words); files: how many have that path or stem."""
+    path = source / (definition.descriptions or "")
+    if definition.descriptions is None or not path.is_file():
+        return {}, []
+    texts, astray = {}, []
+    for line, row in read_csv(path, ("file", "text")):
+        file = row["file"].replace("\\", "/")
+        if "/" not in file:
+            file = _stem(file)
+        if not file or not row["text"]:
+            raise UserError(f"{path} line {line}: needs both a file and a text; fill in the empty one, or remove the line")
+        if files[file] == 1:
+            texts.setdefault(file, []).append(" ".join(row["text"].split()))
+        else:
+            astray.append(
+                f"{definition.descriptions} line {line}: {files[file] or 'no'} files are named '{file}'; give the path of the one that is meant"
+            )
+    return texts, astray
+
+
+def read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, column -> value) of each row; the delimiter is whichever of , ; and tab the header holds most.
+
+    Raises:
+        UserError: not UTF-8, a column that is missing, or a row that does not fit the header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            delimiter = max(",;\t", key=header.count)
+            columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
+            absent = [column for column in needed if column not in columns]
+            if absent:
+                raise UserError(
+                    f"{path}: has no column '{absent[0]}'; its columns are {', '.join(columns) or 'none'}; mend the header or the definition"
+                )
+            reader = csv.reader(file, delimiter=delimiter)
+            for row in reader:
+                if not any(row):
+                    continue
+                if len(row) < len(columns):
+                    raise UserError(f"{path} line {reader.line_num + 1}: {len(row)} values under {len(columns)} columns; mend the line")
+                yield reader.line_num + 1, dict(zip(columns, (value.strip() for value in row), strict=False))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({error}); save it as one") from None
+
+
+def _nothing_found(definition: CorpusDefinition, source: Path, left_out: list[LeftOut], others: int) -> str:
+    if left_out:
+        reason, count = Counter(item.reason for item in left_out).most_common(1)[0]
+        example = next(item.path for item in left_out if item.reason == reason)
+        return f"{source}: all {len(left_out)} motion files are left out; {count} of them, such as {example}, because: {reason}"
+    holds = f"{others} other files" if others else "no file at all"
+    return f"{source}: no file fits {' or '.join(definition.files)}, found {holds}; is this the folder of '{definition.name}'? {definition.source}".rstrip()
+
+
+def _stem(file: str) -> str:
+    """The file name without folder and, where it has the extension of a motion file, without that."""
+    path = PurePosixPath(file.strip())
+    return path.stem if path.suffix.lower() in MOTION_SUFFIXES else path.name
+
+
+def _printable(path: str) -> str:
+    """The path with everything that is no printable text escaped."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in path)

@@ -1,0 +1,1 @@
+"""Skeleton tokens and a question in; the likelihood of an answer, or an answer, out."""

@@ -1,0 +1,164 @@
+"""The large language model: loaded from the Hugging Face hub or a folder, frozen, with LoRA beside its linear layers.
+
+name or folder  ->  frozen causal LM + text tokenizer  ->  the same with a trainable adapter
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import ENDPOINT
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from emotion_llm.errors import UserError
+from emotion_llm.language.packed import PACKED_ATTENTION
+
+PREFIXES_OF_REMOTE_CODE = ("auto_map",)
+"""Keys of an LLM folder's config.json that ask for code from that folder to be run."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """The adapter (LoRA weights) beside the frozen LLM's linear layers."""
+
+    rank: int = 64
+    """Rank (paper)."""
+    alpha: int = 16
+    """Scale: the adapter's output is multiplied by alpha / rank (paper)."""
+    dropout: float = 0.05
+    """Dropout before the adapter (paper)."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise UserError(f"--lora.rank {self.rank}: must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"--lora.dropout {self.dropout}: must be at least 0 and below 1")
+
+
+def load_text_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
+    """The LLM's text tokenizer.
+
+    Raises:
+        UserError: no such LLM, or no hub in reach.
+    """
+    _refuse_what_is_no_llm(name_or_folder)
+    try:
+        return AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(_cannot_load(name_or_folder, "text tokenizer", error)) from None
+
+
+def load_llm(name_or_folder: str, dtype: torch.dtype) -> PreTrainedModel:
+    """The LLM, frozen, its attention able to read packed rows (language/packed.py).
+
+    Only safetensors are read and no code from the folder is run.
+
+    Raises:
+        UserError: no such LLM, a folder without weights, no hub in reach, weights as pickle only, or an architecture that transformers
+            does not know itself.
+    """
+    _refuse_what_is_no_llm(name_or_folder)
+    try:
+        llm = AutoModelForCausalLM.from_pretrained(
+            name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
+    llm.config.use_cache = False
+    return llm.requires_grad_(False)
+
+
+def add_adapter(llm: PreTrainedModel, settings: LoraSettings) -> PeftModel:
+    """A fresh adapter on all linear layers but the head (our choice; the paper says only rank, alpha and dropout)."""
+    return get_peft_model(
+        llm,
+        LoraConfig(
+            r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    )
+
+
+def load_adapter(llm: PreTrainedModel, folder: Path, is_trainable: bool) -> PeftModel:
+    """The adapter of a checkpoint, on the LLM it was trained with.
+
+    Raises:
+        UserError: no adapter there.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        raise UserError(f"{folder}: no LoRA adapter here (adapter_config.json is missing); give a run folder of launch/finetune.py")
+    return PeftModel.from_pretrained(llm, str(folder), is_trainable=is_trainable, autocast_adapter_dtype=False)
+
+
+def embedding_scale(llm: PreTrainedModel) -> float:
+    """Root mean square of the LLM's token embeddings: how large a skeleton token should be at the start."""
+    weight = llm.get_input_embeddings().weight
+    return float(weight.float().pow(2).mean().sqrt())
+
+
+def fingerprint(llm: PreTrainedModel) -> str:
+    """Identifies the base LLM by its architecture and a sample of its weights, whatever precision and folder they came from.
+
+    An adapter is worth nothing on another base; checkpoints carry this and refuse.
+    """
+    digest = hashlib.sha256(json.dumps([llm.config.model_type, llm.config.hidden_size, llm.config.vocab_size]).encode())
+    for name, weight in sorted(llm.named_parameters()):
+        if "lora_" not in name:
+            name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+            flat = weight.detach().reshape(-1)
+            sample = torch.cat([flat[:32], flat[-32:]]).to(torch.bfloat16).float().cpu()  # bf16: the same from fp32 and bf16 files
+            digest.update(f"{name}{tuple(weight.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def hub_in_reach() -> bool:
+    """Whether the Hugging Face hub's address resolves; asked first, because the hub's own client retries for half a minute."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
+        return False
+    try:
+        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+def _refuse_what_is_no_llm(name_or_folder: str) -> None:
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        looks_like_a_path = name_or_folder.count("/") != 1 or name_or_folder.startswith((".", "~", "models/", "runs/", "data/"))
+        if looks_like_a_path or not (hub_in_reach() or try_to_load_from_cache(name_or_folder, "config.json")):
+            where = "no such folder" if looks_like_a_path else "no such folder, not in the Hugging Face cache, and the hub is out of reach"
+            raise UserError(
+                f"--llm {name_or_folder}: {where}; give a folder (launch/get_llm.py makes one) or the name of a model on a hub in reach"
+            )
+        return
+    if not (folder / "config.json").is_file():
+        raise UserError(f"--llm {name_or_folder}: not an LLM folder (config.json is missing); make one with launch/get_llm.py")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{folder / 'config.json'}: not a JSON file ({error}); fetch the LLM anew") from None
+    if any(key in config for key in PREFIXES_OF_REMOTE_CODE):
+        raise UserError(
+            f"{folder / 'config.json'}: 'auto_map' asks for Python code of that folder to be run, which is never done; "
+            "use a model whose architecture the transformers library knows, or delete 'auto_map'"
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise UserError(f"--llm {name_or_folder}: an LLM folder without weights (no *.safetensors); fetch the LLM anew with launch/get_llm.py")
+
+
+def _cannot_load(name_or_folder: str, what: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"--llm {name_or_folder}: its {what} cannot be loaded ({reason}); is the name right and the Hugging Face hub in reach? "
+        "Otherwise give a folder: launch/get_llm.py makes one"
+    )

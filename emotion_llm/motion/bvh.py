@@ -1,0 +1,232 @@
+"""BVH files (Biovision hierarchy), by the convention and with the oddities that are met in the wild.
+
+path  ->  RecordedMotion, End Sites included
+
+The convention: a joint's position channels *replace* its OFFSET; its rotation channels apply in the order in which they are
+listed; it may have any of the six channels, in any order, or none. An End Site is a joint named after its parent with `_end`
+appended.
+
+Oddities, and what is done about them:
+
+    tabs, CRLF, lower-case keywords, byte order marks, no newline at the end    read as if they were not there
+    two joints of one name                                                      the later one gets _2, _3, ... appended
+    rows announced by `Frames:` and rows found differ                           every complete row is kept, and noted
+    the last row is cut short                                                   it is dropped, and noted
+    another row has too few or too many numbers                                 refused, naming the line
+    `Frames: 0`, or no complete row                                             refused
+    nan, inf, however spelt                                                     kept as NaN: a missing value
+    all position channels below the root are 0 though the OFFSETs are not       they are taken as additions to the OFFSETs, and noted
+
+Nothing is sized by what the header says, only by the numbers that are there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from emotion_llm.motion.layout import MAX_JOINTS
+from emotion_llm.motion.motion import MotionFileError, RecordedMotion
+from emotion_llm.motion.number_text import NUMBER, read_rows
+from emotion_llm.motion.plain_text import plain_text, read_bytes
+
+MOTION_LINE = re.compile(rb"^[ \t]*MOTION\b", re.IGNORECASE | re.MULTILINE)
+FRAMES = re.compile(rb"\s*Frames[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
+FRAME_TIME = re.compile(rb"\s*Frame[ \t]*Time[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
+FRAME_SECONDS = (1e-5, 1.0)
+"""Frame times that motion capture can have; anything else is a frame rate, a number of milliseconds or a mistake."""
+MAX_NAME = 100
+"""Characters of a joint's name."""
+JOINTS_PER_CHANNEL = 4
+"""End Sites and rigid joints have no channels, but no body has so many of them; keeps a tiny row from becoming a huge frame."""
+FRAMES_AT_ONCE = 512
+"""Frames whose kinematics are computed together, so that the arrays stay in the processor's cache."""
+
+
+@dataclass
+class BvhJoint:
+    """One joint of a BVH file's hierarchy."""
+
+    name: str
+    parent: int
+    offset: tuple[float, float, float] | None = None
+    positions: dict[int, int] = field(default_factory=dict)
+    """Axis (0, 1, 2) -> column of the motion table."""
+    rotations: list[tuple[int, int]] = field(default_factory=list)
+    """(axis, column), in the order in which they are listed."""
+
+
+def read_bvh(path: Path) -> RecordedMotion:
+    """The motion in a BVH file.
+
+    Raises:
+        MotionFileError: it cannot be read; names the file, the place in it and the remedy.
+    """
+    return parse_bvh(read_bytes(Path(path)), place=str(path))
+
+
+def parse_bvh(data: bytes, place: str) -> RecordedMotion:
+    """The motion in a BVH file's bytes; `place` names the file in error messages."""
+    text = plain_text(data, place)
+    motion_line = MOTION_LINE.search(text)
+    if not motion_line:
+        raise MotionFileError(f"{place}: no line says MOTION; this is no BVH file, or its end is missing: export or copy it again")
+    joints, channels = _read_hierarchy(text[: motion_line.start()], place)
+    announced, frame_seconds, table_start = _read_motion_head(text, motion_line.end(), place)
+    first_line = text.count(b"\n", 0, table_start) + 1
+    values, notes = read_rows(text[table_start:], place, first_line, channels, f"the HIERARCHY has {channels} channels")
+    if len(values) != announced:
+        notes.append(f"{announced} frames announced, {len(values)} complete ones found and kept")
+
+    placed = [column for joint in joints[1:] for column in joint.positions.values()]
+    if placed and any(any(joint.offset) for joint in joints[1:]) and not any(values[:, column].any() for column in placed):
+        notes.append("position channels below the root are all 0: taken as additions to the OFFSETs")
+        for joint in joints[1:]:
+            joint.positions.clear()
+
+    positions = np.empty((len(values), len(joints), 3))
+    with np.errstate(all="ignore"):  # nan in, nan out
+        for first in range(0, len(values), FRAMES_AT_ONCE):
+            frames = slice(first, first + FRAMES_AT_ONCE)
+            positions[frames] = world_positions(joints, values[frames])
+    positions[~np.isfinite(positions)] = np.nan
+    return RecordedMotion(
+        joint_names=tuple(joint.name for joint in joints),
+        parents=tuple(joint.parent for joint in joints),
+        positions=positions,
+        frames_per_second=1 / frame_seconds,
+        notes=tuple(notes),
+    )
+
+
+def _read_hierarchy(header: bytes, place: str) -> tuple[list[BvhJoint], int]:
+    """The joints, depth first as they stand in the file, and the number of channels of all of them."""
+    words = iter(header.replace(b"{", b" { ").replace(b"}", b" } ").decode("utf-8", "replace").split())
+    joints: list[BvhJoint] = []
+    opened: list[int] = []  # the joints whose braces are open, innermost last
+    channels = 0
+    for word in words:
+        keyword = word.lower()
+        if keyword in ("root", "joint", "end"):
+            if bool(opened) != (keyword != "root") or (joints and not opened):
+                raise MotionFileError(
+                    f"{place}: {word} after {len(joints)} joints stands at the wrong place; a file holds one ROOT with all JOINTs inside it"
+                )
+            joints.append(BvhJoint(_joint_name(keyword, words, joints, opened, place), opened[-1] if opened else -1))
+            opened.append(len(joints) - 1)
+            if len(joints) > MAX_JOINTS:
+                raise MotionFileError(f"{place}: more than {MAX_JOINTS} joints; remove what is no part of the body and export again")
+        elif keyword == "}" and opened:
+            joint = joints[opened.pop()]
+            if joint.offset is None:
+                raise MotionFileError(f"{place}: joint '{joint.name}' has no OFFSET; export the file again")
+        elif keyword == "offset" and opened:
+            joints[opened[-1]].offset = _offset(words, joints[opened[-1]].name, place)
+        elif keyword == "channels" and opened:
+            channels = _add_channels(joints[opened[-1]], words, channels, place)
+        elif keyword != "hierarchy" or joints:
+            raise MotionFileError(
+                f"{place}: did not expect {word[:40]!r} in the HIERARCHY after {len(joints)} joints; export the file again"
+            )
+    if opened or not joints:
+        where = f"joint '{joints[opened[-1]].name}' is not closed by a brace" if opened else "there is no ROOT"
+        raise MotionFileError(f"{place}: the HIERARCHY is not complete: {where}; export or copy the file again")
+    if len(joints) > JOINTS_PER_CHANNEL * channels:
+        raise MotionFileError(
+            f"{place}: {len(joints)} joints have {channels} CHANNELS together, too few to move a body; export the file again"
+        )
+    return joints, channels
+
+
+def _joint_name(keyword: str, words: Iterator[str], joints: list[BvhJoint], opened: list[int], place: str) -> str:
+    """The words up to the brace, made different from every name before; an End Site is called after its parent."""
+    spelt = []
+    for word in words:
+        if word == "{":
+            break
+        spelt.append(word)
+    name = f"{joints[opened[-1]].name}_end" if keyword == "end" else " ".join(spelt)
+    if not (0 < len(name) <= MAX_NAME and name.isprintable()):
+        raise MotionFileError(f"{place}: {name[:40]!r} is no joint name; use 1 to {MAX_NAME} printable characters")
+    taken = {joint.name for joint in joints}
+    unique, times = name, 1
+    while unique in taken:
+        times += 1
+        unique = f"{name}_{times}"
+    return unique
+
+
+def _offset(words: Iterator[str], joint_name: str, place: str) -> tuple[float, float, float]:
+    spelt = [next(words, "") for _ in range(3)]
+    if not all(NUMBER.fullmatch(word.encode()) for word in spelt):
+        raise MotionFileError(f"{place}: OFFSET of joint '{joint_name}' is {' '.join(spelt)[:60]!r}; it needs three numbers")
+    return tuple(float(word) for word in spelt)
+
+
+def _add_channels(joint: BvhJoint, words: Iterator[str], channels: int, place: str) -> int:
+    """Gives the joint its columns of the motion table, the first of which is `channels`; the number of channels after it."""
+    count = next(words, "")
+    spelt = [next(words, "") for _ in range(int(count))] if count in set("0123456") else [count]
+    for word in spelt:
+        axis, kind = "xyz".find(word[:1].lower()), word[1:].lower()
+        known = {"position": joint.positions, "rotation": dict(joint.rotations)}.get(kind)
+        if axis < 0 or not word or known is None or axis in known:
+            raise MotionFileError(
+                f"{place}: CHANNELS of joint '{joint.name}' say {word[:40]!r}; they are a count from 0 to 6 "
+                "and so many different ones of Xposition Yposition Zposition Xrotation Yrotation Zrotation"
+            )
+        if kind == "position":
+            joint.positions[axis] = channels
+        else:
+            joint.rotations.append((axis, channels))
+        channels += 1
+    return channels
+
+
+def _read_motion_head(text: bytes, start: int, place: str) -> tuple[int, float, int]:
+    """Announced frames, seconds per frame, and where the table begins."""
+    frames = FRAMES.match(text, start)
+    if not frames or not re.fullmatch(rb"[0-9]{1,12}", frames[1]):
+        raise MotionFileError(f"{place}: MOTION is not followed by 'Frames:' and a count; write the number of rows there")
+    if int(frames[1]) == 0:
+        raise MotionFileError(f"{place}: 'Frames: 0', the file holds no motion; export it again, or leave it out")
+    frame_time = FRAME_TIME.match(text, frames.end())
+    spelt = frame_time[1] if frame_time else b""
+    seconds = float(spelt) if NUMBER.fullmatch(spelt) else 0.0
+    if not FRAME_SECONDS[0] <= seconds <= FRAME_SECONDS[1]:
+        raise MotionFileError(
+            f"{place}: 'Frame Time:' says {spelt[:40].decode('utf-8', 'replace')!r}; it needs seconds per frame from {FRAME_SECONDS[0]:g} "
+            f"to {FRAME_SECONDS[1]:g}, for example 0.0083333 for 120 frames per second"
+        )
+    return int(frames[1]), seconds, frame_time.end()
+
+
+def world_positions(joints: list[BvhJoint], values: np.ndarray) -> np.ndarray:
+    """Forward kinematics: (T, channels) -> (T, V, 3).
+
+    A joint's axes are kept as three arrays (3, T): where its x, y and z point in the world. To turn about one of them leaves
+    it, and mixes the other two.
+    """
+    table = np.ascontiguousarray(values.T)  # (channels, T)
+    turning = [column for joint in joints for _, column in joint.rotations]
+    angles = np.radians(table[turning])  # (turning channels, T)
+    sines, cosines = dict(zip(turning, np.sin(angles))), dict(zip(turning, np.cos(angles)))
+    world_axes = np.broadcast_to(np.eye(3)[:, :, None], (3, 3, len(values)))  # axis, coordinate, T
+    axes_of: list[list[np.ndarray]] = []
+    positions = np.zeros((len(joints), 3, len(values)))
+    for index, joint in enumerate(joints):
+        axes = list(world_axes) if joint.parent < 0 else list(axes_of[joint.parent])
+        if joint.parent >= 0:
+            positions[index] = positions[joint.parent]
+        for axis in range(3):
+            column = joint.positions.get(axis)
+            positions[index] += axes[axis] * (joint.offset[axis] if column is None else table[column])
+        for axis, column in joint.rotations:
+            first, second, sine, cosine = (axis + 1) % 3, (axis + 2) % 3, sines[column], cosines[column]
+            axes[first], axes[second] = cosine * axes[first] + sine * axes[second], cosine * axes[second] - sine * axes[first]
+        axes_of.append(axes)
+    return positions.transpose(2, 0, 1)  # (T, V, 3)

@@ -1,0 +1,182 @@
+"""What looks wrong with a recording, before anything is made canonical.
+
+Motion  ->  findings in words, each "kind: what and where; what to do"; none for a clip without faults
+
+A finding is a suspicion, not an error. The thresholds are ours: none of the 804 real clips that we have (BVH, 30 frames per second,
+dance, kicks and punches among them) and no recording with a Kinect's usual noise raises a finding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from emotion_llm.motion.motion import Motion
+
+FROZEN_SECONDS = 1.0
+"""A living body never holds all its joints for so long."""
+FROZEN_METRES = 1e-4
+"""Movement from frame to frame below which a joint stands still: a tenth of a millimetre."""
+TELEPORT_METRES_PER_SECOND = 6.0
+"""A hand may well be faster, but not ..."""
+TELEPORT_RATIO = 8.0
+"""... so many times faster than it is around that moment."""
+TELEPORT_WINDOW = 7
+"""Frame intervals around the moment, the moment included: their median does not see a jump there and back."""
+BONE_CHANGE = 0.35
+"""Share of its median length by which a bone's length may differ between frames: a Kinect's bones change by up to a third."""
+SHORTEST_CHECKED_BONE = 0.1
+"""Metres; in shorter bones a sensor's noise is large against the length."""
+BODY_SIZES = (0.55, 1.6)
+"""A real body's size against the layout's reference body: from a small child to a giant."""
+SMALLEST_SIZE = 1e-6
+"""A body smaller than that is a point."""
+UNIT_FACTORS = {
+    1000: "millimetres and metres",
+    100: "centimetres and metres",
+    39.37: "inches and metres",
+    10: "millimetres and centimetres",
+    3.281: "feet and metres",
+    2.54: "inches and centimetres",
+}
+"""What is mixed up where the size is wrong by that factor, either way."""
+UPRIGHT = 0.5
+"""Cosine of the angle between the body (ankles to head, median over the recording) and the vertical: 60 degrees."""
+BACKWARDS = -0.5
+"""Cosine of the angle between where the feet on the floor point and where the body faces, median over the recording: 120 degrees."""
+STEP_HEIGHT = 0.05
+"""Metres above its lowest place up to which an ankle counts as standing on the floor."""
+
+
+def check_clip(motion: Motion) -> list[str]:
+    """The findings on one recording; the constants of this module say what counts as wrong."""
+    complete = np.isfinite(motion.positions).all(axis=2)  # (T, V)
+    findings = _missing(motion, complete)
+    motion = replace(motion, positions=motion.positions[complete.all(axis=1)])
+    if len(motion.positions) < 2:
+        return [*findings, f"short: {len(motion.positions)} complete frames; leave the recording out"]
+    size = _body_size(motion)
+    if size < SMALLEST_SIZE:
+        return [*findings, "unit: the body has no size, its joints coincide; check the file and its layout"]
+    if not BODY_SIZES[0] <= size <= BODY_SIZES[1]:
+        findings.append(_wrong_unit(size))
+        motion = replace(motion, positions=motion.positions / size)  # the other checks judge it at its true size
+    return findings + _frozen(motion) + _teleporting(motion) + _changing_bones(motion) + _posture(motion)
+
+
+def _missing(motion: Motion, complete: np.ndarray) -> list[str]:
+    if complete.all():
+        return []
+    missing = (~complete).sum(axis=0)  # (V,) frames
+    worst = int(np.argmax(missing))
+    return [
+        f"missing: {np.count_nonzero(missing)} joints miss values, '{motion.layout.joint_names[worst]}' most, in {missing[worst]} of "
+        f"{len(complete)} frames; short gaps are filled"
+    ]
+
+
+def _body_size(motion: Motion) -> float:
+    """The length of arms and legs against the layout's."""
+    limbs = [
+        joint
+        for side in ("left", "right")
+        for upper, lower in (("shoulder", "wrist"), ("hip", "ankle"))
+        for joint in motion.layout.chain(f"{side}_{upper}", f"{side}_{lower}")
+    ]
+    reference = sum(motion.layout.bone_lengths[joint] for joint in limbs)
+    return float(np.median(_bone_lengths(motion, limbs), axis=0).sum() / reference)
+
+
+def _wrong_unit(size: float) -> str:
+    factor = min(UNIT_FACTORS, key=lambda factor: abs(np.log(max(size, 1 / size) / factor)))
+    fits = BODY_SIZES[0] <= max(size, 1 / size) / factor <= BODY_SIZES[1]
+    mistake = f"about a factor of {factor:g}, as when {UNIT_FACTORS[factor]} are mixed up" if fits else "by none of the usual mistakes"
+    much, way = (size, "large") if size > 1 else (1 / size, "small")
+    return f"unit: the body is {much:.3g} times too {way}, {mistake}; correct the unit of length"
+
+
+def _frozen(motion: Motion) -> list[str]:
+    still = (np.abs(np.diff(motion.positions, axis=0)) < FROZEN_METRES).all(axis=(1, 2))  # (T - 1,)
+    if still.all():
+        return ["frozen: nothing moves in the whole recording; leave it out"]
+    edges = np.flatnonzero(np.diff(still, prepend=False, append=False))  # first of a still run, first after it, ...
+    starts, seconds = edges[::2], (edges[1::2] - edges[::2]) / motion.frames_per_second
+    if not len(starts) or seconds.max() < FROZEN_SECONDS:
+        return []
+    longest = int(np.argmax(seconds))
+    return [f"frozen: nothing moves for {seconds[longest]:.1f} s from frame {starts[longest]} on; cut that out"]
+
+
+def _teleporting(motion: Motion) -> list[str]:
+    steps = np.linalg.norm(np.diff(motion.positions, axis=0), axis=2)  # (T - 1, V)
+    fast = np.flatnonzero((steps * motion.frames_per_second > TELEPORT_METRES_PER_SECOND).any(axis=0))  # joints
+    if not len(fast) or len(steps) < TELEPORT_WINDOW:
+        return []
+    steps, half = steps[:, fast], TELEPORT_WINDOW // 2
+    padded = np.pad(steps, ((half, half), (0, 0)), mode="reflect")
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, TELEPORT_WINDOW, axis=0), axis=2)  # (T - 1, fast joints)
+    jumps = (steps * motion.frames_per_second > TELEPORT_METRES_PER_SECOND) & (steps > TELEPORT_RATIO * usual)
+    if not jumps.any():
+        return []
+    frame, joint = np.unravel_index(np.argmax(steps * jumps), steps.shape)
+    return [
+        f"teleporting: '{motion.layout.joint_names[fast[joint]]}' jumps {steps[frame, joint]:.2f} m to frame {frame + 1}; "
+        f"{jumps.any(axis=0).sum()} joints jump, at {jumps.any(axis=1).sum()} moments; mend or cut the recording"
+    ]
+
+
+def _changing_bones(motion: Motion) -> list[str]:
+    layout = motion.layout
+    bones = [joint for joint in range(layout.joints) if layout.bone_lengths[joint] > 0]
+    lengths = _bone_lengths(motion, bones)  # (T, bones)
+    middle = np.median(lengths, axis=0)
+    suspects = np.flatnonzero((middle > SHORTEST_CHECKED_BONE) & (np.ptp(lengths, axis=0) > BONE_CHANGE * middle))
+    if not len(suspects):
+        return []
+    low, high = np.percentile(lengths[:, suspects], (5, 95), axis=0)  # a few outliers are forgiven
+    change = (high - low) / middle[suspects]
+    worst = int(np.argmax(change))
+    if change[worst] <= BONE_CHANGE:
+        return []
+    return [
+        f"bones: {np.count_nonzero(change > BONE_CHANGE)} change their length, that to '{layout.joint_names[bones[suspects[worst]]]}' from "
+        f"{low[worst]:.2f} to {high[worst]:.2f} m; the tracking failed, or the joints are another layout's"
+    ]
+
+
+def _posture(motion: Motion) -> list[str]:
+    layout, positions = motion.layout, motion.positions
+    at = {word: layout.landmark(positions, word) for word in layout.landmarks}
+    body = np.median(at["head"] - (at["left_ankle"] + at["right_ankle"]) / 2, axis=0)  # (3,)
+    upright = body[1] / max(float(np.linalg.norm(body)), 1e-9)
+    if upright < -UPRIGHT:
+        return ["upside down: the head is below the feet; check the axis that points up"]
+    if upright < UPRIGHT:
+        axis = "xyz"[int(np.argmax(np.abs(body)))]
+        return [f"lying: the body lies along the {axis} axis; if it stood in truth, check the axis that points up"]
+    return _mirrored(motion)
+
+
+def _mirrored(motion: Motion) -> list[str]:
+    """Feet tell front from back; a foot in the air, when running, may point anywhere."""
+    layout, positions = motion.layout, motion.positions
+    left, right = (sum(layout.landmark(positions, f"{side}_{word}") for word in ("hip", "shoulder")) for side in ("left", "right"))
+    front = np.cross(left - right, (0, 1, 0))[:, ::2]  # (T, 2) on the floor
+    toes = [
+        joint for joint, parent in enumerate(layout.parents) if parent in (layout.landmarks["left_ankle"], layout.landmarks["right_ankle"])
+    ]
+    along = []
+    for toe in toes:
+        ankle = positions[:, layout.parents[toe]]
+        grounded = ankle[:, 1] < np.percentile(ankle[:, 1], 5) + STEP_HEIGHT
+        foot, facing = (positions[:, toe] - ankle)[grounded, ::2], front[grounded]
+        along.append((foot * facing).sum(axis=1) / np.maximum(np.linalg.norm(foot, axis=1) * np.linalg.norm(facing, axis=1), 1e-9))
+    if toes and np.median(np.concatenate(along)) < BACKWARDS:
+        return ["mirrored: the feet point backwards; left and right are swapped, or the file's axes are left-handed"]
+    return []
+
+
+def _bone_lengths(motion: Motion, joints: list[int]) -> np.ndarray:
+    """(T, joints) metres from each joint to its parent."""
+    return np.linalg.norm(motion.positions[:, joints] - motion.positions[:, [motion.layout.parents[joint] for joint in joints]], axis=2)

@@ -1,0 +1,36 @@
+"""Motion at other times than those at which it was recorded. True tempo: seconds stay seconds.
+
+tracks (T, ...) at frames 0, 1, 2, ...; wanted times (S,) in frames  ->  tracks (S, ...)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def between_frames(tracks: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Linear interpolation.
+
+    Shape:
+        tracks (T, ...), at (S,) from 0 to T - 1  ->  (S, ...)
+    """
+    before = np.clip(np.floor(at).astype(np.int64), 0, max(len(tracks) - 2, 0))
+    after = np.minimum(before + 1, len(tracks) - 1)
+    share = (at - before).reshape(-1, *[1] * (tracks.ndim - 1))
+    return tracks[before] * (1 - share) + tracks[after] * share
+
+
+def averaged(tracks: np.ndarray, at: np.ndarray, width: float) -> np.ndarray:
+    """The mean over `width` frames around each time, a low-pass filter against aliasing; taken at evenly spaced points.
+
+    The window shrinks evenly at both ends of the recording, so that it stays centred: nothing is shifted in time.
+
+    Shape:
+        tracks (T, ...), at (S,) from 0 to T - 1  ->  (S, ...)
+    """
+    half = np.minimum(np.minimum(at, len(tracks) - 1 - at), width / 2)  # (S,)
+    points = 2 * math.ceil(width)
+    offsets = (2 * np.arange(points) + 1 - points) / points  # from -1 to 1, without the ends
+    return sum(between_frames(tracks, at + offset * half) for offset in offsets) / points

@@ -1,0 +1,54 @@
+"""A batch of motions, whatever their layouts and lengths.
+
+positions (T, V, 3) of N motions  ->  MotionBatch: (N, T, V, 3) padded to the longest motion and the largest layout
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MotionBatch:
+    """N motions side by side. Masks: True = real."""
+
+    positions: Tensor
+    """(N, T, V, 3) float32 canonical metres (motion/canonical.py); zero at padding."""
+    frame_mask: Tensor
+    """(N, T) bool; the real frames of a motion come first."""
+    joint_mask: Tensor
+    """(N, V) bool; the real joints of a motion come first."""
+    layout_index: Tensor
+    """(N,) index into the encoder's layouts; stays on the CPU, because it decides which code runs, not what it computes."""
+    frames_per_second: float
+
+    def to(self, device: torch.device | str) -> MotionBatch:
+        return replace(
+            self,
+            positions=self.positions.to(device, non_blocking=True),
+            frame_mask=self.frame_mask.to(device, non_blocking=True),
+            joint_mask=self.joint_mask.to(device, non_blocking=True),
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def collate(motions: Sequence[np.ndarray], layout_index: Sequence[int], frames_per_second: float) -> MotionBatch:
+    """N arrays (T_n, V_n, 3) and their layouts -> one batch."""
+    frames = max(len(positions) for positions in motions)
+    joints = max(positions.shape[1] for positions in motions)
+    padded = torch.zeros(len(motions), frames, joints, 3)  # (N, T, V, 3)
+    frame_mask = torch.zeros(len(motions), frames, dtype=torch.bool)
+    joint_mask = torch.zeros(len(motions), joints, dtype=torch.bool)
+    for n, positions in enumerate(motions):
+        t, v, _ = positions.shape
+        padded[n, :t, :v] = torch.from_numpy(np.array(positions, dtype=np.float32))  # a copy: the corpus is a read-only map
+        frame_mask[n, :t] = True
+        joint_mask[n, :v] = True
+    return MotionBatch(padded, frame_mask, joint_mask, torch.tensor(layout_index, dtype=torch.long), frames_per_second)

@@ -1,0 +1,29 @@
+"""The joint graph of a layout.
+
+parents (V,)  ->  adjacency subsets (K, V, V): the joint itself, its child joints (inward), its parent (outward)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SUBSETS = 3
+"""K: itself, inward, outward (the partition of the ST-GCN family; our choice)."""
+
+
+def adjacency_subsets(parents: Sequence[int]) -> Tensor:
+    """`adjacency[k, v, u]`: how much joint v takes from joint u in subset k; every row that has neighbours sums to 1.
+
+    Shape:
+        parents: V integers, -1 = root  ->  (K, V, V) float32
+    """
+    joints = len(parents)
+    outward = torch.zeros(joints, joints)
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            outward[joint, parent] = 1.0
+    inward = outward.T / outward.sum(dim=0).clamp(min=1)[:, None]  # a joint with many children takes their mean
+    return torch.stack([torch.eye(joints), inward, outward])  # (K, V, V)

@@ -1,0 +1,1 @@
+"""Encoded corpora in; a fine-tuned adapter and projector out, under DeepSpeed."""

@@ -1,0 +1,128 @@
+"""Puts the parts of a fine-tune together, and tells what they are.
+
+settings, trained encoder, encoded corpora  ->  EmotionLLM, its prompts, and the record that travels with every checkpoint
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from emotion_llm.console import say, settings_to_dict
+from emotion_llm.errors import UserError
+from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, fingerprint, load_llm
+from emotion_llm.language.model import EmotionLLM
+from emotion_llm.skeleton_encoder.features import EncodedCorpus
+from emotion_llm.skeleton_encoder.trained import TrainedEncoder
+from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
+from emotion_llm.skeleton_tokens.unified import Slots
+from emotion_llm.training.checkpoint import Checkpoint, newest_checkpoint
+from emotion_llm.training.settings import FinetuneSettings
+
+FREE_TO_CHANGE = (
+    "run", "data", "encoder", "llm", "start_from", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints", "ds_config",
+)  # fmt: skip
+"""Settings that a resumed run may change; what the paths lead to is compared by content instead."""
+
+
+def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels: int, slots: Slots) -> EmotionLLM:
+    """The frozen LLM with a fresh adapter, and fresh projections of C channels onto its width."""
+    llm = load_llm(llm_name, dtype)
+    tokenizer = SkeletonTokenizer(channels, llm.config.get_text_config().hidden_size, embedding_scale(llm))
+    return EmotionLLM(add_adapter(llm, lora), tokenizer, slots)
+
+
+def start_weights(model: EmotionLLM, settings: FinetuneSettings, corpora: Sequence[EncodedCorpus], encoder_hash: str) -> None:
+    """The weights before the first step: another run's, or fresh projections standardised by the training features.
+
+    Raises:
+        UserError: `start_from` has no checkpoint, or one of another encoder or LLM.
+    """
+    if settings.start_from is None:
+        mean, deviation = feature_statistics(corpora)
+        model.skeleton_tokenizer.set_feature_statistics(mean, deviation)
+        return
+    checkpoint = newest_checkpoint(settings.start_from)
+    if checkpoint is None:
+        raise UserError(
+            f"{settings.start_from}: no checkpoint to start from; run launch/finetune.py --stage recognition --run {settings.start_from} first"
+        )
+    check_same_origin(checkpoint, fingerprint(model.llm), encoder_hash)
+    checkpoint.load_model(model)
+    say(f"starts from {checkpoint.folder}")
+
+
+def feature_statistics(corpora: Sequence[EncodedCorpus]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each granularity's training features over all corpora, each corpus counting alike.
+
+    Shape:
+        (3, C), (3, C)
+    """
+    means, squares = zip(*(encoded.training_moments() for encoded in corpora), strict=True)  # each (3, C)
+    mean = torch.stack(means).mean(0)
+    return mean, (torch.stack(squares).mean(0) - mean**2).clamp(min=0).sqrt()
+
+
+def describe_run(settings: FinetuneSettings, model: EmotionLLM, encoder: TrainedEncoder, corpora: Sequence[EncodedCorpus]) -> dict:
+    """What the run is: stored in every checkpoint, compared at resume and at evaluation."""
+    return {
+        "settings": settings_to_dict(settings),
+        "llm_fingerprint": fingerprint(model.llm),
+        "encoder_hash": encoder.encoder_hash,
+        "corpora": {encoded.corpus.name: _describe_corpus(encoded) for encoded in corpora},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("emotion_llm", "torch", "deepspeed", "transformers", "peft")},
+    }
+
+
+def _describe_corpus(encoded: EncodedCorpus) -> dict:
+    """What identifies a corpus, and all that is needed to read one more clip of its kind."""
+    corpus = encoded.corpus
+    return {
+        "data_hash": corpus.data_hash, "split_hash": encoded.split.split_hash, "layout": corpus.layout.name,
+        "emotions": list(corpus.emotions), "canonical": corpus.canonical, "reading": corpus.reading,
+    }  # fmt: skip
+
+
+def check_same_origin(checkpoint: Checkpoint, llm_fingerprint: str, encoder_hash: str) -> None:
+    """
+    Raises:
+        UserError: the checkpoint was trained on another LLM or another encoder.
+    """
+    for what, found, remedy in (("llm_fingerprint", llm_fingerprint, "--llm"), ("encoder_hash", encoder_hash, "--encoder")):
+        if checkpoint.about[what] != found:
+            raise UserError(
+                f"{checkpoint.folder}: trained with {what} {checkpoint.about[what]}, but {remedy} brings {found}; "
+                f"give {remedy} the one it was trained with, or start a new run"
+            )
+
+
+def check_resumable(checkpoint: Checkpoint, about: dict) -> None:
+    """
+    Raises:
+        UserError: something that matters differs from what the run was started with; it is named.
+    """
+    check_same_origin(checkpoint, about["llm_fingerprint"], about["encoder_hash"])
+    before, now = checkpoint.about["settings"], about["settings"]
+    for name in sorted(now.keys() | before.keys()):
+        if name not in FREE_TO_CHANGE and before.get(name) != now.get(name):
+            raise UserError(
+                f"{checkpoint.folder}: the run was started with {name} = {before.get(name)}, now it is {now.get(name)}; "
+                "resume with the old value, or start a new run with another --run folder"
+            )
+    for name, corpus in about["corpora"].items():
+        for what in ("data_hash", "split_hash"):
+            if checkpoint.about["corpora"][name][what] != corpus[what]:
+                raise UserError(
+                    f"{checkpoint.folder}: the run was started with {what} {checkpoint.about['corpora'][name][what][:12]} of corpus '{name}', "
+                    f"now it is {corpus[what][:12]}; restore the data, or start a new run with another --run folder"
+                )
+
+
+def ds_config_path(settings: FinetuneSettings) -> Path:
+    """The DeepSpeed configuration of the run; by default the stage's own in ds_configs/."""
+    return settings.ds_config or Path(__file__).parents[2] / "ds_configs" / f"{settings.stage}.json"

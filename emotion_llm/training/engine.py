@@ -1,0 +1,259 @@
+"""The one corner that knows DeepSpeed: ZeRO-2 over one or many processes, on GPUs or on CPU.
+
+model, settings, ds_configs/<stage>.json  ->  Engine: backward, step, state by parameter name
+
+Everything else sees ordinary single-device modules. State is gathered and set parameter by parameter, so a checkpoint does not know
+how many processes wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from emotion_llm.devices import bf16_is_fast_on_cpu
+from emotion_llm.errors import UserError
+from emotion_llm.processes import process_count, process_rank
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's two moments, under the names torch gives them."""
+
+
+def start_processes() -> torch.device:
+    """Joins this process to the others of its launcher (deepspeed, torchrun or none) and returns its device."""
+    for name, alone in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "0")):
+        os.environ.setdefault(name, alone)  # a plain `python` run is a world of one
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    deepspeed = _import_deepspeed()
+    if torch.distributed.is_initialized():
+        return _device()
+    if os.environ["MASTER_PORT"] == "0":
+        os.environ["MASTER_PORT"] = str(_free_port())
+    deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+    return _device()
+
+
+@dataclass(frozen=True)
+class ProcessShare:
+    """How a step's global batch is divided: the product of the three numbers is the global batch."""
+
+    processes: int
+    micro_batch: int
+    """Motions per process and micro-step."""
+    accumulation: int
+    """Micro-steps per step."""
+
+
+def divide_batch(global_batch: int, processes: int, largest_micro_batch: int) -> ProcessShare:
+    """The largest micro-batch that the hardware's configuration allows and that divides the process's part of the batch.
+
+    Raises:
+        UserError: the global batch is no multiple of the number of processes.
+    """
+    if global_batch % processes:
+        fitting = [count for count in range(1, global_batch + 1) if global_batch % count == 0]
+        raise UserError(
+            f"the global batch of {global_batch} motions cannot be divided among {processes} processes; "
+            f"start {', '.join(map(str, fitting[:-1]))} or {fitting[-1]} of them, or change --global-batch"
+        )
+    part = global_batch // processes
+    micro_batch = max(size for size in range(1, min(part, largest_micro_batch) + 1) if part % size == 0)
+    return ProcessShare(processes, micro_batch, part // micro_batch)
+
+
+class Engine:
+    """A model under training."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weight_decay: float,
+        gradient_clipping: float,
+        global_batch: int,
+        ds_config: Path,
+    ) -> None:
+        """
+        Args:
+            model: its trainable parameters are those with requires_grad.
+            ds_config: hardware only: precision, ZeRO stage, largest micro-batch.
+        """
+        config = read_ds_config(ds_config)
+        self.device = start_processes()
+        self.precision = _choose_precision(config, self.device)
+        self.rank = process_rank()
+        self.share = divide_batch(global_batch, process_count(), config["train_micro_batch_size_per_gpu"])
+        config |= {
+            "train_batch_size": global_batch,
+            "train_micro_batch_size_per_gpu": self.share.micro_batch,
+            "gradient_clipping": gradient_clipping,
+        }
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=weight_decay, fused=self.device.type == "cuda")
+        exact_buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
+        deepspeed = _import_deepspeed()
+        self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+        _restore_buffers(model, exact_buffers, self.device)
+        self.model = model
+
+    def backward(self, loss_share: Tensor) -> None:
+        """Adds the gradient of this micro-batch's share of the step's loss.
+
+        `loss_share` is the micro-batch's sum divided by the count of the *whole step*: shares add up to the step's mean loss. DeepSpeed
+        averages over processes and micro-steps, which would divide again; this undoes it, so that a step's gradient does not depend on
+        how its batch was divided.
+        """
+        self._engine.backward(loss_share * (self.share.processes * self.share.accumulation))
+
+    def step(self) -> None:
+        """Ends a micro-step; the last one of a step updates the weights."""
+        self._engine.step()
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that the optimizer holds. Set before each step from the step alone: there is no schedule with a state of its own."""
+        return self._engine.optimizer.param_groups[0]["lr"]
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+
+    @property
+    def gradient_norm(self) -> float:
+        """Norm of the last step's gradient before clipping."""
+        return float(self._engine.get_global_grad_norm())
+
+    @property
+    def last_update_was_skipped(self) -> bool:
+        """True where the last step's gradient was not finite: the weights then stayed as they were."""
+        return bool(self._engine.optimizer.overflow)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter of everything that trains."""
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+    def gather_state(self) -> dict[str, dict[str, Tensor]]:
+        """fp32 weights and moments of every trainable parameter, whole, on the CPU. Every rank must call it.
+
+        Returns:
+            {"weight" | "exp_avg" | "exp_avg_sq": {parameter name: tensor}}; moments are absent before the first update.
+        """
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        state: dict[str, dict[str, Tensor]] = {"weight": {}} | {moment: {} for moment in MOMENTS if self.updates}
+        for name, parameter in self.trainable().items():
+            state["weight"][name] = safe_get_full_fp32_param(parameter).cpu().clone()
+            for moment in list(state)[1:]:
+                state[moment][name] = safe_get_full_optimizer_state(parameter, moment).cpu().clone()
+        return state
+
+    def set_state(self, state: dict[str, dict[str, Tensor]], updates: int) -> None:
+        """The inverse of `gather_state`, at any number of processes.
+
+        Args:
+            updates: how many updates the moments have seen (AdamW's own step count).
+        """
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        zero = self._engine.optimizer
+        if updates > 0:
+            for flat in zero.single_partition_of_fp32_groups:
+                count = torch.tensor(float(updates), device=flat.device if zero.optimizer.defaults["fused"] else "cpu")
+                zero.optimizer.state[flat] = {"step": count, **{moment: torch.zeros_like(flat) for moment in MOMENTS}}
+            zero._hp_optimizer_states_linked = False  # link the parameters to these new moments
+            zero._lazy_init_hp_params_optimizer_state()
+        with torch.no_grad():
+            for name, parameter in self.trainable().items():
+                weight = state["weight"][name].to(self.device)
+                parameter.copy_(weight)
+                safe_set_full_fp32_param(parameter, weight)
+                for moment in MOMENTS if updates > 0 else ():
+                    safe_set_full_optimizer_state(parameter, state[moment][name].to(self.device), moment)
+
+    @property
+    def updates(self) -> int:
+        """Updates of the weights so far: steps less those skipped for a gradient that was not finite."""
+        zero = self._engine.optimizer
+        return int(zero.optimizer.state.get(zero.single_partition_of_fp32_groups[0], {}).get("step", 0))
+
+
+def read_ds_config(path: Path) -> dict:
+    """A DeepSpeed configuration: hardware only.
+
+    Raises:
+        UserError: no such file, no JSON, or a number in it that has its home elsewhere.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such DeepSpeed configuration; ds_configs/ holds one per stage")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not a JSON file ({error})") from None
+    for key in ("train_batch_size", "gradient_clipping"):
+        if config.get(key, "auto") != "auto":
+            raise UserError(f"{path}: {key} is {config[key]!r}; it belongs to the settings (--{key.replace('train_batch_size', 'global-batch').replace('_', '-')}), write \"auto\" here")
+    if "optimizer" in config or "scheduler" in config or "gradient_accumulation_steps" in config:
+        raise UserError(f"{path}: optimizer, scheduler and gradient_accumulation_steps belong to the settings; remove them here")
+    micro = config.get("train_micro_batch_size_per_gpu")
+    if not isinstance(micro, int) or micro < 1:
+        raise UserError(f"{path}: train_micro_batch_size_per_gpu is {micro!r}; write the largest number of motions that a device holds")
+    return config
+
+
+def model_dtype(ds_config: Path) -> torch.dtype:
+    """The precision in which to load the LLM: what the configuration asks for and the machine can do."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.bfloat16 if _choose_precision(read_ds_config(ds_config), device) == "bf16" else torch.float32
+
+
+def _choose_precision(config: dict, device: torch.device) -> str:
+    """'bf16' or 'fp32'; a CPU without bf16 instructions computes in fp32 and says so."""
+    if not config.get("bf16", {}).get("enabled"):
+        return "fp32"
+    if device.type == "cpu" and not bf16_is_fast_on_cpu():
+        config["bf16"] = {"enabled": False}
+        config.pop("data_types", None)
+        return "fp32"
+    return "bf16"
+
+
+def _restore_buffers(model: nn.Module, exact: dict[str, Tensor], device: torch.device) -> None:
+    """Undoes DeepSpeed's cast of the buffers: rotary frequencies and feature statistics stay in fp32."""
+    modules = dict(model.named_modules())
+    for name, buffer in exact.items():
+        owner, _, leaf = name.rpartition(".")
+        modules[owner]._buffers[leaf] = buffer.to(device)
+
+
+def _import_deepspeed():
+    import deepspeed.ops
+
+    # A CPU extension that would be compiled for a minute at the first start and hangs every later one if that is interrupted.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
+
+
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def evaluation_dtype(device: torch.device) -> torch.dtype:
+    """The precision for answering: bf16 where the device is fast at it, fp32 elsewhere."""
+    return torch.bfloat16 if device.type == "cuda" or bf16_is_fast_on_cpu() else torch.float32

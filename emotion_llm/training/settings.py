@@ -1,0 +1,141 @@
+"""Settings of the two fine-tunes and their presets. Hardware (precision, ZeRO stage, micro-batch) lives in ds_configs/.
+
+command line  ->  FinetuneSettings
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from emotion_llm.errors import UserError
+from emotion_llm.language.llm import LoraSettings
+from emotion_llm.skeleton_tokens.unified import Slots
+
+Stage = Literal["recognition", "description"]
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How the motions of a step are drawn from several corpora (our choices)."""
+
+    weighting: Literal["size", "equal", "temperature"] = "size"
+    """Share of each corpus: by its number of windows, equal, or in between."""
+    temperature: float = 2.0
+    """With weighting 'temperature': shares follow size ** (1 / temperature)."""
+    label_balanced: bool = True
+    """Draw every emotion of a corpus equally often."""
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """One fine-tune of the skeleton-aware LLM. A *step* is an optimizer step."""
+
+    stage: Stage = "recognition"
+    """What is learnt: to name the emotion, or to explain it."""
+    run: Path = Path("runs/recognition")
+    """The run folder: settings, checkpoints, TensorBoard."""
+    data: Path = Path("data")
+    """Folder of the prepared corpora."""
+    corpora: tuple[str, ...] = ("kdae", "emilya", "egbm")
+    """Corpora to learn from; each must have been seen by the encoder."""
+    encoder: Path = Path("runs/encoder")
+    """Run folder of launch/pretrain_encoder.py; frozen. It also brings the split and the windows."""
+    llm: str = "huggyllama/llama-7b"
+    """Hugging Face name or folder of a causal LM (our choice; public summaries say "LLaMA")."""
+    start_from: Path | None = None
+    """Run folder whose adapter and projections are the starting point; description starts from recognition's."""
+    max_steps: int = 800_000
+    """Optimizer steps (paper, experiment setup: 800,000 for recognition, 10,000 for description)."""
+    global_batch: int = 64
+    """Motions per optimizer step over all processes (paper: 64 for recognition, 16 for description)."""
+    peak_learning_rate: float = 1e-5
+    """The schedule's maximum (paper)."""
+    warmup_steps: int = 2_000
+    """Steps of linear warm-up; cosine decay to zero follows (our choice)."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay (our choice)."""
+    gradient_clipping: float = 1.0
+    """Largest norm of a step's gradient (our choice)."""
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    """The adapter."""
+    slots: Slots = field(default_factory=Slots)
+    """The unified form of the skeleton tokens."""
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    """Joint training on several corpora."""
+    rehearsal: float = 0.25
+    """Description only: share of each step that goes on naming emotions, so that it is not forgotten (our choice)."""
+    share_prompts: bool = True
+    """Compute the prompt's beginning once per micro-batch; with LoRA dropout its motions then share the noise there."""
+    seed: int = 0
+    """Decides the order of the data and the dropout noise."""
+    evaluate_every: int = 10_000
+    """Steps between evaluations on held-out motions; the last step is always evaluated."""
+    evaluate_clips: int = 256
+    """Held-out clips per corpus in those evaluations, at most; launch/evaluate.py takes all."""
+    checkpoint_every: int = 1_000
+    """Steps between checkpoints."""
+    keep_checkpoints: int = 3
+    """Newest checkpoints to keep."""
+    ds_config: Path | None = None
+    """DeepSpeed configuration; by default ds_configs/<stage>.json."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "global_batch", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
+        if self.peak_learning_rate <= 0:
+            raise UserError(f"--peak-learning-rate {self.peak_learning_rate}: must be above 0")
+        if not 0 <= self.warmup_steps:
+            raise UserError(f"--warmup-steps {self.warmup_steps}: must not be negative")
+        if not 0 <= self.rehearsal < 1:
+            raise UserError(f"--rehearsal {self.rehearsal}: must be at least 0 and below 1")
+        if not self.corpora:
+            raise UserError("--corpora: name at least one corpus")
+
+
+_PAPER = FinetuneSettings()
+_DEMO = replace(
+    _PAPER, run=Path("runs/demo/recognition"), data=Path("data/demo"), encoder=Path("runs/demo/encoder"), llm="models/demo",
+    max_steps=150, peak_learning_rate=3e-3, warmup_steps=15, lora=LoraSettings(rank=8, alpha=16), evaluate_every=75, evaluate_clips=48,
+    checkpoint_every=50,
+)  # fmt: skip
+_SMOLLM2 = replace(
+    _PAPER, run=Path("runs/bandai-namco-2/recognition"), corpora=("bandai-namco-2",), encoder=Path("runs/bandai-namco-2/encoder"),
+    llm="models/smollm2-135m-instruct", max_steps=240, global_batch=32, peak_learning_rate=5e-4, warmup_steps=20, evaluate_every=120,
+    evaluate_clips=63, checkpoint_every=40,
+)  # fmt: skip
+
+
+def _then_description(recognition: FinetuneSettings, max_steps: int, warmup_steps: int, global_batch: int = 16) -> FinetuneSettings:
+    return replace(
+        recognition, stage="description", run=recognition.run.with_name("description"), start_from=recognition.run,
+        max_steps=max_steps, warmup_steps=warmup_steps, global_batch=global_batch,
+    )  # fmt: skip
+
+
+PRESETS: dict[str, dict[str, FinetuneSettings]] = {
+    "recognition": {"paper": _PAPER, "demo": _DEMO, "smollm2": _SMOLLM2},
+    "description": {
+        "paper": replace(_then_description(_PAPER, max_steps=10_000, warmup_steps=200), evaluate_every=1_000),
+        "demo": _then_description(_DEMO, max_steps=150, warmup_steps=15),
+        "smollm2": _then_description(_SMOLLM2, max_steps=100, warmup_steps=10),
+    },
+}
+"""Stage -> preset name -> settings; the paper's preset comes first and is the default."""
+
+
+def presets_of_stage(arguments: list[str] | None = None) -> dict[str, FinetuneSettings]:
+    """The presets of the stage that the command line names; recognition where it names none.
+
+    Raises:
+        UserError: no such stage.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--stage", default="recognition")
+    stage = parser.parse_known_args(arguments)[0].stage
+    if stage not in PRESETS:
+        raise UserError(f"--stage {stage}: no such stage; choose one of {', '.join(PRESETS)}")
+    return PRESETS[stage]

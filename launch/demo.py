@@ -1,0 +1,15 @@
+"""The whole path on a small scale: motion files, corpora, encoder, both fine-tunes, evaluation, one clip explained. CPU is enough.
+
+    python launch/demo.py
+"""
+
+from emotion_llm.console import run
+from emotion_llm.demo import run_demo
+
+
+def main() -> None:
+    run_demo()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,56 @@
+"""Small corpora for the tests, made without reading a motion file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emotion_llm.corpus.store import CLIP_FIELDS, FORMAT, Corpus, clip_hash, data_hash, movement_hash, movement_number, open_corpus
+from emotion_llm.motion.layout import layout_to_dict, read_layout
+
+
+@pytest.fixture
+def make_corpus(tmp_path):
+    """make_corpus(clips) -> Corpus; clips: (name, emotion, actor, positions or None) each."""
+
+    def make(clips: list[tuple], name: str = "toy") -> Corpus:
+        layout, rng = read_layout("kinect_v2_25"), np.random.default_rng(0)
+        emotions = tuple(dict.fromkeys(clip[1] for clip in clips))
+        actors = sorted({clip[2] for clip in clips} - {None})
+        tracks = [rng.normal(size=(3, layout.joints, 3)) if clip[3] is None else clip[3] for clip in clips]
+        tracks = [track.astype(np.float32) for track in tracks]
+        rows, start = [], 0
+        for (_, emotion, actor, _), track in zip(clips, tracks, strict=True):
+            movement = movement_number(movement_hash(track))
+            rows.append((start, len(track), emotions.index(emotion), actors.index(actor) if actor else -1, -1, -1, movement))
+            start += len(track)
+        hashes = [clip_hash(clip[1], clip[2], None, -1, (), movement_hash(track)) for clip, track in zip(clips, tracks, strict=True)]
+        folder = tmp_path / name
+        folder.mkdir()
+        np.save(folder / "clips.npy", np.array(rows, CLIP_FIELDS))
+        np.save(folder / "names.npy", np.array([clip[0] for clip in clips]))
+        np.save(folder / "positions.npy", np.concatenate(tracks))
+        about = {
+            "format": FORMAT, "name": name, "clips": len(clips), "frames": start, "frames_per_second": 30.0, "emotions": emotions,
+            "actors": actors, "actions": [], "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
+            "data_hash": data_hash(layout, emotions, 30.0, {}, hashes),
+        }  # fmt: skip
+        (folder / "corpus.json").write_text(json.dumps(about))
+        return open_corpus(folder)
+
+    return make
+
+
+@pytest.fixture
+def write_files(tmp_path):
+    """write_files("folder", {"relative/path": "text"}) -> the folder."""
+
+    def write(folder: str, files: dict[str, str]) -> Path:
+        for path, text in files.items():
+            target = tmp_path / folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        return tmp_path / folder
+
+    return write

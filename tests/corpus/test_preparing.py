@@ -1,0 +1,88 @@
+"""launch/prepare.py as a user runs it: what it says, what it leaves behind, and its exit status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emotion_llm.corpus.preparing import draw_layout_file
+from emotion_llm.corpus.store import open_corpus
+from emotion_llm.corpus.synthetic import write_egbm
+from emotion_llm.errors import UserError
+from emotion_llm.motion.layout import read_layout
+
+SCRIPT = Path(__file__).parents[2] / "launch" / "prepare.py"
+
+
+def prepare(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    write_egbm(tmp_path / "source", clips_per_emotion=1, seed=0)
+    return tmp_path / "source"
+
+
+def test_a_corpus_is_imported_and_a_bad_file_shows_in_the_exit_status(source, tmp_path):
+    first = prepare("--corpus", "egbm", "--source", source, "--output", tmp_path / "data", "--workers", 1)
+    assert first.returncode == 0, first.stderr
+    assert f"tensorboard --logdir {tmp_path / 'data' / 'tensorboard'}" in first.stdout.splitlines()[-1]
+    assert (tmp_path / "data/egbm/report.txt").read_text() in first.stdout
+    assert list((tmp_path / "data/tensorboard/egbm").iterdir())
+    (source / "A_Sad_7.csv").write_text("nonsense")
+    again = prepare("--corpus", "egbm", "--source", source, "--output", tmp_path / "data", "--workers", 1)
+    assert again.returncode == 3
+    assert "left out, something is wrong: 1" in again.stdout
+    assert len(open_corpus(tmp_path / "data/egbm")) == 7
+    assert json.loads((tmp_path / "data/egbm/report.json").read_text())["faults"] == 1
+
+
+def test_checking_and_dry_runs_write_nothing(source, tmp_path):
+    checked = prepare("--corpus", "egbm", "--source", source, "--output", tmp_path / "data", "--check", "--workers", 1)
+    assert checked.returncode == 0 and checked.stdout.endswith("checked; nothing was written\n")
+    resolved = prepare("--preset", "demo", "--dry-run", "--output", tmp_path / "data")
+    assert resolved.returncode == 0 and json.loads(resolved.stdout)["synthetic_clips_per_emotion"] > 0
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: --corpus is missing; name one of bandai-namco-1"),
+        (["--corpus", "egbm"], "error: --source is missing; name the folder that holds the files of 'egbm'"),
+        (["--corpus", "kdea", "--source", "."], "error: kdea: no such corpus; known are"),
+    ],
+)
+def test_what_a_user_can_mend_ends_in_one_line_and_status_2(arguments, message):
+    ended = prepare(*arguments)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith(message) and ended.stderr.count("\n") == 1
+
+
+def test_the_known_corpora_are_listed():
+    assert "Perception" not in prepare("--list").stdout
+    assert "kdae " in prepare("--list").stdout and "layouts: " in prepare("--list").stdout
+
+
+def test_the_demo_writes_and_imports_three_corpora(tmp_path):
+    done = prepare("--preset", "demo", "--synthetic-clips-per-emotion", 1, "--output", tmp_path / "demo")
+    assert done.returncode == 0, done.stderr
+    assert {name: open_corpus(tmp_path / "demo" / name).layout.name for name in ("kdae", "emilya", "egbm")} == {
+        "kdae": "kdae_72", "emilya": "emilya_28", "egbm": "kinect_v2_25",
+    }  # fmt: skip
+
+
+def test_a_layout_is_drawn_from_a_bvh_file_and_can_be_used_at_once(write_files, tmp_path):
+    layout = read_layout("emilya_28")
+    from emotion_llm.corpus.synthetic import EMILYA, bvh_text, takes
+
+    text = bvh_text(layout, next(takes(EMILYA, 1, seed=0)), 120.0, "YXZ", position_channels=False)
+    folder = write_files("mine", {"walk.bvh": text})
+    said = draw_layout_file(folder / "walk.bvh", folder / "bones.json", 0.01)
+    assert "28 joints drawn from" in said and "look it through" in said
+    assert read_layout(folder / "bones.json").joint_names == layout.joint_names
+    with pytest.raises(UserError, match="bones.json: is there already; name another file with --layout-file"):
+        draw_layout_file(folder / "walk.bvh", folder / "bones.json", 0.01)

@@ -1,0 +1,201 @@
+"""Layouts: data files that are checked in full, and layouts drawn from a recording."""
+
+import json
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from emotion_llm.errors import UserError
+from emotion_llm.motion.drawing import draft_layout, draw_layout
+from emotion_llm.motion.layout import LANDMARKS, PARTS, known_layouts, layout_from_dict, layout_to_dict, read_layout
+from emotion_llm.motion.motion import RecordedMotion
+
+
+def test_the_three_corpora_and_the_real_archives_have_their_layouts():
+    joints = {name: read_layout(name).joints for name in known_layouts()}
+    assert joints.items() >= {"kdae_72": 72, "emilya_28": 28, "kinect_v2_25": 25, "bandai_namco_27": 27}.items()
+
+
+@pytest.mark.parametrize("name", known_layouts())
+def test_a_layout_that_ships_is_consistent_and_survives_its_json_form(name):
+    layout = read_layout(name)
+    assert layout.name == name
+    assert layout_from_dict(json.loads(json.dumps(layout_to_dict(layout))), "again") == layout
+    assert sorted(layout.parents_first) == list(range(layout.joints))
+    places = {joint: place for place, joint in enumerate(layout.parents_first)}
+    assert all(parent < 0 or places[parent] < places[joint] for joint, parent in enumerate(layout.parents))
+    assert {part for part in layout.parts} == set(PARTS)
+    assert 0.75 < sum(layout.bone_lengths[joint] for joint in layout.chain("left_hip", "left_ankle")) < 0.95  # metres
+
+
+def test_a_chain_leads_from_a_landmark_to_one_below_it():
+    layout = read_layout("kinect_v2_25")
+    assert [layout.joint_names[joint] for joint in layout.chain("left_hip", "left_ankle")] == ["AnkleLeft", "KneeLeft"]
+    with pytest.raises(ValueError, match="left_hip does not hang from left_ankle"):
+        layout.chain("left_ankle", "left_hip")
+
+
+def test_a_landmark_has_a_track():
+    layout = read_layout("kinect_v2_25")
+    positions = np.random.default_rng(0).normal(size=(2, 25, 3))
+    np.testing.assert_array_equal(layout.landmark(positions, "head"), positions[:, 3])
+
+
+def _set(place: str, value: object):
+    """A change to a layout's JSON form: 'joints/3/parent' etc."""
+
+    def change(about: dict) -> None:
+        *path, last = [int(step) if step.isdigit() else step for step in place.split("/")]
+        for step in path:
+            about = about[step]
+        if value is KeyError:
+            del about[last]
+        else:
+            about[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set("name", KeyError), "mine.json: a layout needs 'name', text, found 'None'"),
+        (_set("name", "../x"), "'../x' is no plain name"),
+        (_set("name", True), "a layout needs 'name', text"),
+        (_set("joints", {}), "a layout needs 'joints', a list"),
+        (_set("joints", []), "a layout has 1 to 1000 joints, found 0"),
+        (_set("joints/3", "Head"), "joint 3 needs 'name', text"),
+        (_set("joints/3/name", "Head\n"), r"'Head\\n' is no plain name; use up to 64 letters"),
+        (_set("joints/3/name", "Chest\u202e"), "which is no joint of the layout|is no plain name"),
+        (_set("joints/11/name", "Head_end"), "joint 'Head_end' is listed twice; joint names must differ"),
+        (_set("joints/3/parent", None), r"2 joints have no parent \(joint_Root, Chest\); exactly one, the root, has no 'parent'"),
+        (_set("joints/0/parent", "Hips"), "0 joints have no parent"),
+        (_set("joints/1/parent", "Spine"), "the parents of '.*' run in a circle; every joint must hang from the root"),
+        (_set("joints/1/parent", "Pelvis"), "the parent of 'Hips' names 'Pelvis', which is no joint of the layout; spell it as in 'joints'"),
+        (_set("joints/3/part", "torso"), "joint 'Chest' has part 'torso'; the parts are trunk, head, left_arm"),
+        (_set("joints/3/bone_length", "long"), "joint 'Chest' needs 'bone_length', a number, found 'long'"),
+        (_set("joints/3/bone_length", -0.1), "joint 'Chest' has bone_length -0.1; give metres from 0 to 3"),
+        (_set("joints/3/bone_length", 16.4), "bone_length 16.4; give metres"),
+        (_set("joints/3/bone_length", float("nan")), "bone_length nan; give metres"),
+        (_set("joints/1/bone_length", 0.9), "joint 'Hips' has bone_length 0.9; it must be 0 from the root down to the pelvis"),
+        (_set("mirror_pairs", {}), "a layout needs 'mirror_pairs', a list"),
+        (_set("mirror_pairs/0", ["Shoulder_L"]), "a mirror pair is a list of two joint names"),
+        (_set("mirror_pairs/0", ["Shoulder_L", "Shoulder"]), "a mirror pair names 'Shoulder', which is no joint"),
+        (_set("mirror_pairs/0", ["Head", "Head"]), "mirror pair .* repeats a joint; each joint is in one pair at most"),
+        (_set("mirror_pairs/0", ["UpperArm_L", "UpperArm_R"]), "mirror pair .* repeats a joint"),
+        (_set("mirror_pairs/0", ["Head", "Head_end"]), "hangs from parents that are no pair; pair the parents too"),
+        (_set("mirror_pairs/0", ["Shoulder_R", "Shoulder_L"]), "has parts 'right_arm' and 'left_arm'; the left joint comes first"),
+        (_set("landmarks/neck", KeyError), "landmarks neck are missing; name the joint of each of pelvis, neck"),
+        (_set("landmarks/tail", "Hips"), "landmark 'tail' is not known"),
+        (_set("landmarks/neck", "Nek"), "landmark 'neck' names 'Nek', which is no joint"),
+        (_set("landmarks/left_knee", "Toes_L"), "landmarks left_knee and right_knee are .'Toes_L', 'LowerLeg_R'., no mirror pair; pair them"),
+        (_set("aliases", []), "a layout needs 'aliases', an object"),
+        (_set("aliases/Pelvis", "Hip"), "alias 'Pelvis' names 'Hip', which is no joint"),
+        (_set("aliases/Head", "Neck"), "alias 'Head' is itself a joint of the layout; remove the alias"),
+    ],
+)  # fmt: skip
+def test_a_layout_that_contradicts_itself_is_refused_in_words(change, message):
+    about = deepcopy(layout_to_dict(read_layout("bandai_namco_27")))
+    change(about)
+    with pytest.raises(UserError, match=message):
+        layout_from_dict(about, "mine.json")
+
+
+def test_landmarks_of_a_limb_must_hang_together_and_be_apart():
+    about = layout_to_dict(read_layout("bandai_namco_27"))
+    about["landmarks"] |= {"left_elbow": "UpperLeg_L", "right_elbow": "UpperLeg_R"}
+    with pytest.raises(UserError, match="landmark left_elbow does not hang from left_shoulder; correct the landmarks or the parents"):
+        layout_from_dict(about, "mine.json")
+    about = layout_to_dict(read_layout("bandai_namco_27"))
+    about["joints"][18]["bone_length"] = 0
+    with pytest.raises(UserError, match="left_hip and left_knee coincide; give their bone_length in metres"):
+        layout_from_dict(about, "mine.json")
+
+
+def test_a_layout_is_found_by_name_or_by_file(tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(layout_to_dict(read_layout("emilya_28")) | {"name": "mine"}))
+    assert read_layout(tmp_path / "mine.json").joint_names == read_layout("emilya_28").joint_names
+    with pytest.raises(UserError, match="no_such: no such layout; known are .*kdae_72.*, or give the path of a JSON file"):
+        read_layout("no_such")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match=r"broken\.json: not a JSON file"):
+        read_layout(tmp_path / "broken.json")
+
+
+# drawing
+
+
+def recording(names: list[str], parents: list[int] | None, unit: float = 0.01) -> RecordedMotion:
+    rng = np.random.default_rng(0)
+    positions = rng.normal(size=(5, len(names), 3)) * 0.2 / unit
+    return RecordedMotion(tuple(names), None if parents is None else tuple(parents), positions, 30.0)
+
+
+@pytest.mark.parametrize("name", ["kdae_72", "emilya_28", "bandai_namco_27"])
+def test_the_layouts_that_ship_could_have_been_drawn(name):
+    layout = read_layout(name)
+    drawn = draw_layout(recording(list(layout.joint_names), list(layout.parents)), name, 0.01)
+    assert (drawn.parts, drawn.landmarks, set(drawn.mirror_pairs)) == (layout.parts, layout.landmarks, set(layout.mirror_pairs))
+
+
+BODY = {  # one chain of names after another, each hung from a joint named before
+    "mixamo": ["mixamorig:Hips mixamorig:Spine mixamorig:Neck mixamorig:Head mixamorig:Head_end"]
+    + [f"mixamorig:Spine mixamorig:{s}Shoulder mixamorig:{s}Arm mixamorig:{s}ForeArm mixamorig:{s}Hand mixamorig:{s}HandThumb1" for s in ("Left", "Right")]
+    + [f"mixamorig:Hips mixamorig:{s}UpLeg mixamorig:{s}Leg mixamorig:{s}Foot mixamorig:{s}ToeBase" for s in ("Left", "Right")],
+    "unreal": ["root pelvis spine_01 neck_01 head"]
+    + [f"spine_01 clavicle_{s} upperarm_{s} lowerarm_{s} hand_{s} index_01_{s}" for s in "lr"]
+    + [f"pelvis thigh_{s} calf_{s} foot_{s} ball_{s}" for s in "lr"],
+    "biped": ["Bip01 Pelvis|Bip01 Spine|Bip01 Neck|Bip01 Head"]
+    + [f"Bip01 Spine|Bip01 {s} Clavicle|Bip01 {s} UpperArm|Bip01 {s} Forearm|Bip01 {s} Hand" for s in "LR"]
+    + [f"Bip01 Pelvis|Bip01 {s} Thigh|Bip01 {s} Calf|Bip01 {s} Foot|Bip01 {s} Toe0" for s in "LR"],
+    "poser": ["hip abdomen chest neck head"]
+    + [f"chest {s}Collar {s}Shldr {s}ForeArm {s}Hand" for s in "lr"]
+    + [f"hip {s}Thigh {s}Shin {s}Foot" for s in "lr"],
+}
+
+
+@pytest.mark.parametrize("style", BODY)
+def test_the_usual_ways_of_naming_joints_are_understood(style):
+    names, parents = [], []
+    for chain in BODY[style]:
+        words = chain.split("|") if "|" in chain else chain.split()
+        for above, name in zip([None, *words], words):
+            if name not in names:
+                names.append(name)
+                parents.append(names.index(above) if above else -1)
+    if style == "unreal":
+        names = [name.replace("neck_01", "neck") for name in names]
+    layout = draw_layout(recording(names, parents), style, 0.01)
+    assert len(layout.mirror_pairs) == sum(name.startswith(("left", "right")) for name in layout.parts) // 2
+    plain = {word: layout.joint_names[joint].lower() for word, joint in layout.landmarks.items()}
+    assert set(plain) == set(LANDMARKS) and "head" in plain["head"] and "foot" in plain["left_ankle"] and "hand" in plain["right_wrist"]
+    assert all(layout.bone_lengths[left] == layout.bone_lengths[right] for left, right in layout.mirror_pairs)
+
+
+def test_bone_lengths_are_the_median_in_metres_and_travel_is_none():
+    layout = read_layout("bandai_namco_27")
+    recorded = recording(list(layout.joint_names), list(layout.parents), unit=0.01)
+    drawn = draw_layout(recorded, "mine", 0.01)
+    neck = drawn.joint_names.index("Neck")
+    bones = np.linalg.norm(recorded.positions[:, neck] - recorded.positions[:, drawn.parents[neck]], axis=1)
+    assert drawn.bone_lengths[neck] == pytest.approx(np.median(bones) / 100, abs=1e-4) and drawn.bone_lengths[:2] == (0, 0)
+
+
+def test_what_cannot_be_guessed_is_listed_with_the_way_on():
+    layout = read_layout("emilya_28")
+    names = [name.replace("Neck", "Bone7").replace("LeftToe", "LeftTip") for name in layout.joint_names]
+    recorded = recording(names, list(layout.parents))
+    with pytest.raises(UserError, match="layout mine: cannot be drawn .* for want of landmark neck; the mirror image of 'RightToe'.*fill in what is null"):
+        draw_layout(recorded, "mine", 0.01)
+    draft, unknown = draft_layout(recorded, "mine", 0.01)
+    assert draft["landmarks"]["neck"] is None and len(unknown) == 5
+    draft["landmarks"]["neck"] = "Bone7"
+    draft["mirror_pairs"] += [["LeftTip", "RightToe"], ["LeftTip_end", "RightToe_end"]]
+    draft["joints"][names.index("LeftTip")]["part"] = draft["joints"][names.index("LeftTip_end")]["part"] = "left_leg"
+    assert layout_from_dict(draft, "mine.json").name == "mine"
+
+
+def test_a_table_has_no_bones_to_draw():
+    with pytest.raises(UserError, match="a table does not tell how joints hang together"):
+        draw_layout(recording(["Hips"], None), "mine", 1.0)
