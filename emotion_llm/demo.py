@@ -40,9 +40,7 @@ def run_demo() -> None:
     Raises:
         UserError: a stage failed.
     """
-    folder = os.path.relpath(ROOT)
-    if folder != ".":
-        os.chdir(ROOT)
+    os.chdir(ROOT)
     shutil.rmtree(RUN, ignore_errors=True)
     seconds = {name: _run_stage(name, command) for name, command in STAGES.items()}
     clip = _a_held_out_clip()
@@ -88,4 +86,4 @@ def _a_held_out_clip() -> Path:
     predictions = RUN / "description" / "evaluation" / "predictions.jsonl"
     records = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
     clip = next(record["clip"] for record in records if record["corpus"] == "kdae")
-    return Path("data/demo/raw/kdae") / clip
+    return Path("data/demo/raw/kdae") / f"{clip}.bvh"

@@ -5,7 +5,9 @@ environment set by the launcher (torchrun, deepspeed)  ->  threads per process, 
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 
 
 def share_cores() -> None:
@@ -17,6 +19,12 @@ def share_cores() -> None:
     if processes > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def silence_libraries() -> None:
+    """Keeps from the user what libraries say to their own developers: deprecations inside them, and that a CPU machine has no GPU."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|peft|deepspeed)\b.*")
+    logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 
 def bf16_is_fast_on_cpu() -> bool:

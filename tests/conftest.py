@@ -12,3 +12,11 @@ import torch
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory):
+    """Two imported corpora, an encoder and an LLM, made once."""
+    from small_world import make_small_world
+
+    return make_small_world(tmp_path_factory.mktemp("world"))

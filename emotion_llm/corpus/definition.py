@@ -117,7 +117,7 @@ def read_definition(name_or_path: str | Path) -> CorpusDefinition:
     path = Path(name_or_path) if str(name_or_path).endswith(".json") else DEFINITION_FOLDER / f"{name_or_path}.json"
     if not path.is_file():
         raise UserError(
-            f"{name_or_path}: no such corpus; known are {', '.join(known_definitions())}, or give the path of a definition of your own (*.json)"
+            f"{name_or_path}: no such corpus; known are {', '.join(known_definitions())}, or give the path of your own definition (*.json)"
         )
     return definition_from_dict(read_json_object(path, "see the definitions that ship for the form"), path)
 

@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ class PrepareSettings:
     """The folder that holds the corpus's files, as its owners send them."""
     output: Path = Path("data")
     """Corpora are written to OUTPUT/<name>, what TensorBoard shows of them to OUTPUT/tensorboard."""
-    canonical: CanonicalSettings = CanonicalSettings()
+    canonical: CanonicalSettings = field(default_factory=CanonicalSettings)
     """What a model may see of a motion; the same for all corpora that are to be trained on together."""
     workers: int = 0
     """Processes that read files; 0: one per core. The result is the same."""

@@ -37,9 +37,7 @@ def sources_of(settings: PrepareSettings) -> list[tuple[CorpusDefinition, Path]]
         write_synthetic_corpora(raw, settings.synthetic_clips_per_emotion, settings.seed)
         return [(read_definition(name), raw / name) for name in SYNTHETIC_CORPORA]
     if not settings.corpus:
-        raise UserError(
-            f"--corpus is missing; name one of {', '.join(known_definitions())}, or the path of a definition of your own (*.json)"
-        )
+        raise UserError(f"--corpus is missing; name one of {', '.join(known_definitions())}, or the path of your own definition (*.json)")
     if settings.source is None:
         raise UserError(f"--source is missing; name the folder that holds the files of '{settings.corpus}'")
     return [(read_definition(settings.corpus), settings.source)]
@@ -85,4 +83,5 @@ def draw_layout_file(motion_file: Path, layout_file: Path, metres_per_unit: floa
     draft, unknown = draft_layout(read_motion_file(motion_file), layout_file.stem, metres_per_unit)
     write_json(layout_file, draft)
     left = f"fill in what its joints' names did not tell, null in the file: {'; '.join(unknown)}" if unknown else "look it through"
-    return f"{layout_file}: {len(draft['joints'])} joints drawn from {motion_file}; {left}, then give its path as 'layout' of a corpus definition"
+    joints = len(draft["joints"])
+    return f"{layout_file}: {joints} joints drawn from {motion_file}; {left}, then give its path as 'layout' of a corpus definition"

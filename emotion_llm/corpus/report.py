@@ -111,7 +111,7 @@ def report_text(report: Report) -> str:
     lines += [
         "",
         f"clips        {whole.clips:,} of {whole.clips + len(report.left_out):,} motion files",
-        f"duration     {_long(whole.seconds)}; clips of {whole.shortest:.1f} to {whole.longest:.1f} s, half of them under {whole.median:.1f} s",
+        f"duration     {_long(whole.seconds)}; a clip {whole.shortest:.1f} to {whole.longest:.1f} s, half under {whole.median:.1f} s",
         f"skeleton     {report.layout}, {report.joints} joints, {report.frames_per_second:g} frames per second",
         f"labels       {len(report.emotions)} emotions, {len(report.actors) or 'no'} actors, {len(report.actions) or 'no'} actions",
         f"descriptions {report.described_clips:,} clips are described in words",

@@ -31,6 +31,7 @@ DOTS_PER_INCH = 100
 MAX_BARS = 16
 STRIPS, POSES = 8, 9
 """Clips per picture, poses per clip."""
+STRIP_INCHES, HEADING_INCHES = 1.9, 0.45
 POSE_SPACING = 1.15
 """Metres between two poses of a strip."""
 HEAD_METRES = 0.16
@@ -78,9 +79,16 @@ def histogram_figure(report: Report, corpus: Corpus) -> Figure:
 def strip_figure(corpus: Corpus) -> Figure:
     """A clip of each of the first emotions, drawn as poses at even times from its first frame to its last."""
     shown = _examples(corpus)
-    figure = Figure(figsize=(12, 0.5 + 1.85 * len(shown)), layout="constrained", facecolor="white")
-    figure.suptitle(
-        f"{corpus.name}: body's left warm, right cool; seconds below", color=INK, fontsize=12, x=0.012, ha="left", fontweight="bold"
+    figure = Figure(figsize=(12, HEADING_INCHES + STRIP_INCHES * len(shown)), facecolor="white")
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1 - HEADING_INCHES / figure.get_figheight(), hspace=0.04)
+    figure.text(
+        0.012,
+        1 - 0.1 / figure.get_figheight(),
+        f"{corpus.name}: body's left warm, right cool; seconds below",
+        color=INK,
+        fontsize=12,
+        va="top",
+        fontweight="bold",
     )
     heights = np.concatenate([corpus.positions(index)[..., 1].ravel() for index in shown])
     for row, index in zip(np.atleast_1d(figure.subplots(len(shown), 1)), shown, strict=True):

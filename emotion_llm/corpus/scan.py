@@ -209,9 +209,8 @@ def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counte
         if files[file] == 1:
             texts.setdefault(file, []).append(" ".join(row["text"].split()))
         else:
-            astray.append(
-                f"{definition.descriptions} line {line}: {files[file] or 'no'} files are named '{file}'; give the path of the one that is meant"
-            )
+            found = f"{files[file] or 'no'} files are named '{file}'; give the path of the one that is meant"
+            astray.append(f"{definition.descriptions} line {line}: {found}")
     return texts, astray
 
 
@@ -228,9 +227,8 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[st
             columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
             absent = [column for column in needed if column not in columns]
             if absent:
-                raise UserError(
-                    f"{path}: has no column '{absent[0]}'; its columns are {', '.join(columns) or 'none'}; mend the header or the definition"
-                )
+                there = ", ".join(columns) or "none"
+                raise UserError(f"{path}: has no column '{absent[0]}'; its columns are {there}; mend the header or the definition")
             reader = csv.reader(file, delimiter=delimiter)
             for row in reader:
                 if not any(row):
@@ -250,7 +248,8 @@ def _nothing_found(definition: CorpusDefinition, source: Path, left_out: list[Le
         example = next(item.path for item in left_out if item.reason == reason)
         return f"{source}: all {len(left_out)} motion files are left out; {count} of them, such as {example}, because: {reason}"
     holds = f"{others} other files" if others else "no file at all"
-    return f"{source}: no file fits {' or '.join(definition.files)}, found {holds}; is this the folder of '{definition.name}'? {definition.source}".rstrip()
+    wanted = " or ".join(definition.files)
+    return f"{source}: no file fits {wanted}, found {holds}; is this the folder of '{definition.name}'? {definition.source}".rstrip()
 
 
 def _stem(file: str) -> str:

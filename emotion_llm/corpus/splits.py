@@ -84,7 +84,7 @@ def _split(corpus: Corpus, kind: str, seed: int, fold: int, held_out: np.ndarray
     sides = [tuple(np.flatnonzero(side).tolist()) for side in (~held_out, held_out)]
     if not all(sides):
         raise UserError(
-            f"corpus '{corpus.name}': a {kind} split of {len(corpus)} clips leaves one side empty; import more clips or change the share held out"
+            f"corpus '{corpus.name}': a {kind} split of {len(corpus)} clips leaves one side empty; import more, or hold out another share"
         )
     names = [[str(corpus.names[index]) for index in side] for side in sides]
     split_hash = hashlib.sha256(json.dumps([kind, seed, fold, *names]).encode()).hexdigest()

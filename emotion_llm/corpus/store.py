@@ -210,7 +210,8 @@ def _fault(corpus: Corpus, clips: int, frames: int) -> str | None:
     if clips == 0 or not corpus.emotions or not corpus.frames_per_second > 0:
         return "corpus.json speaks of no clip, no emotion or no frame rate"
     if rows.dtype != CLIP_FIELDS or rows.shape != (clips,):
-        return f"clips.npy holds {rows.shape} records of {len(rows.dtype.names or ())} fields, corpus.json says ({clips},) of {len(CLIP_FIELDS)}"
+        fields = len(rows.dtype.names or ())
+        return f"clips.npy holds {rows.shape} records of {fields} fields, corpus.json says ({clips},) of {len(CLIP_FIELDS)}"
     if names.dtype.kind != "U" or names.shape != (clips,):
         return f"names.npy holds {names.shape} of type {names.dtype}, corpus.json says ({clips},) texts"
     expected = (frames, corpus.layout.joints, 3)

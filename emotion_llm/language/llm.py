@@ -19,12 +19,12 @@ from huggingface_hub.constants import ENDPOINT
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from emotion_llm.errors import UserError
 from emotion_llm.language.packed import PACKED_ATTENTION
 
-PREFIXES_OF_REMOTE_CODE = ("auto_map",)
-"""Keys of an LLM folder's config.json that ask for code from that folder to be run."""
+disable_progress_bar()  # of loading weights; downloads from the hub keep theirs
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _refuse_what_is_no_llm(name_or_folder: str) -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{folder / 'config.json'}: not a JSON file ({error}); fetch the LLM anew") from None
-    if any(key in config for key in PREFIXES_OF_REMOTE_CODE):
+    if "auto_map" in config:
         raise UserError(
             f"{folder / 'config.json'}: 'auto_map' asks for Python code of that folder to be run, which is never done; "
             "use a model whose architecture the transformers library knows, or delete 'auto_map'"

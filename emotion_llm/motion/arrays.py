@@ -23,9 +23,9 @@ from emotion_llm.motion.plain_text import read_bytes
 from emotion_llm.motion.table import TableColumns, motion_of_rows
 
 MAGIC = b"\x93NUMPY"
-TYPE = re.compile(rb"'descr'\s*:\s*'([<>|=]?[fiu][1248])'")
+TYPE = re.compile(rb"'descr'\s*:\s*'([<>|=]?(?:f[248]|[iu][1248]))'")
 ORDER = re.compile(rb"'fortran_order'\s*:\s*(True|False)")
-SHAPE = re.compile(rb"'shape'\s*:\s*\(([0-9, ]{0,60})\)")
+SHAPE = re.compile(rb"'shape'\s*:\s*\(\s*([0-9]{1,12}(?:\s*,\s*[0-9]{1,12}){0,7})\s*,?\s*\)")
 MAX_HEADER = 10_000
 """Bytes; NumPy's own limit."""
 MAX_EXPANSION = 100
@@ -67,8 +67,8 @@ def _array(data: bytes, place: str) -> np.ndarray:
     if size > MAX_HEADER or not (kind and order and shape):
         raise MotionFileError(f"{place}: not an array of plain numbers; save positions as float32 or float64 with numpy.save")
     dtype = np.dtype(kind[1].decode())
-    lengths = tuple(int(length) for length in shape[1].split(b",") if length.strip())
-    if not lengths or 0 in lengths:
+    lengths = tuple(int(length) for length in shape[1].split(b","))
+    if 0 in lengths:
         raise MotionFileError(f"{place}: its array has the shape {lengths}, so it holds no frame; save the motion again")
     wanted = math.prod(lengths) * dtype.itemsize
     if wanted != len(data) - start:

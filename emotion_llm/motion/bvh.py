@@ -107,6 +107,7 @@ def _read_hierarchy(header: bytes, place: str) -> tuple[list[BvhJoint], int]:
     """The joints, depth first as they stand in the file, and the number of channels of all of them."""
     words = iter(header.replace(b"{", b" { ").replace(b"}", b" } ").decode("utf-8", "replace").split())
     joints: list[BvhJoint] = []
+    taken: set[str] = set()
     opened: list[int] = []  # the joints whose braces are open, innermost last
     channels = 0
     for word in words:
@@ -116,7 +117,9 @@ def _read_hierarchy(header: bytes, place: str) -> tuple[list[BvhJoint], int]:
                 raise MotionFileError(
                     f"{place}: {word} after {len(joints)} joints stands at the wrong place; a file holds one ROOT with all JOINTs inside it"
                 )
-            joints.append(BvhJoint(_joint_name(keyword, words, joints, opened, place), opened[-1] if opened else -1))
+            name = _joint_name(words, f"{joints[opened[-1]].name}_end" if keyword == "end" else None, taken, place)
+            taken.add(name)
+            joints.append(BvhJoint(name, opened[-1] if opened else -1))
             opened.append(len(joints) - 1)
             if len(joints) > MAX_JOINTS:
                 raise MotionFileError(f"{place}: more than {MAX_JOINTS} joints; remove what is no part of the body and export again")
@@ -142,17 +145,16 @@ def _read_hierarchy(header: bytes, place: str) -> tuple[list[BvhJoint], int]:
     return joints, channels
 
 
-def _joint_name(keyword: str, words: Iterator[str], joints: list[BvhJoint], opened: list[int], place: str) -> str:
-    """The words up to the brace, made different from every name before; an End Site is called after its parent."""
+def _joint_name(words: Iterator[str], end_site: str | None, taken: set[str], place: str) -> str:
+    """The words up to the brace, or the name of an End Site instead; made different from every name before."""
     spelt = []
     for word in words:
         if word == "{":
             break
         spelt.append(word)
-    name = f"{joints[opened[-1]].name}_end" if keyword == "end" else " ".join(spelt)
+    name = end_site or " ".join(spelt)
     if not (0 < len(name) <= MAX_NAME and name.isprintable()):
         raise MotionFileError(f"{place}: {name[:40]!r} is no joint name; use 1 to {MAX_NAME} printable characters")
-    taken = {joint.name for joint in joints}
     unique, times = name, 1
     while unique in taken:
         times += 1

@@ -26,7 +26,7 @@ TELEPORT_WINDOW = 7
 """Frame intervals around the moment, the moment included: their median does not see a jump there and back."""
 BONE_CHANGE = 0.35
 """Share of its median length by which a bone's length may differ between frames: a Kinect's bones change by up to a third."""
-SHORTEST_CHECKED_BONE = 0.1
+SHORTEST_CHECKED_BONE = 0.2
 """Metres; in shorter bones a sensor's noise is large against the length."""
 BODY_SIZES = (0.55, 1.6)
 """A real body's size against the layout's reference body: from a small child to a giant."""

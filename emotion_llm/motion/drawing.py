@@ -72,15 +72,15 @@ def draft_layout(recorded: RecordedMotion, name: str, unit_metres: float) -> tup
     if recorded.parents is None or recorded.joint_names is None:
         raise UserError(f"layout {name}: a table does not tell how joints hang together; draw it from a BVH file, or write it by hand")
     names, parents = recorded.joint_names, recorded.parents
-    landmarks = _landmarks(names, parents)
-    pairs = _mirror_pairs(names)
+    words = _words(names)
+    landmarks, pairs = _landmarks(words), _mirror_pairs(words)
     lengths = _bone_lengths(recorded, landmarks["pelvis"], pairs, unit_metres)
-    parts: list[str | None] = []
+    parts: list[str] = []
     for joint, parent in enumerate(parents):
-        parts.append(_part(names[joint]) or (parts[parent] if parent >= 0 else "trunk"))
-    unknown = [f"landmark {word}" for word, joint in landmarks.items() if joint is None]
+        parts.append(_part(words[joint]) or (parts[parent] if parent >= 0 else "trunk"))
     paired = {joint for pair in pairs for joint in pair}
-    unknown += [f"the mirror image of '{names[joint]}'" for joint in range(len(names)) if _side(names[joint]) and joint not in paired]
+    unknown = [f"landmark {word}" for word, joint in landmarks.items() if joint is None]
+    unknown += [f"the mirror image of '{name}'" for joint, name in enumerate(names) if _side(words[joint]) and joint not in paired]
     draft = {
         "name": name,
         "source": "drawn from a BVH file, in its depth-first order; bone lengths are that actor's, the mean of left and right",
@@ -95,54 +95,56 @@ def draft_layout(recorded: RecordedMotion, name: str, unit_metres: float) -> tup
     return draft, unknown
 
 
-def _words(name: str) -> list[str]:
-    """A joint name's words in lower case, without a namespace in front ('mixamorig:LeftArm')."""
-    return [word.lower() for word in WORD.findall(name.rsplit(":", 1)[-1])]
+def _words(names: tuple[str, ...]) -> list[list[str]]:
+    """Each joint name's words in lower case, without a namespace in front ('mixamorig:LeftArm') or a word that all begin with ('Bip01')."""
+    words = [[word.lower() for word in WORD.findall(name.rsplit(":", 1)[-1])] for name in names]
+    while all(words) and len({first for first, *_ in words}) == 1 and len(words) > 1:
+        words = [rest for _, *rest in words]
+    return words
 
 
-def _side(name: str) -> str | None:
-    return next((SIDES[word] for word in _words(name) if word in SIDES), None)
+def _side(words: list[str]) -> str | None:
+    return next((SIDES[word] for word in words if word in SIDES), None)
 
 
-def _without_side(name: str) -> list[str]:
-    return [word for word in _words(name) if word not in SIDES]
+def _without_side(words: list[str]) -> list[str]:
+    return [word for word in words if word not in SIDES]
 
 
-def _part(name: str) -> str | None:
-    side, words = _side(name), _without_side(name)
+def _part(words: list[str]) -> str | None:
+    side = _side(words)
     for kind in ("leg", "arm") if side else ("head", "trunk"):
-        if any(word in PART_WORDS[kind] for word in words):
+        if set(words) & set(PART_WORDS[kind]):
             return f"{side}_{kind}" if side else kind
     return None
 
 
-def _mirror_pairs(names: tuple[str, ...]) -> list[tuple[int, int]]:
+def _mirror_pairs(words: list[list[str]]) -> list[tuple[int, int]]:
     """(left, right) joints whose names differ by the side alone."""
-    right = {tuple(SIDES.get(word, word) for word in _words(name)): joint for joint, name in enumerate(names) if _side(name) == "right"}
-    pairs = []
-    for joint, name in enumerate(names):
-        image = tuple("right" if SIDES.get(word) else word for word in _words(name))
-        if _side(name) == "left" and image in right:
-            pairs.append((joint, right[image]))
-    return pairs
+    plain = [tuple(SIDES.get(word, word) for word in joint) for joint in words]
+    right = {name: joint for joint, name in enumerate(plain) if "right" in name}
+    images = [tuple("right" if word == "left" else word for word in name) for name in plain]
+    return [(joint, right[images[joint]]) for joint, name in enumerate(plain) if "left" in name and images[joint] in right]
 
 
-def _landmarks(names: tuple[str, ...], parents: tuple[int, ...]) -> dict[str, int | None]:
+def _landmarks(words: list[list[str]]) -> dict[str, int | None]:
     """Landmark -> joint; None where no name fits."""
-    plain = [("".join(_without_side(name)), _side(name)) for name in names]
+    plain = [("".join(_without_side(joint)), _side(joint)) for joint in words]
     landmarks = {}
     for landmark in LANDMARKS:
         side, _, word = landmark.rpartition("_")
-        fitting = (plain.index((spelling, side or None)) for spelling in LANDMARK_WORDS[word] if (spelling, side or None) in plain)
-        landmarks[landmark] = next(fitting, None)
+        spellings = [(spelling, side or None) for spelling in LANDMARK_WORDS[word]]
+        landmarks[landmark] = next((plain.index(spelling) for spelling in spellings if spelling in plain), None)
     return landmarks
 
 
 def _bone_lengths(recorded: RecordedMotion, pelvis: int | None, pairs: list[tuple[int, int]], unit_metres: float) -> list[float]:
     """Metres, the median over the frames; the mean of left and right; 0 from the root down to the pelvis."""
     parents = [parent if parent >= 0 else joint for joint, parent in enumerate(recorded.parents)]
-    bones = np.linalg.norm(recorded.positions - recorded.positions[:, parents], axis=2)  # (T, V)
-    lengths = np.nan_to_num(np.nanmedian(bones, axis=0)) * unit_metres
+    with np.errstate(over="ignore"):
+        bones = np.linalg.norm(recorded.positions - recorded.positions[:, parents], axis=2) * unit_metres  # (T, V)
+    bones[:, np.isnan(bones).all(axis=0)] = 0
+    lengths = np.nanmedian(bones, axis=0)
     for pair in pairs:
         lengths[list(pair)] = lengths[list(pair)].mean()
     joint = -1 if pelvis is None else pelvis

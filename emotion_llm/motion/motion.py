@@ -16,6 +16,10 @@ from emotion_llm.motion.layout import Layout
 class MotionFileError(UserError):
     """A motion file that cannot be read: the only error a reader lets out."""
 
+    def __init__(self, message: str) -> None:
+        """What a file says may stand in the message: it is kept to one line that any terminal can show."""
+        super().__init__("".join(letter if letter.isprintable() else "?" for letter in message))
+
 
 @dataclass(frozen=True)
 class RecordedMotion:

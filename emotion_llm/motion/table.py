@@ -29,6 +29,8 @@ FRAMES_PER_SECOND = (1.0, 100_000.0)
 JITTER = 0.1
 """Share of the frame interval by which a time stamp may be early or late (it may have been rounded) without the frames being put in even
 time."""
+MAX_COLUMNS = 16 * MAX_JOINTS
+"""More than any table of joint positions has."""
 MAX_GROWTH = 10
 """A table whose time stamps leave room for so many times its rows is refused: the recording was interrupted, or the column is another."""
 
@@ -155,6 +157,8 @@ def parse_table(data: bytes, columns: TableColumns, place: str) -> RecordedMotio
     words = [word.strip(" \t\"'") for word in (head.split() if delimiter == " " else head.split(delimiter))]
     if len(words) > 1 and not words[-1]:
         words.pop()  # the line ends with a delimiter
+    if len(words) > MAX_COLUMNS:
+        raise MotionFileError(f"{place}: its first line has {len(words)} columns, more than {MAX_COLUMNS}; it needs a row per frame")
     header = None if all(_is_value(word, columns) for word in words) else tuple(words)
     body_start = end if header else begin
     rows, notes = read_rows(
@@ -248,7 +252,7 @@ def _named_columns(header: tuple[str, ...], columns: TableColumns, place: str) -
     joints = columns.joints or tuple(found)
     partial = [joint for joint in joints if len(found.get(joint, ())) < 3]
     if not joints or partial:
-        what = f"no x, y and z of '{partial[0]}'" if joints else "no joint"
+        what = f"no x, y and z of '{partial[0][:60]}'" if joints else "no joint"
         raise MotionFileError(
             f"{place}: by the pattern '{columns.pattern}' its header names {what}; the columns are {', '.join(header):.150}; "
             "set pattern, or pattern null to go by position"

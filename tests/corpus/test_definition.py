@@ -95,7 +95,9 @@ def test_a_mistake_is_named_with_its_field_value_and_remedy(tmp_path, message):
 
 
 def test_an_unknown_corpus_is_said_with_the_known_ones():
-    with pytest.raises(UserError, match="kdea: no such corpus; known are bandai-namco-1, .*, kdae, or give the path of a definition"):
+    with pytest.raises(
+        UserError, match=r"kdea: no such corpus; known are bandai-namco-1, .*, kdae, or give the path of your own definition \(\*.json\)"
+    ):
         read_definition("kdea")
 
 

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from emotion_llm.corpus.preparing import draw_layout_file
+from emotion_llm.corpus.definition import known_definitions
+from emotion_llm.corpus.preparing import PRESETS, draw_layout_file, known_corpora_text, prepare_corpus, sources_of
 from emotion_llm.corpus.store import open_corpus
-from emotion_llm.corpus.synthetic import write_egbm
+from emotion_llm.corpus.synthetic import EMILYA, bvh_text, takes, write_egbm
 from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import read_layout
 
@@ -63,13 +65,14 @@ def test_what_a_user_can_mend_ends_in_one_line_and_status_2(arguments, message):
 
 
 def test_the_known_corpora_are_listed():
-    assert "Perception" not in prepare("--list").stdout
-    assert "kdae " in prepare("--list").stdout and "layouts: " in prepare("--list").stdout
+    said = known_corpora_text()
+    assert all(f"{name} " in said for name in known_definitions()) and "layouts: " in said
 
 
 def test_the_demo_writes_and_imports_three_corpora(tmp_path):
-    done = prepare("--preset", "demo", "--synthetic-clips-per-emotion", 1, "--output", tmp_path / "demo")
-    assert done.returncode == 0, done.stderr
+    settings = replace(PRESETS["demo"], synthetic_clips_per_emotion=1, output=tmp_path / "demo", workers=1)
+    reports = [prepare_corpus(definition, source, settings) for definition, source in sources_of(settings)]
+    assert [report.faults for report in reports] == [0, 0, 0]
     assert {name: open_corpus(tmp_path / "demo" / name).layout.name for name in ("kdae", "emilya", "egbm")} == {
         "kdae": "kdae_72", "emilya": "emilya_28", "egbm": "kinect_v2_25",
     }  # fmt: skip
@@ -77,12 +80,10 @@ def test_the_demo_writes_and_imports_three_corpora(tmp_path):
 
 def test_a_layout_is_drawn_from_a_bvh_file_and_can_be_used_at_once(write_files, tmp_path):
     layout = read_layout("emilya_28")
-    from emotion_llm.corpus.synthetic import EMILYA, bvh_text, takes
-
     text = bvh_text(layout, next(takes(EMILYA, 1, seed=0)), 120.0, "YXZ", position_channels=False)
     folder = write_files("mine", {"walk.bvh": text})
     said = draw_layout_file(folder / "walk.bvh", folder / "bones.json", 0.01)
     assert "28 joints drawn from" in said and "look it through" in said
     assert read_layout(folder / "bones.json").joint_names == layout.joint_names
-    with pytest.raises(UserError, match="bones.json: is there already; name another file with --layout-file"):
+    with pytest.raises(UserError, match=r"bones.json: is there already; name another file with --layout-file"):
         draw_layout_file(folder / "walk.bvh", folder / "bones.json", 0.01)

@@ -226,5 +226,5 @@ def test_a_folder_that_may_not_be_listed_is_said(write_files, monkeypatch):
 def test_a_table_that_is_no_text_is_refused(write_files):
     source = write_files("kdae", {"BVH/F01/F01A0V1.bvh": ""})
     (source / "file-info.csv").write_bytes(b"filename,emotion\n\xff\xfe,x\n")
-    with pytest.raises(UserError, match="file-info.csv: not a CSV file in UTF-8"):
+    with pytest.raises(UserError, match=r"file-info.csv: not a CSV file in UTF-8"):
         scan_source(read_definition("kdae"), source)

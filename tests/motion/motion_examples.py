@@ -107,17 +107,21 @@ def _product(a: list[list[float]], b: list[list[float]]) -> list[list[float]]:
 def moving_body(
     layout: Layout, seconds: float = 2.0, rate: float = 30.0, lengths: np.ndarray | None = None, turning: float = 0.5, hertz: float = 0.8
 ) -> Motion:
-    """A body that walks off, turns by `turning` radians a second and swings all its limbs `hertz` times a second: a formula in time, so that
-    it can be had at any rate, with bones of any lengths (V,), and travels in leg lengths."""
+    """A body that walks off, turns by `turning` radians a second and swings all its limbs `hertz` times a second.
+
+    A formula in time, so that it can be had at any rate; with bones of any lengths (V,); it travels in leg lengths.
+    """
     lengths = np.array(layout.bone_lengths) if lengths is None else lengths
     time = np.arange(math.floor(seconds * rate + 1e-6) + 1) / rate  # (T,)
     heading = turning * time + 0.3
     toes = {joint for joint, parent in enumerate(layout.parents) if parent in (layout.landmarks["left_ankle"], layout.landmarks["right_ankle"])}
-    legs = sum(lengths[joint] for joint in layout.chain("left_hip", "left_ankle"))
+    legs = sum(lengths[joint] for side in ("left", "right") for joint in layout.chain(f"{side}_hip", f"{side}_ankle")) / 2
     positions = np.zeros((len(time), layout.joints, 3))
-    pelvis, above_pelvis = layout.landmarks["pelvis"], {layout.landmarks["pelvis"]}
-    while (layout.parents[joint] if (joint := min(above_pelvis, key=layout.parents_first.index)) >= 0 else -1) >= 0:
-        above_pelvis.add(layout.parents[joint])
+    pelvis = joint = layout.landmarks["pelvis"]
+    above_pelvis = set()
+    while joint >= 0:
+        above_pelvis.add(joint)
+        joint = layout.parents[joint]
     walk = legs * np.stack([0.4 * time, 1.1 + 0.03 * np.sin(2 * np.pi * hertz * time), 0.2 * time**2], axis=1)
     for joint in above_pelvis:
         positions[:, joint] = walk

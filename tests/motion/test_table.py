@@ -164,6 +164,7 @@ def test_a_last_row_that_is_cut_short_is_dropped_and_noted():
     [
         ("", {}, "clip.csv: the file is empty"),
         ("# only\n# comments\n", {}, "no row of numbers"),
+        ("0," * 16_001 + "0\n", {}, "its first line has 16002 columns, more than 16000; it needs a row per frame"),
         (",".join(HEADER) + "\n", {}, "no complete row of numbers where the header has 6 columns"),
         (table(",", ["a", "b", "c", "d", "e", "f"]), {}, "its header names no joint; the columns are a, b, c"),
         (table(",", [*HEADER[:5], "HandLeft_w"]), {}, "names no x, y and z of 'HandLeft'"),
@@ -266,7 +267,9 @@ def declared(shape: str, descr: str = "<f8", body: bytes = b"\0" * 48) -> bytes:
         (declared("(999999999, 999, 3)"), "declares 23975999976024 bytes of numbers, 48 follow"),
         (declared("(1, 2, 4)"), "declares 64 bytes of numbers, 48 follow"),
         (declared("(0, 2, 3)", body=b""), "holds no frame"),
-        (declared("()", body=b"\0" * 8), "holds no frame"),
+        (declared("()", body=b"\0" * 8), "not an array of plain numbers"),
+        (declared("(1, 2 3)"), "not an array of plain numbers"),
+        (declared("(1, 2, 3)", "<f1"), "not an array of plain numbers"),
         (npy(np.ones(6)), r"has the shape \(6,\); save positions as \(frames, joints, 3\)"),
         (npy(np.ones((4, 3, 2))), r"has the shape \(4, 3, 2\)"),
         (npy(np.ones((1, 1001, 3))), r"has the shape \(1, 1001, 3\)"),

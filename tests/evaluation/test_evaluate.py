@@ -1,0 +1,127 @@
+"""Evaluation: every held-out clip once, on the training's own data and split, with all that is needed to repeat it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from emotion_llm.errors import UserError
+from emotion_llm.evaluation.evaluate import EvaluateSettings, evaluate
+from emotion_llm.evaluation.figures import confusion_figure
+from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
+from emotion_llm.evaluation.recognition import CorpusScores, emotion_probabilities
+from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.skeleton_encoder.features import encode_corpora
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predictions(description_run):
+    result = evaluate(EvaluateSettings(checkpoint=description_run, explanations=2))
+    predictions = lines(description_run / "evaluation" / "predictions.jsonl")
+    assert result == json.loads((description_run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    for name, values in result["corpora"].items():
+        own = [record for record in predictions if record["corpus"] == name]
+        assert len({record["clip"] for record in own}) == len(own) == values["clips"] == 3
+        assert values["accuracy"] == pytest.approx(sum(record["predicted"] == record["emotion"] for record in own) / 3)
+        assert sum(map(sum, values["confusion"])) == 3
+        assert sum(record["explanation"] is not None for record in own) == 2
+        for record in own:
+            assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+            assert record["predicted"] == max(record["probabilities"], key=record["probabilities"].get)
+
+
+def test_a_result_carries_what_it_came_from(recognition_run):
+    result = evaluate(EvaluateSettings(checkpoint=recognition_run))
+    trained = result["trained"]
+    assert {"settings", "llm_fingerprint", "encoder_hash", "corpora", "versions"} <= trained.keys()
+    assert trained["settings"]["seed"] == 0
+    assert all(len(corpus["split_hash"]) == len(corpus["data_hash"]) == 64 for corpus in trained["corpora"].values())
+    assert result["differs_from_training"] == []
+
+
+def test_other_data_than_the_trainings_is_refused_unless_accepted_and_then_recorded(small_world, recognition_run, tmp_path):
+    data = shutil.copytree(small_world.data, tmp_path / "data")
+    about = json.loads((data / "egbm" / "corpus.json").read_text())
+    about["data_hash"] = "0" * 64
+    (data / "egbm" / "corpus.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"corpus 'egbm': data_hash is 000000000000, the .* was trained with"):
+        evaluate(EvaluateSettings(checkpoint=recognition_run, data=data, run=tmp_path / "out"))
+    result = evaluate(EvaluateSettings(checkpoint=recognition_run, data=data, run=tmp_path / "out", accept_other_data=True))
+    assert "corpus 'egbm': data_hash is 000000000000" in result["differs_from_training"][0]
+
+
+def test_a_label_is_scored_the_same_alone_and_in_company(small_world, recognition_run):
+    run = load_run(recognition_run, None, torch.device("cpu"), torch.float32)
+    encoded = encode_corpora(run.encoder, small_world.data, ("egbm",), "cpu")[0]
+    motions = [encoded.motion(window) for window in range(20)]
+    together = emotion_probabilities(run.model, run.prompts, motions, encoded.corpus.emotions, torch.device("cpu"))
+    alone = torch.cat([emotion_probabilities(run.model, run.prompts, [m], encoded.corpus.emotions, torch.device("cpu")) for m in motions])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(together.sum(1), torch.ones(20, dtype=torch.float64))
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no checkpoint here; give the run folder of launch/finetune.py"):
+        evaluate(EvaluateSettings(checkpoint=tmp_path))
+
+
+def test_a_checkpoint_of_another_llm_is_refused(recognition_run, tmp_path):
+    from families import write_small_llm
+    from transformers import AutoModelForCausalLM
+
+    folder = write_small_llm(tmp_path / "llm")
+    other = AutoModelForCausalLM.from_pretrained(folder)
+    other.model.embed_tokens.weight.data += 1
+    other.save_pretrained(folder)
+    with pytest.raises(UserError, match=r"trained with llm_fingerprint .*, but --llm brings .*; give --llm the one it was trained with"):
+        evaluate(EvaluateSettings(checkpoint=recognition_run, llm=str(folder)))
+
+
+def test_a_checkpoint_of_another_encoder_is_refused(small_world, recognition_run, tmp_path):
+    copied = shutil.copytree(recognition_run, tmp_path / "run")
+    about = json.loads((copied / "encoder" / "encoder.json").read_text())
+    about["window_frames"] += 1
+    (copied / "encoder" / "encoder.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"do not belong together"):
+        evaluate(EvaluateSettings(checkpoint=copied))
+
+
+def test_figures_of_a_perfect_and_of_a_blind_model():
+    truth = torch.tensor([0, 1, 2, 0])
+    perfect = CorpusScores(("a", "b", "c"), (0, 1, 2, 3), torch.eye(3, dtype=torch.float64)[truth], truth)
+    blind = CorpusScores(("a", "b", "c"), (0, 1, 2, 3), torch.full((4, 3), 1 / 3, dtype=torch.float64), truth)
+    assert recognition_metrics(perfect)["accuracy"] == recognition_metrics(perfect)["macro_f1"] == 1
+    assert recognition_metrics(perfect)["calibration_error"] == pytest.approx(0)
+    assert recognition_metrics(perfect)["confusion"] == [[2, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert recognition_metrics(blind)["accuracy"] == 0.5  # always the first of equals
+    assert recognition_metrics(blind)["chance"] == pytest.approx(1 / 3)
+
+
+def test_a_repeated_description_scores_one_and_another_one_less():
+    written = [["the head hangs and the steps are slow"], ["the arms swing wide", "a wide swing of both arms"]]
+    assert description_metrics(["the head hangs and the steps are slow", "the arms swing wide"], written)["rouge_l"] == pytest.approx(1)
+    assert description_metrics(["the head is up", "no arms"], written)["rouge_l"] < 0.6
+
+
+def test_the_confusion_figure_says_its_accuracy():
+    figure = confusion_figure([[2, 1], [0, 1]], ("anger", "joy"), "kdae")
+    assert figure.axes[0].get_title() == "kdae, accuracy 75%"
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_figures_of_one(recognition_run, tmp_path):
+    one = evaluate(EvaluateSettings(checkpoint=recognition_run, run=tmp_path / "one"))
+    script = Path(__file__).parents[2] / "launch" / "evaluate.py"
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29653", script]
+    subprocess.run([*command, "--checkpoint", recognition_run, "--run", tmp_path / "two"], check=True, timeout=300, env=os.environ)
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert two["corpora"] == one["corpora"]
+    assert lines(tmp_path / "two" / "predictions.jsonl") == lines(tmp_path / "one" / "predictions.jsonl")

@@ -1,0 +1,36 @@
+"""The unified form (UST): one slot for every token, whatever the layout and the length."""
+
+import pytest
+import torch
+
+from emotion_llm.errors import UserError
+from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
+
+
+def test_a_token_has_the_same_slot_in_every_motion():
+    slots = Slots(spatial=72, temporal=32)
+    kinect, neuron = slots.of_motion(25, 10), slots.of_motion(72, 32)
+    assert kinect[0] == neuron[0] == 0
+    assert torch.equal(kinect[1:26], neuron[1:26])
+    assert torch.equal(kinect[26:], neuron[73:83])
+    assert neuron.tolist() == list(range(slots.total))
+
+
+def test_no_two_tokens_share_a_slot():
+    slots = Slots(5, 4)
+    for joints in range(1, 6):
+        for time_steps in range(1, 5):
+            taken = slots.of_motion(joints, time_steps)
+            assert len(set(taken.tolist())) == 1 + joints + time_steps
+            assert int(taken.max()) < slots.total
+
+
+@pytest.mark.parametrize(("spatial", "temporal"), [(0, 4), (4, 0)])
+def test_a_form_without_slots_is_refused(spatial, temporal):
+    with pytest.raises(UserError, match="each must be at least 1"):
+        Slots(spatial, temporal)
+
+
+def test_features_must_have_a_row_per_token():
+    with pytest.raises(ValueError, match="5 feature rows for 2 joints and 3 time steps"):
+        MotionFeatures(torch.zeros(5, 8), 2, 3)
