@@ -6,19 +6,23 @@ command line  ->  settings of one stage; UserError  ->  one line and exit status
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import errno
 import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 from tqdm import tqdm
 
 from emotion_llm.errors import UserError
+from emotion_llm.watch import current
 
 Settings = TypeVar("Settings")
 Item = TypeVar("Item")
@@ -58,17 +62,38 @@ def settings_to_dict(settings: object) -> dict:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a script's main function; what the user can mend ends in one line, not in a traceback."""
+    """Runs a script's main function; what the user can mend ends in one line, not in a traceback.
+
+    An error of one process ends all of them, and is the last thing that they print (emotion_llm/watch.py).
+    """
     try:
         main()
+        if watch := current():
+            watch.close()
     except UserError as error:
-        if not is_first_rank():
-            time.sleep(2)  # rank 0 most often says the same: the launcher then ends this process before it repeats it
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(USER_ERROR_STATUS)  # a peer may be waiting in a collective: do not wait for it
+        _end(f"error: {error}", USER_ERROR_STATUS)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        os._exit(130)
+        _end("interrupted", 130)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _end(f"error: {error.filename or 'the disk'}: no space left; free some and run the same command again", USER_ERROR_STATUS)
+        if len(watch.peers if (watch := current()) else ()) < 2:
+            raise
+        _end(f"rank {watch.rank} failed:\n{traceback.format_exc()}", 1)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    """Ends this process, and the others of its job, without waiting: a peer may be stuck in a collective."""
+    watch = current()
+    if watch is not None and status == 1:
+        watch.fail(message, status)
+    if watch is not None:
+        watch.end(message, status)
+    if not is_first_rank():
+        time.sleep(2)  # rank 0 most often says the same: the launcher then ends this process before it repeats it
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def is_first_rank() -> bool:
@@ -77,10 +102,11 @@ def is_first_rank() -> bool:
 
 
 def say(message: str) -> None:
-    """Prints on the first rank only, above any progress bar."""
+    """Prints on the first rank only, above any progress bar. Work goes on where nobody listens any more (a closed terminal or pipe)."""
     if is_first_rank():
-        tqdm.write(message, file=sys.stdout)
-        sys.stdout.flush()
+        with contextlib.suppress(BrokenPipeError):
+            tqdm.write(message, file=sys.stdout)
+            sys.stdout.flush()
 
 
 def progress(items: Iterable[Item], label: str, unit: str, total: int | None = None, start: int = 0) -> Iterator[Item]:

@@ -5,8 +5,12 @@ a value on every process  ->  its sum on every process
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
+
+from emotion_llm.watch import Peer, Watch, current, set_current
 
 
 def process_count() -> int:
@@ -15,6 +19,20 @@ def process_count() -> int:
 
 def process_rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def keep_watch() -> Watch:
+    """Starts this process's watch over the others, where it is not kept already. Every process must call it."""
+    watch = current()
+    if watch is not None and watch.peers[watch.rank] == Peer.this():  # a forked child needs a watch of its own
+        return watch
+    rank, peers = process_rank(), gather_over_processes(Peer.this())
+    if len(peers) == 1:
+        return set_current(Watch(torch.distributed.HashStore(), rank, peers))
+    host = os.environ["MASTER_ADDR"]
+    store = torch.distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False) if rank == 0 else None
+    port = gather_over_processes(None if store is None else store.port)[0]
+    return set_current(Watch(store or torch.distributed.TCPStore(host, port, is_master=False), rank, peers))
 
 
 def sum_over_processes(value: Tensor) -> Tensor:

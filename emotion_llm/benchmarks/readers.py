@@ -2,7 +2,7 @@
 
 folder of BVH files  ->  Measurements: file in, world positions of all joints out
 
-The other packages come with `pip install emotion_llm[oracle]`.
+The other packages come with `pip install '.[oracle]'`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def measure(folder: Path, repeats: int = 5) -> list[Measurement]:
             theirs(paths[0])
         except ImportError as error:
             raise UserError(
-                f"package {error.name} is not installed; install the readers to compare with: pip install 'emotion_llm[oracle]'"
+                f"package {error.name} is not installed; install the readers to compare with: pip install '.[oracle]'"
             ) from None
         ratio = interleaved_ratio(lambda: _read_all(paths, read_bvh), lambda theirs=theirs: _read_all(paths, theirs), repeats)
         measurements.append(
@@ -78,7 +78,7 @@ def with_bvh_package(path: Path) -> np.ndarray:
 def with_pymotion(path: Path) -> np.ndarray:
     """World positions (T, joints, 3), without End Sites, by upc-pymotion; each joint's position channels are handed to its kinematics."""
     from pymotion.io.bvh import BVH
-    from pymotion.ops.forward_kinematics import fk
+    from pymotion.ops.skeleton import fk
     from pymotion.rotations import quat
 
     file = BVH()

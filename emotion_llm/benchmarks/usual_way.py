@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from emotion_llm.language.dropout import Dropout
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import Example
 from emotion_llm.skeleton_tokens.unified import Slots
@@ -86,6 +87,9 @@ class UsualWay(nn.Module):
         super().__init__()
         self.model = deepcopy(model)
         self.model.llm.get_base_model().set_attn_implementation("sdpa")
+        for module in self.model.modules():
+            if isinstance(module, nn.ModuleDict):
+                module.update({name: nn.Dropout(child.p) for name, child in module.items() if isinstance(child, Dropout)})
 
     def forward(self, batch: PaddedBatch, answer_tokens: int) -> Tensor:
         """The batch's share of the step's mean loss: transformers' own loss.

@@ -23,8 +23,8 @@ from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 
 CHANNELS = 256
 """C of the skeleton encoder's default shape."""
-JOINTS = (72, 28, 25)
-"""KDAE, Emilya, EGBM, drawn equally often."""
+MOTIONS_OF_JOINTS = {72: 1402, 28: 8206, 25: 560}
+"""Joints -> recordings of KDAE, Emilya and EGBM (paper); a step draws them in these shares, as the paper's preset does."""
 TIME_STEPS = (16, 32)
 """T' of a motion, uniform from and to."""
 
@@ -85,8 +85,9 @@ def draw_examples(shape: LlmShape, stage: str, count: int, seed: int) -> list[Ex
         after += tuple(text.integers(1, shape.vocabulary, shape.emotion_tokens).tolist())
     shortest, longest = ANSWER_TOKENS[stage]
     examples = []
-    for index in rng.permutation(count):
-        joints, time_steps = JOINTS[index % len(JOINTS)], int(rng.integers(TIME_STEPS[0], TIME_STEPS[1] + 1))
+    recordings = np.array(list(MOTIONS_OF_JOINTS.values()))
+    for joints in rng.choice(list(MOTIONS_OF_JOINTS), count, p=recordings / recordings.sum()).tolist():
+        time_steps = int(rng.integers(TIME_STEPS[0], TIME_STEPS[1] + 1))
         rows = torch.from_numpy(rng.standard_normal((1 + joints + time_steps, CHANNELS), np.float32))
         answer = tuple(rng.integers(1, shape.vocabulary, int(rng.integers(shortest, longest + 1))).tolist())
         examples.append(Example(Prompt(before, after), MotionFeatures(rows, joints, time_steps), (answer,)))

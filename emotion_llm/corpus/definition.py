@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from emotion_llm.corpus.fields import Fields, read_json_object
+from emotion_llm.corpus.fields import FOLDER_NAME, Fields, read_json_object
 from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import Layout, read_layout
 from emotion_llm.motion.table import TableColumns, table_columns_from_dict
@@ -30,7 +30,6 @@ from emotion_llm.motion.table import TableColumns, table_columns_from_dict
 DEFINITION_FOLDER = Path(__file__).parent / "definitions"
 LABELS = ("emotion", "actor", "action", "take")
 """What a path or a side table can say about a clip: the named groups of a pattern, the columns of a table."""
-FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 EMOTION_WORD = re.compile(r"[a-z][a-z -]{0,39}")
 
 

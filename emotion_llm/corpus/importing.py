@@ -15,20 +15,20 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from emotion_llm.console import progress
+from emotion_llm.console import progress, write_json
 from emotion_llm.corpus.definition import CorpusDefinition, natural_order
 from emotion_llm.corpus.fields import read_json_object
 from emotion_llm.corpus.reading import Reading, ReadingSettings, is_unchanged, load_readings, read_clips
 from emotion_llm.corpus.reading_log import ReadingLog
 from emotion_llm.corpus.report import Report, make_report, report_text, report_to_dict
 from emotion_llm.corpus.scan import Scan, scan_source
-from emotion_llm.corpus.store import CLIP_FIELDS, FORMAT, Corpus, clip_hash, data_hash, movement_number, open_corpus
+from emotion_llm.corpus.store import CLIP_FIELDS, Corpus, clip_hash, data_hash, movement_number, open_corpus, write_corpus
 from emotion_llm.errors import UserError
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.motion.layout import layout_to_dict
@@ -120,12 +120,11 @@ def read_files(
     if log is not None:
         readings = {file.path: reading for file in scan.files if (reading := log.find(file, source))}
     fresh = [file for file in scan.files if file.path not in readings]
-    for reading, positions in progress(
-        read_clips(source, fresh, settings, workers), f"reading {definition.name}", "file", total=len(scan.files), start=len(readings)
-    ):
-        if log is not None:
-            log.add(reading, positions)
-        readings[reading.path] = reading
+    with closing(read_clips(source, fresh, settings, workers)) as clips:
+        for reading, positions in progress(clips, f"reading {definition.name}", "file", total=len(scan.files), start=len(readings)):
+            if log is not None:
+                log.add(reading, positions)
+            readings[reading.path] = reading
     return readings
 
 
@@ -157,29 +156,18 @@ def _put_together(
     whole_hash = data_hash(definition.layout, emotions, frames_per_second, canonical, hashes)
     report = make_report(definition, scan, readings, frames_per_second, whole_hash)
     about = {
-        "format": FORMAT, "name": definition.name, "title": definition.title, "licence": definition.licence,
+        "name": definition.name, "title": definition.title, "licence": definition.licence,
         "clips": len(kept), "frames": start, "frames_per_second": frames_per_second,
         "emotions": emotions, "actors": actors, "actions": actions, "canonical": canonical, "layout": layout_to_dict(definition.layout),
         "reading": settings.conventions, "data_hash": whole_hash, "import_hash": import_hash, "reading_hash": settings.fingerprint,
     }  # fmt: skip
-    texts = {file.name: file.texts for file, _ in kept if file.texts}
-
+    names, tracks = [file.name for file, _ in kept], (log.positions(file.path) for file, _ in kept)
     shutil.rmtree(folder, ignore_errors=True)  # left over from an import that was killed here
-    folder.mkdir(parents=True)
-    np.save(folder / "clips.npy", np.array(rows, CLIP_FIELDS))
-    np.save(folder / "names.npy", np.array([file.name for file, _ in kept]))
-    with (folder / "positions.npy").open("wb") as stream:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (start, definition.layout.joints, 3)}
-        np.lib.format.write_array_header_1_0(stream, header)
-        for file, _ in kept:
-            stream.write(log.positions(file.path))
-    if texts:
-        _write_json(folder / "texts.json", texts)
+    write_corpus(folder, about, np.array(rows, CLIP_FIELDS), names, tracks, {file.name: file.texts for file, _ in kept if file.texts})
     with (folder / "sources.jsonl").open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(asdict(readings[file.path])) + "\n" for file in scan.files)
-    _write_json(folder / "report.json", report_to_dict(report))
+    write_json(folder / "report.json", report_to_dict(report))
     (folder / "report.txt").write_text(report_text(report), encoding="utf-8")
-    _write_json(folder / "corpus.json", about)
     for path in (*folder.iterdir(), folder):
         _flush(path)
     return report
@@ -248,10 +236,6 @@ def _written_or_said(partial: Path) -> Iterator[None]:
             f"{error.filename or partial}: cannot be written ({error.strerror}); make room or choose another --output and run again: "
             f"what was imported before is untouched, and what has been read so far is kept in {partial}"
         ) from None
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _flush(path: Path) -> None:

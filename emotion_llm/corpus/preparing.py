@@ -6,6 +6,7 @@ PrepareSettings  ->  corpora to import  ->  data/<name>/, what TensorBoard shows
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from emotion_llm.console import say, write_json
@@ -29,18 +30,29 @@ def sources_of(settings: PrepareSettings) -> list[tuple[CorpusDefinition, Path]]
     """The corpora to import, each with its source folder; synthetic ones are written first.
 
     Raises:
-        UserError: no corpus or no source is named.
+        UserError: no corpus or no source is named, or something else lies where synthetic ones are to be written.
     """
     if settings.synthetic_clips_per_emotion:
-        raw = settings.output / "raw"
-        say(f"writing synthetic corpora to {raw}")
-        write_synthetic_corpora(raw, settings.synthetic_clips_per_emotion, settings.seed)
+        raw = _write_synthetic(settings)
         return [(read_definition(name), raw / name) for name in SYNTHETIC_CORPORA]
     if not settings.corpus:
         raise UserError(f"--corpus is missing; name one of {', '.join(known_definitions())}, or the path of your own definition (*.json)")
     if settings.source is None:
         raise UserError(f"--source is missing; name the folder that holds the files of '{settings.corpus}'")
     return [(read_definition(settings.corpus), settings.source)]
+
+
+def _write_synthetic(settings: PrepareSettings) -> Path:
+    """Writes the synthetic corpora's raw files, in place of those of an earlier run."""
+    raw = settings.output / "raw"
+    ours = raw / "synthetic.json"
+    if raw.exists() and not ours.is_file():
+        raise UserError(f"{raw}: holds something else than synthetic corpora; move it away, or choose another --output")
+    shutil.rmtree(raw, ignore_errors=True)
+    write_json(ours, {"clips_per_emotion": settings.synthetic_clips_per_emotion, "seed": settings.seed})
+    say(f"writing synthetic corpora to {raw}")
+    write_synthetic_corpora(raw, settings.synthetic_clips_per_emotion, settings.seed)
+    return raw
 
 
 def prepare_corpus(definition: CorpusDefinition, source: Path, settings: PrepareSettings) -> Report:
@@ -57,6 +69,8 @@ def prepare_corpus(definition: CorpusDefinition, source: Path, settings: Prepare
     if not imported.up_to_date or not pictures.is_dir():
         write_pictures(imported.report, imported.corpus, pictures)
     done = "is up to date; nothing was written" if imported.up_to_date else "is ready"
+    if imported.report.faults:
+        done += f" (without {imported.report.faults:,} files or rows that need a look: see above)"
     say(
         report_text(imported.report)
         + f"\n{folder} {done}; the report is in {folder / 'report.txt'}, pictures: tensorboard --logdir {pictures.parent}"

@@ -15,8 +15,8 @@ from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
 
 MAX_EXAMPLES = 3
 """Files named per reason in the text; the JSON names all."""
-MAX_LINES = 12
-"""Lines per list in the text."""
+MAX_LINES, MAX_ROWS = 12, 40
+"""Lines per list and rows per table in the text."""
 BAR_WIDTH = 24
 
 
@@ -152,11 +152,11 @@ def _table(heading: str, groups: tuple[Group, ...]) -> list[str]:
     width = max(len(heading), *(len(group.word) for group in groups))
     most = max(group.clips for group in groups) or 1
     lines = ["", f"{heading:{width}}  {'clips':>7}  {'minutes':>7}  {'shortest':>8}  {'median':>6}  {'longest':>7}"]
-    for group in groups:
+    for group in groups[:MAX_ROWS]:
         spread = f"{group.shortest:6.1f} s  {group.median:4.1f} s  {group.longest:5.1f} s"
         bar = "█" * round(BAR_WIDTH * group.clips / most)
         lines.append(f"{group.word:{width}}  {group.clips:7,}  {group.seconds / 60:7.1f}  {spread}  {bar}".rstrip())
-    return lines
+    return [*lines, f"... and {len(groups) - MAX_ROWS:,} more, in report.json"] if len(groups) > MAX_ROWS else lines
 
 
 def _left_out(heading: str, items: list[LeftOut]) -> list[str]:

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from emotion_llm.corpus.fields import Fields, read_json_object
+from emotion_llm.console import write_json
+from emotion_llm.corpus.fields import FOLDER_NAME, Fields, read_json_object
 from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 
@@ -92,7 +93,10 @@ class Corpus:
     def texts(self) -> dict[str, list[str]]:
         """Clip name -> its descriptions; clips without any are absent."""
         path = self.folder / "texts.json"
-        return read_json_object(path, _ANEW) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        texts = Fields(read_json_object(path, _ANEW), str(path))
+        return {name: list(texts.texts(name)) for name in texts.about}
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -152,6 +156,30 @@ def open_corpus(folder: Path) -> Corpus:
     return corpus
 
 
+def write_corpus(
+    folder: Path, about: dict, rows: np.ndarray, names: Sequence[str], positions: Iterable[np.ndarray], texts: dict[str, Sequence[str]]
+) -> None:
+    """Writes what `open_corpus` reads; corpus.json comes last. The positions are written one clip after another, none is kept.
+
+    Args:
+        folder: is made; it must not be there.
+        about: corpus.json, without `format`.
+        rows: (clips,) CLIP_FIELDS.
+        positions: of each clip (T, V, 3).
+    """
+    folder.mkdir(parents=True)
+    np.save(folder / "clips.npy", rows)
+    np.save(folder / "names.npy", np.array(names))
+    with (folder / "positions.npy").open("wb") as file:
+        shape = (about["frames"], len(about["layout"]["joints"]), 3)
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for track in positions:
+            file.write(np.ascontiguousarray(track, dtype="<f4"))
+    if texts:
+        write_json(folder / "texts.json", texts)
+    write_json(folder / "corpus.json", {"format": FORMAT} | about)
+
+
 def movement_hash(positions: np.ndarray) -> str:
     """Hash of one clip's canonical positions (T, V, 3) float32."""
     return hashlib.sha256(repr(positions.shape).encode() + np.ascontiguousarray(positions, dtype="<f4").tobytes()).hexdigest()
@@ -206,6 +234,8 @@ def _open_array(path: Path) -> np.ndarray:
 
 def _fault(corpus: Corpus, clips: int, frames: int) -> str | None:
     """What does not fit together, or None. Reads clips.npy, which is small, and no more than the headers of the rest."""
+    if not FOLDER_NAME.fullmatch(corpus.name):
+        return f"corpus.json calls it {corpus.name[:80]!r}, which is no plain name"
     rows, names, positions = corpus.clips, corpus.names, corpus.all_positions
     if clips == 0 or not corpus.emotions or not corpus.frames_per_second > 0:
         return "corpus.json speaks of no clip, no emotion or no frame rate"

@@ -30,7 +30,7 @@ class EvaluateSettings:
     """What to evaluate."""
 
     checkpoint: Path = Path("runs/description")
-    """Run folder of launch/finetune.py (its newest checkpoint), or one checkpoint folder."""
+    """Run folder of launch/finetune.py (its newest checkpoint), <run>/checkpoints/best.json (its best), or one checkpoint folder."""
     run: Path | None = None
     """Where metrics.json and predictions.jsonl go; by default `evaluation` in the checkpoint's run folder."""
     data: Path | None = None

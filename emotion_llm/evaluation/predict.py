@@ -34,7 +34,7 @@ class PredictSettings:
     clip: Annotated[Path, tyro.conf.Positional]
     """The motion file: BVH, or a table or array laid out like those of the corpus."""
     checkpoint: Path = Path("runs/description")
-    """Run folder of launch/finetune.py (its newest checkpoint), or one checkpoint folder."""
+    """Run folder of launch/finetune.py (its newest checkpoint), <run>/checkpoints/best.json (its best), or one checkpoint folder."""
     corpus: str | None = None
     """Training corpus that the clip is like: brings the unit, the axes, the layout and the label set. By default the one whose layout fits."""
     llm: str | None = None

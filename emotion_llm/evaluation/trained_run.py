@@ -11,14 +11,13 @@ from pathlib import Path
 import torch
 
 from emotion_llm.console import say
-from emotion_llm.errors import UserError
 from emotion_llm.language.llm import LoraSettings, fingerprint, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompt import PromptWriter
 from emotion_llm.skeleton_encoder.trained import TrainedEncoder, load_encoder
 from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.assembly import build_model, check_same_origin
-from emotion_llm.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
+from emotion_llm.training.checkpoint import Checkpoint, find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class TrainedRun:
 
 
 def load_run(path: Path, llm: str | None, device: torch.device, dtype: torch.dtype) -> TrainedRun:
-    """The newest whole checkpoint of a run folder, or the one checkpoint folder that is given.
+    """The newest whole checkpoint of a run folder, its best where <run>/checkpoints/best.json is given, or one checkpoint folder.
 
     Args:
         llm: Hugging Face name or folder of the base LLM, where it has moved since training.
@@ -49,10 +48,7 @@ def load_run(path: Path, llm: str | None, device: torch.device, dtype: torch.dty
     Raises:
         UserError: no checkpoint there, a damaged one, another LLM than it was trained with.
     """
-    is_checkpoint = (path / "checkpoint.json").is_file()
-    checkpoint = read_checkpoint(path) if is_checkpoint else newest_checkpoint(path)
-    if checkpoint is None:
-        raise UserError(f"{path}: no checkpoint here; give the run folder of launch/finetune.py")
+    checkpoint = find_checkpoint(path)
     settings = checkpoint.about["settings"]
     encoder = load_encoder(checkpoint.folder.parents[1] / "encoder")
     name = llm or settings["llm"]

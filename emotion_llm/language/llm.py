@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from emotion_llm.errors import UserError
+from emotion_llm.language.dropout import use_cheap_dropout
 from emotion_llm.language.packed import PACKED_ATTENTION
 
 disable_progress_bar()  # of loading weights; downloads from the hub keep theirs
@@ -80,12 +81,14 @@ def load_llm(name_or_folder: str, dtype: torch.dtype) -> PreTrainedModel:
 
 def add_adapter(llm: PreTrainedModel, settings: LoraSettings) -> PeftModel:
     """A fresh adapter on all linear layers but the head (our choice; the paper says only rank, alpha and dropout)."""
-    return get_peft_model(
+    adapted = get_peft_model(
         llm,
         LoraConfig(
             r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
     )
+    use_cheap_dropout(adapted)
+    return adapted
 
 
 def load_adapter(llm: PreTrainedModel, folder: Path, is_trainable: bool) -> PeftModel:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,12 @@ from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 
 PACKED_ATTENTION = "emotion_llm_packed"
 """Name under which the attention below is known to transformers; models are loaded with it."""
+
+
+LONGEST_TO_SHORTEST = 1.4
+"""Sequences whose lengths differ by more are not padded to each other for attention (measured on a CPU: 1.25 to 1.5 are alike)."""
+PackedSequence: TypeAlias = tuple[range, Sequence[int], Tensor]
+"""One sequence's query rows, key rows, and who sees whom (Lq, Lk)."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,8 @@ class _RowBuilder:
         self.answer_ids: list[int] = []
         self.answer_index: list[int] = []
         self.answers = 0
-        self.prompts: list[tuple[range, range, Tensor]] = []  # (query rows, key rows, visible (Lq, Lk)) per sequence
-        self.sequences: list[tuple[range, list[int], Tensor]] = []
+        self.prompts: list[PackedSequence] = []
+        self.sequences: list[PackedSequence] = []
 
     def _append(self, token_ids: Sequence[int], positions: Sequence[int]) -> range:
         first = len(self.token_ids)
@@ -164,7 +171,7 @@ class _RowBuilder:
 
     def build(self) -> PackedRow:
         groups, unpack, laid_out = [], torch.zeros(len(self.token_ids), dtype=torch.long), 0
-        for sequences in (self.prompts, self.sequences):
+        for sequences in (*_of_like_length(self.prompts), *_of_like_length(self.sequences)):
             group = _pad_together(sequences)
             groups.append(group)
             for index, (query_rows, _, _) in enumerate(sequences):
@@ -186,7 +193,17 @@ class _RowBuilder:
         )
 
 
-def _pad_together(sequences: Sequence[tuple[range, Sequence[int], Tensor]]) -> AttentionGroup:
+def _of_like_length(sequences: Sequence[PackedSequence]) -> list[list[PackedSequence]]:
+    """Sequences sorted by length and cut where padding to the longest would begin to cost more than another call."""
+    groups: list[list[PackedSequence]] = []
+    for sequence in sorted(sequences, key=lambda sequence: len(sequence[0])):
+        if not groups or len(sequence[0]) > LONGEST_TO_SHORTEST * len(groups[-1][0][0]):
+            groups.append([])
+        groups[-1].append(sequence)
+    return groups
+
+
+def _pad_together(sequences: Sequence[PackedSequence]) -> AttentionGroup:
     longest_query = max(len(query_rows) for query_rows, _, _ in sequences)
     longest_key = max(len(key_rows) for _, key_rows, _ in sequences)
     count = len(sequences)

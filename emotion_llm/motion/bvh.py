@@ -30,15 +30,15 @@ from pathlib import Path
 import numpy as np
 
 from emotion_llm.motion.layout import MAX_JOINTS
-from emotion_llm.motion.motion import MotionFileError, RecordedMotion
+from emotion_llm.motion.motion import FRAMES_PER_SECOND, MotionFileError, RecordedMotion
 from emotion_llm.motion.number_text import NUMBER, read_rows
 from emotion_llm.motion.plain_text import plain_text, read_bytes
 
 MOTION_LINE = re.compile(rb"^[ \t]*MOTION\b", re.IGNORECASE | re.MULTILINE)
 FRAMES = re.compile(rb"\s*Frames[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
 FRAME_TIME = re.compile(rb"\s*Frame[ \t]*Time[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
-FRAME_SECONDS = (1e-5, 1.0)
-"""Frame times that motion capture can have; anything else is a frame rate, a number of milliseconds or a mistake."""
+FRAME_SECONDS = (1 / FRAMES_PER_SECOND[1], 1 / FRAMES_PER_SECOND[0])
+"""Any other frame time is a frame rate, a number of milliseconds or a mistake."""
 MAX_NAME = 100
 """Characters of a joint's name."""
 JOINTS_PER_CHANNEL = 4

@@ -16,7 +16,7 @@ import numpy as np
 
 from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import Layout, known_layouts, read_layout
-from emotion_llm.motion.motion import Motion, MotionFileError, RecordedMotion
+from emotion_llm.motion.motion import FRAMES_PER_SECOND, Motion, MotionFileError, RecordedMotion
 from emotion_llm.motion.resampling import averaged, between_frames
 
 UP_AXES = {
@@ -25,8 +25,6 @@ UP_AXES = {
     "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
 }
 """The file's axis that points up -> the rotation (rows) that turns it to Y; the file's axes are taken to be right-handed."""
-FRAMES_PER_SECOND = (1.0, 100_000.0)
-"""Rates that motion capture can have."""
 FARTHEST_METRES = 1e5
 """A position farther away is no position: missing."""
 SAME_RATE = 0.001
@@ -59,7 +57,8 @@ class CanonicalSettings:
     height: str = "ground"
     """'ground': the floor, which is where the body's lowest joint is when it is lowest, comes to height 0. 'recorded': as in the file."""
     start: str = "origin"
-    """'origin': the pelvis starts above the origin. 'recorded': as in the file."""
+    """'origin': the pelvis starts above the origin, and a scene's root above the pelvis comes to where the pelvis is. 'recorded': as in
+    the file."""
 
     def __post_init__(self) -> None:
         for name, choice in {"bone_lengths": "layout", "heading": "start", "height": "ground", "start": "origin"}.items():
@@ -67,8 +66,9 @@ class CanonicalSettings:
                 raise UserError(f"canonical {name} is {getattr(self, name)!r}; choose {choice} or recorded")
         ranges = {"frames_per_second": FRAMES_PER_SECOND, "longest_gap_seconds": (0, 3600), "heading_seconds": (0, 3600)}
         for name, (least, most) in ranges.items():
-            if not least <= getattr(self, name) <= most:
-                raise UserError(f"canonical {name} is {getattr(self, name)}; give a number from {least:g} to {most:g}")
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and least <= value <= most):
+                raise UserError(f"canonical {name} is {value!r}; give a number from {least:g} to {most:g}")
 
 
 def to_motion(
@@ -113,11 +113,13 @@ def canonicalise(motion: Motion, settings: CanonicalSettings, place: str = "moti
         motion = _with_layout_bones(motion, place)
     if settings.heading == "start":
         motion = _facing_front(motion, settings.heading_seconds)
-    positions = motion.positions.copy()
-    if settings.height == "ground":
-        positions[..., 1] -= np.percentile(positions[..., 1].min(axis=1), GROUND_PERCENTILE)
+    positions, pelvis = motion.positions.copy(), motion.layout.landmarks["pelvis"]
     if settings.start == "origin":
-        positions[..., ::2] -= positions[0, motion.layout.landmarks["pelvis"], ::2]
+        positions[..., ::2] -= positions[0, pelvis, ::2]
+        positions[:, motion.layout.at_pelvis] = positions[:, [pelvis]]
+    if settings.height == "ground":
+        body = [pelvis, *set(range(motion.layout.joints)).difference(motion.layout.at_pelvis)]
+        positions[..., 1] -= np.percentile(positions[:, body, 1].min(axis=1), GROUND_PERCENTILE)
     return replace(motion, positions=positions)
 
 
@@ -201,14 +203,9 @@ def _with_layout_bones(motion: Motion, place: str) -> Motion:
 
 
 def _body_parents(layout: Layout) -> list[int]:
-    """What each joint hangs from when the pelvis is the root: a scene's root above it is no part of the body, and comes to where
-    the pelvis is."""
+    """What each joint hangs from when the pelvis is the root."""
     pelvis = layout.landmarks["pelvis"]
-    joint, at_pelvis = pelvis, set()
-    while joint >= 0:
-        at_pelvis.add(joint)
-        joint = layout.parents[joint]
-    return [pelvis if parent < 0 or parent in at_pelvis else parent for parent in layout.parents]
+    return [pelvis if parent < 0 or parent in layout.at_pelvis else parent for parent in layout.parents]
 
 
 def _bone_directions(motion: Motion, hangs_from: list[int]) -> np.ndarray:

@@ -73,6 +73,15 @@ class Layout:
             order.extend(children.get(joint, ()))
         return tuple(order)
 
+    @cached_property
+    def at_pelvis(self) -> tuple[int, ...]:
+        """The pelvis and the joints that it hangs from, which are a scene's root and no part of the body."""
+        joints, joint = [], self.landmarks["pelvis"]
+        while joint >= 0:
+            joints.append(joint)
+            joint = self.parents[joint]
+        return tuple(joints)
+
     def chain(self, upper: str, lower: str) -> tuple[int, ...]:
         """The joints below one landmark down to another that hangs from it, the nearest to the latter first."""
         joints, joint = [], self.landmarks[lower]
@@ -256,12 +265,10 @@ def _check_landmarks(layout: Layout) -> str | None:
             return f"landmark left_{lower} does not hang from left_{upper}; correct the landmarks or the parents"
         if sum(layout.bone_lengths[joint] for joint in layout.chain(f"left_{upper}", f"left_{lower}")) == 0:
             return f"left_{upper} and left_{lower} coincide; give their bone_length in metres"
-    joint = layout.landmarks["pelvis"]
-    while joint >= 0:
+    for joint in layout.at_pelvis:
         if layout.bone_lengths[joint] != 0:
             return (
                 f"joint '{layout.joint_names[joint]}' has bone_length {layout.bone_lengths[joint]}; it must be 0 from the root down to "
                 "the pelvis, because what lies between is travel, not a bone"
             )
-        joint = layout.parents[joint]
     return None

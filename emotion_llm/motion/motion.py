@@ -12,6 +12,9 @@ import numpy as np
 from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import Layout
 
+FRAMES_PER_SECOND = (1.0, 100_000.0)
+"""Rates that motion capture can have."""
+
 
 class MotionFileError(UserError):
     """A motion file that cannot be read: the only error a reader lets out."""

@@ -62,12 +62,12 @@ def read_numbers(text: bytes, place: str, first_line: int = 1, missing: frozense
 
 
 def read_rows(
-    text: bytes, place: str, first_line: int, width: int | None, expected: str, missing: frozenset[bytes] = frozenset()
+    text: bytes, place: str, first_line: int, width: int, expected: str, missing: frozenset[bytes] = frozenset()
 ) -> tuple[np.ndarray, list[str]]:
     """A table of numbers, one row per line; blank lines are passed over.
 
     Args:
-        width: numbers on each row; None where the first row decides.
+        width: numbers on each row.
         expected: what says so, for the error message, such as "the HIERARCHY has 66 channels".
 
     Returns:
@@ -78,7 +78,6 @@ def read_rows(
     """
     values, counts = read_numbers(text, place, first_line, missing)
     lines = np.flatnonzero(counts)
-    width = width or (counts[lines[0]] if len(lines) else 1)
     wrong = lines[counts[lines] != width]
     notes = []
     if len(wrong) and wrong[0] == lines[-1] and counts[wrong[0]] < width:

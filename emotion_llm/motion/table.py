@@ -15,17 +15,16 @@ import numpy as np
 
 from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import MAX_JOINTS
-from emotion_llm.motion.motion import MotionFileError, RecordedMotion
+from emotion_llm.motion.motion import FRAMES_PER_SECOND, MotionFileError, RecordedMotion
 from emotion_llm.motion.number_text import NOT_FINITE, NUMBER, read_rows
 from emotion_llm.motion.plain_text import plain_text, read_bytes
 from emotion_llm.motion.resampling import between_frames
 
-DELIMITERS = (",", ";", "\t")
+DELIMITERS = (";", "\t", ",")
+"""The surest first: a comma may also be a decimal point."""
 PLACEHOLDER = re.compile(r"\{(joint|axis)\}")
 PLACEHOLDER_ORDERS = (["joint", "axis"], ["axis", "joint"])
 AXIS_ORDERS = tuple("".join(order) for order in permutations("xyz"))
-FRAMES_PER_SECOND = (1.0, 100_000.0)
-"""Rates that motion capture can have."""
 JITTER = 0.1
 """Share of the frame interval by which a time stamp may be early or late (it may have been rounded) without the frames being put in even
 time."""
@@ -40,7 +39,7 @@ class TableColumns:
     """Which column of a table is what. The defaults read a header of joint_x, joint_y, joint_z names, or no header and x y z per joint."""
 
     delimiter: str | None = None
-    """',', ';', tab, ' ' for any blanks; None: whichever of the first three the first line has, else blanks."""
+    """',', ';', '|', tab, or ' ' for any blanks; None: whichever of the first three the first line has, else blanks."""
     decimal_comma: bool = False
     """Numbers are written 0,5."""
     comment: str = "#"
@@ -153,13 +152,16 @@ def parse_table(data: bytes, columns: TableColumns, place: str) -> RecordedMotio
     if begin == end:
         raise MotionFileError(f"{place}: no row of numbers; export or copy the file again")
     head = text[begin:end].decode("utf-8", "replace")
-    delimiter = columns.delimiter or next((mark for mark in DELIMITERS if mark in head), " ")
+    marks = DELIMITERS[:-1] if columns.decimal_comma else DELIMITERS
+    delimiter = columns.delimiter or next((mark for mark in marks if mark in head), " ")
     words = [word.strip(" \t\"'") for word in (head.split() if delimiter == " " else head.split(delimiter))]
     if len(words) > 1 and not words[-1]:
         words.pop()  # the line ends with a delimiter
     if len(words) > MAX_COLUMNS:
         raise MotionFileError(f"{place}: its first line has {len(words)} columns, more than {MAX_COLUMNS}; it needs a row per frame")
     header = None if all(_is_value(word, columns) for word in words) else tuple(words)
+    if header and all(_is_value(word.replace(",", "."), columns) for word in words):
+        raise MotionFileError(f"{place}: numbers such as {header[0][:40]!r} have a decimal comma; set decimal_comma of the table columns")
     body_start = end if header else begin
     rows, notes = read_rows(
         _between_blanks(text[body_start:], delimiter, columns.decimal_comma),

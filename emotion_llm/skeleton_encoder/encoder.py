@@ -40,6 +40,9 @@ class SkeletonEncoderSettings:
     reduction: int = 8
     """A block of width C compares joints in max(8, C / reduction) channels to refine its topology (our choice: CTR-GCN's)."""
 
+    channels_per_topology: int = 1
+    """Neighbouring channels that share one refined topology (our choice: each has its own, as in CTR-GCN)."""
+
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.strides) or not self.widths:
             raise UserError(f"encoder: {len(self.widths)} widths and {len(self.strides)} strides; give one of each per block")
@@ -49,6 +52,8 @@ class SkeletonEncoderSettings:
             raise UserError(f"encoder: strides {self.strides} must multiply to {TEMPORAL_STRIDE}")
         if self.reduction < 1:
             raise UserError(f"encoder: reduction {self.reduction}; give a whole number from 1 up")
+        if self.channels_per_topology < 1 or any(width % self.channels_per_topology for width in self.widths):
+            raise UserError(f"encoder: {self.channels_per_topology} channels per topology; give a number that divides the widths {self.widths}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class SkeletonEncoder(nn.Module):
             self.register_buffer(f"input_spread_{index}", torch.ones(INPUT_CHANNELS, layout.joints))
         widths = (INPUT_CHANNELS, *settings.widths)
         self.blocks = nn.ModuleList(
-            Block(before, after, stride, settings.reduction)
+            Block(before, after, stride, settings.reduction, settings.channels_per_topology)
             for (before, after), stride in zip(pairwise(widths), settings.strides, strict=True)
         )
 

@@ -56,10 +56,10 @@ def _pointwise(channels_in: int, channels_out: int, bias: bool = False) -> nn.Co
 
 
 class GraphConvolution(nn.Module):
-    """Every joint gathers from its neighbours along a topology that each motion refines per channel (CTR-GC).
+    """Every joint gathers from its neighbours along topologies that each motion refines, group of channels by group (CTR-GC).
 
-        topology[k] = adjacency[k] + strength[k] * refine_k(tanh(query_k(x)[v] - key_k(x)[u]))
-        y[v] = sum over k, u of topology[k][v, u] * value_k(x)[u]
+        topology[k, c] = adjacency[k] + strength[k] * refine_k[c] . tanh(query_k(x)[v] - key_k(x)[u])
+        y[c, v] = sum over k, u of topology[k, c][v, u] * value_k(x)[c, u]
 
     Query and key look at the mean over time. They are taken of the mean, not averaged afterwards: the same, and T times cheaper.
 
@@ -67,32 +67,40 @@ class GraphConvolution(nn.Module):
         x: (C_in, R, T)  ->  (C_out, R, T)
     """
 
-    def __init__(self, channels_in: int, channels_out: int, reduction: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, reduction: int, channels_per_topology: int) -> None:
         super().__init__()
         self.compared = max(8, channels_out // reduction)
+        self.sharing = channels_per_topology
         self.query = nn.Linear(channels_in, SUBSETS * self.compared)
         self.key = nn.Linear(channels_in, SUBSETS * self.compared)
         self.value = _pointwise(channels_in, SUBSETS * channels_out)
-        self.refine = nn.Parameter(torch.randn(SUBSETS, channels_out, self.compared) / self.compared**0.5)
+        self.refine = nn.Parameter(torch.randn(SUBSETS, channels_out // self.sharing, self.compared) / self.compared**0.5)
         self.strength = nn.Parameter(torch.zeros(SUBSETS))
 
     def forward(self, x: Tensor, rows: Rows) -> Tensor:
-        frames, sizes = x.shape[-1], [group.size for group in rows.groups]
+        sizes = [group.size for group in rows.groups]
         values = self.value(x[None])[0].unflatten(0, (SUBSETS, -1)).split(sizes, dim=2)  # (K, C, N * V, T) per layout
         mean = (x.sum(-1) / rows.real.sum(-1)).T  # (R, C_in)
         queries, keys = (part(mean).T.unflatten(0, (SUBSETS, -1)).split(sizes, dim=2) for part in (self.query, self.key))
-        # The adjacency rides along as one more compared channel of weight 1: no pass over (K, C, N, V, V) to add it.
+        # The adjacency rides along as one more compared channel of weight 1: no pass over all topologies to add it.
         weights = torch.cat([self.strength[:, None, None] * self.refine, self.refine.new_ones(*self.refine.shape[:2], 1)], dim=2)
         gathered = []
         for group, value, query, key in zip(rows.groups, values, queries, keys, strict=True):
             query, key = (part.unflatten(2, (-1, group.joints)) for part in (query, key))  # (K, compared, N, V)
             compared = torch.tanh(query[..., :, None] - key[..., None, :])  # (K, compared, N, V, V)
             adjacency = group.adjacency[:, None, None].expand(-1, 1, *compared.shape[2:])
-            topology = torch.bmm(weights, torch.cat([compared, adjacency], dim=1).flatten(2))  # (K, C, N * V * V)
-            topology = topology.view(SUBSETS, -1, group.joints, group.joints)  # (K, C * N, V, V)
-            y = _SumOfProducts.apply(topology, value.reshape(SUBSETS, -1, group.joints, frames))  # (C * N, V, T)
-            gathered.append(y.view(-1, group.size, frames))  # (C, N * V, T)
+            topology = torch.bmm(weights, torch.cat([compared, adjacency], dim=1).flatten(2))  # (K, G, N * V * V); G groups of channels
+            gathered.append(self._gather(topology.view(SUBSETS, -1, group.joints, group.joints), value, group.joints))
         return torch.cat(gathered, dim=1) if len(gathered) > 1 else gathered[0]  # (C, R, T)
+
+    def _gather(self, topology: Tensor, value: Tensor, joints: int) -> Tensor:
+        """topology (K, G * N, V, V), value (K, C, N * V, T)  ->  (C, N * V, T); the channels of a group stand beside its frames."""
+        frames = value.shape[-1]
+        value = value.reshape(SUBSETS, -1, self.sharing, value.shape[2] // joints, joints, frames)  # (K, G, C / G, N, V, T)
+        value = value.permute(0, 1, 3, 4, 2, 5).reshape(*topology.shape[:3], -1)  # (K, G * N, V, C / G * T)
+        y = _SumOfProducts.apply(topology, value)  # (G * N, V, C / G * T)
+        y = y.view(self.refine.shape[1], -1, joints, self.sharing, frames)  # (G, N, V, C / G, T)
+        return y.permute(0, 3, 1, 2, 4).reshape(self.refine.shape[1] * self.sharing, -1, frames)  # (C, N * V, T)
 
 
 class _SumOfProducts(torch.autograd.Function):
@@ -166,10 +174,10 @@ class Block(nn.Module):
         x: (C_in, R, T)  ->  (C_out, R, ceil(T / stride))
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int, reduction: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, reduction: int, channels_per_topology: int) -> None:
         super().__init__()
         self.stride = stride
-        self.graph = GraphConvolution(channels_in, channels_out, reduction)
+        self.graph = GraphConvolution(channels_in, channels_out, reduction, channels_per_topology)
         self.graph_norm = MaskedBatchNorm(channels_out)
         self.graph_skip = _Skip(channels_in, channels_out, stride=1)
         self.temporal = TemporalConvolution(channels_out, stride)

@@ -144,7 +144,7 @@ def mirror(positions: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def set_input_statistics(encoder: SkeletonEncoder, data: PretrainingData) -> None:
-    """Fixes every layout's input normalisation to its training clips."""
+    """Fixes every layout's input normalisation to what training shows of it: its training clips, mirrored as often as they will be."""
     for index, layout in enumerate(encoder.layouts):
         (total, square), count = torch.zeros(2, INPUT_CHANNELS, layout.joints, dtype=torch.float64), 0
         for corpus, split, its_layout in zip(data.corpora, data.splits, data.layout_index, strict=True):
@@ -153,5 +153,7 @@ def set_input_statistics(encoder: SkeletonEncoder, data: PretrainingData) -> Non
                 frame_mask = torch.ones(positions.shape[:2], dtype=torch.bool)
                 x = joint_inputs(positions, frame_mask, layout.landmarks["pelvis"], data.frames_per_second)[:, 0].double()  # (6, V, T)
                 total, square, count = total + x.sum(-1), square + x.square().sum(-1), count + x.shape[-1]
-        mean = total / count
-        encoder.set_input_statistics(index, mean, (square / count - mean.square()).clamp(min=0).sqrt())
+        order, sign = mirror_order(layout), torch.tensor([-1.0, 1, 1, -1, 1, 1], dtype=torch.float64)[:, None]
+        mean = torch.lerp(total, sign * total[:, order], data.mirror_share) / count
+        mean_square = torch.lerp(square, square[:, order], data.mirror_share) / count
+        encoder.set_input_statistics(index, mean, (mean_square - mean.square()).clamp(min=0).sqrt())

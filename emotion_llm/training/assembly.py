@@ -25,6 +25,7 @@ from emotion_llm.training.settings import FinetuneSettings
 
 FREE_TO_CHANGE = (
     "run", "data", "encoder", "llm", "start_from", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints", "ds_config",
+    "resume", "max_skipped_in_a_row", "hang_timeout_seconds",
 )  # fmt: skip
 """Settings that a resumed run may change; what the paths lead to is compared by content instead."""
 

@@ -5,39 +5,55 @@ scalars, texts, figures of a step  ->  <run>/tensorboard
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from emotion_llm.console import is_first_rank
+from emotion_llm.console import is_first_rank, say
 
 
 class Board:
-    """Writes to TensorBoard on the first rank and does nothing on the others."""
+    """Writes to TensorBoard on the first rank and does nothing on the others.
+
+    A full disk costs points of the curves, not the training: it is said once, and writing begins anew at the next `flush`.
+    """
 
     def __init__(self, run: Path, first_step: int = 0) -> None:
         """
         Args:
-            first_step: steps from here on are written anew; what an interrupted run had written beyond is hidden.
+            first_step: steps already done; what an interrupted run had written beyond is hidden.
         """
+        self._folder = run / "tensorboard"
         self._writer = None
+        self._open(first_step)
+
+    def _open(self, first_step: int) -> None:
         if is_first_rank():
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first_step or None)
+            self._try(lambda: setattr(self, "_writer", SummaryWriter(str(self._folder), purge_step=first_step + 1)))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+        for name, value in values.items():
+            self._try(lambda name=name, value=value: self._writer and self._writer.add_scalar(name, value, step))
 
     def text(self, name: str, text: str, step: int) -> None:
-        if self._writer is not None:
-            self._writer.add_text(name, text, step)
+        self._try(lambda: self._writer and self._writer.add_text(name, text, step))
 
     def figure(self, name: str, figure: object, step: int) -> None:
-        if self._writer is not None:
-            self._writer.add_figure(name, figure, step)
+        self._try(lambda: self._writer and self._writer.add_figure(name, figure, step))
+
+    def flush(self, step: int) -> None:
+        """Everything up to this step is on disk."""
+        if self._writer is None:
+            self._open(step)
+        self._try(lambda: self._writer and self._writer.flush())
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self._try(lambda: self._writer and self._writer.close())
+
+    def _try(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError as error:
+            self._writer = None  # its thread has ended with the error
+            say(f"warning: TensorBoard not written ({error}); training goes on; free some space in {self._folder}")

@@ -1,37 +1,45 @@
-"""Checkpoints that describe themselves: only what trains, as safetensors and JSON.
+"""Checkpoints that describe themselves: only what trains, as safetensors and JSON, read with suspicion.
 
-Engine, step, what the run is  ->  <run>/checkpoints/step-00000100/  ->  the same weights and moments, at any number of processes
+<run>/checkpoints/step-00000100/  ->  Checkpoint: weights and moments by parameter name, at any number of processes
 
     adapter/                        an ordinary PEFT folder: PeftModel.from_pretrained opens it
     skeleton_tokenizer.safetensors  projections and feature statistics
     moments.safetensors             AdamW's moments, by parameter name
-    checkpoint.json                 step, settings, hashes, versions, checksums of the files above; written last
+    checkpoint.json                 step, settings, hashes, versions, checksums of the files above and of itself
 
-A checkpoint is written aside, flushed and renamed: a folder without a leading dot is whole. Checksums are verified before anything is
-loaded; a damaged checkpoint is passed over for the one before. There is no random state to save: data order and dropout noise depend on
-the seed and the step alone.
+Checksums find what a disk has damaged; a damaged checkpoint is passed over for the one before. They do not stop a person who made the file on
+purpose, so nothing in it is believed either: only these files are read, none of them a link, no code is run, and every shape is compared with
+what the model expects. There is no random state to save: data order and dropout noise depend on the seed and the step alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, float32
 
-from emotion_llm.console import is_first_rank, say, write_json
+from emotion_llm.console import say
 from emotion_llm.errors import UserError
+from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.processes import sum_over_processes
-from emotion_llm.training.engine import MOMENTS, Engine
+from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.skeleton_tokens.unified import Slots
+from emotion_llm.training.engine import MOMENTS
+from emotion_llm.training.settings import PRESETS
 
-WEIGHT_FILES = ("adapter/adapter_model.safetensors", "skeleton_tokenizer.safetensors")
+ABOUT, ADAPTER, TOKENIZER, MOMENT_FILE = "checkpoint.json", "adapter/adapter_model.safetensors", "skeleton_tokenizer.safetensors", "moments.safetensors"
+ADAPTER_CONFIG = "adapter/adapter_config.json"
+BEST = "best.json"
+LARGEST_JSON = 16 * 2**20
+"""Bytes; a checkpoint.json is a few thousand."""
+MOST_SLOTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,68 +58,43 @@ class Checkpoint:
 
     def weights(self) -> dict[str, Tensor]:
         """Parameter or buffer name in EmotionLLM -> fp32 tensor."""
-        adapter = load_file(self.folder / "adapter" / "adapter_model.safetensors")
-        tokenizer = load_file(self.folder / "skeleton_tokenizer.safetensors")
+        adapter, tokenizer = _read_tensors(self.folder / ADAPTER), _read_tensors(self.folder / TOKENIZER)
         return {_model_name(name): value for name, value in adapter.items()} | {
             f"skeleton_tokenizer.{name}": value for name, value in tokenizer.items()
         }
 
-    def engine_state(self) -> dict[str, dict[str, Tensor]]:
-        """What `Engine.set_state` takes."""
-        flat = load_file(self.folder / "moments.safetensors") if self.updates else {}
+    def engine_state(self, trainable: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """What `Engine.set_state` takes.
+
+        Raises:
+            UserError: moments of other names or shapes than what trains.
+        """
+        flat = _read_tensors(self.folder / MOMENT_FILE) if self.updates else {}
         state: dict[str, dict[str, Tensor]] = {"weight": self.weights()}
         for moment in MOMENTS if self.updates else ():
             state[moment] = {name.removeprefix(f"{moment}/"): value for name, value in flat.items() if name.startswith(f"{moment}/")}
+            check_fit(trainable, state[moment])
         return state
 
 
-def save_checkpoint(run: Path, engine: Engine, step: int, about: dict, keep: int) -> bool:
-    """Gathers what trains from all ranks and writes it on the first. Every rank must call it.
+def find_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint that a path means: a run folder (its newest), <run>/checkpoints/best.json (its best), or one checkpoint folder.
 
-    A disk that is full or gone ends the save, not the training: the older checkpoints stay, and the next save tries again.
-
-    Returns:
-        True where the checkpoint is whole on disk; the same on every rank.
+    Raises:
+        UserError: no checkpoint there, or only damaged ones.
     """
-    state, updates = engine.gather_state(), engine.updates
-    failed = torch.zeros(1)
-    if is_first_rank():
-        folder = run / "checkpoints" / f"step-{step:08d}"
-        aside = folder.with_name(f".{folder.name}.aside")
+    if (path / ABOUT).is_file():
+        return read_checkpoint(path)
+    if path.name == BEST and path.is_file():
         try:
-            _write(aside, engine.model, state, {"step": step, "updates": updates, "about": about})
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
-            _flush(folder.parent)
-        except OSError as error:
-            failed += 1
-            shutil.rmtree(aside, ignore_errors=True)
-            say(f"warning: checkpoint of step {step} not written ({error}); training goes on, older checkpoints are intact; free some space in {run}")
-        else:
-            for old in _folders(run)[:-keep]:
-                shutil.rmtree(old, ignore_errors=True)
-    return not sum_over_processes(failed).item()
-
-
-def _write(aside: Path, model: EmotionLLM, state: dict[str, dict[str, Tensor]], content: dict) -> None:
-    """Writes every file of a checkpoint, flushed; checkpoint.json, with the checksums of the others, comes last."""
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "adapter").mkdir(parents=True)
-    weights = state["weight"]
-    adapter = {_peft_name(name): value for name, value in weights.items() if name.startswith("llm.")}
-    tokenizer = {name: value.detach().cpu().clone() for name, value in model.skeleton_tokenizer.state_dict().items()}
-    tokenizer |= {name.removeprefix("skeleton_tokenizer."): value for name, value in weights.items() if not name.startswith("llm.")}
-    moments = {f"{moment}/{name}": value for moment in MOMENTS for name, value in state.get(moment, {}).items()}
-    model.llm.peft_config["default"].save_pretrained(str(aside / "adapter"))
-    save_file(adapter, aside / "adapter" / "adapter_model.safetensors", metadata={"format": "pt"})
-    save_file(tokenizer, aside / "skeleton_tokenizer.safetensors")
-    if moments:
-        save_file(moments, aside / "moments.safetensors")
-    files = sorted(path for path in aside.rglob("*") if path.is_file())
-    for path in files:
-        _flush(path)
-    write_json(aside / "checkpoint.json", content | {"sha256": {path.relative_to(aside).as_posix(): _sha256(path) for path in files}})
-    _flush(aside)
+            step = int(json.loads(path.read_text(encoding="utf-8"))["step"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}); give one of the step-... folders beside it") from None
+        return read_checkpoint(checkpoint_folder(path.parents[1], step))
+    checkpoint = newest_checkpoint(path)
+    if checkpoint is None:
+        raise UserError(f"{path}: no checkpoint here; give the run folder of launch/finetune.py")
+    return checkpoint
 
 
 def newest_checkpoint(run: Path) -> Checkpoint | None:
@@ -120,85 +103,168 @@ def newest_checkpoint(run: Path) -> Checkpoint | None:
     Raises:
         UserError: every checkpoint of the run is damaged.
     """
-    damaged = []
-    for folder in reversed(_folders(run)):
+    damaged = 0
+    for folder in reversed(checkpoint_folders(run)):
         try:
             return read_checkpoint(folder)
         except UserError as error:
-            damaged.append(str(error))
+            damaged += 1
             say(f"warning: {error}; looking for an older one")
     if damaged:
-        raise UserError(f"{run / 'checkpoints'}: all {len(damaged)} checkpoints are damaged; restore one from a copy, or start anew in another --run folder")
+        raise UserError(
+            f"{run / 'checkpoints'}: all {damaged} checkpoints are damaged; restore one from a copy, or start anew in another --run folder"
+        )
     return None
 
 
+def checkpoint_folder(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """Checkpoint folders of a run, oldest first."""
+    return sorted((run / "checkpoints").glob("step-*"), key=lambda folder: (len(folder.name), folder.name))
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """A checkpoint whose checksums are right.
+    """A checkpoint whose checksums are right and whose record can be believed.
 
     Raises:
-        UserError: a file is missing, truncated or altered.
+        UserError: a file is missing, truncated, altered, or none that we would have written.
     """
     try:
-        content = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
-        checksums = dict(content["sha256"])
-        for name in (*WEIGHT_FILES, *checksums):
-            path = (folder / name).resolve()
-            if not path.is_relative_to(folder.resolve()):
-                raise UserError(f"{folder}: checkpoint.json names the file {name!r} outside of its folder; do not use this checkpoint")
-            if not path.is_file():
-                raise UserError(f"{folder}: {name} is missing")
-            if _sha256(path) != checksums.get(name):
-                raise UserError(f"{folder}: {name} is damaged (its checksum differs from the one in checkpoint.json)")
-        return Checkpoint(folder, int(content["step"]), int(content["updates"]), dict(content["about"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{folder}: checkpoint.json cannot be read ({type(error).__name__}: {error})") from None
+        content = json.loads(_read_json(folder / ABOUT))
+        if content.pop("checksum") != content_checksum(content):
+            raise UserError(f"{folder}: {ABOUT} is damaged (its checksum differs from its content)")
+        step, updates, about = content["step"], content["updates"], content["about"]
+        if not (type(step) is int and type(updates) is int and 0 <= updates <= step):
+            raise UserError(f"{folder}: {ABOUT} speaks of step {step!r} and {updates!r} updates; do not use this checkpoint")
+        _check_files(folder, dict(content["sha256"]), with_moments=updates > 0)
+        _check_about(about)
+        _check_rank(folder, about["settings"]["lora"]["rank"])
+        return Checkpoint(folder, step, updates, about)
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{folder}: {ABOUT} cannot be read ({type(error).__name__}: {str(error)[:200]})") from None
 
 
-def load_trainable(model: EmotionLLM, weights: dict[str, Tensor]) -> None:
+def content_checksum(content: Mapping) -> str:
+    """Of checkpoint.json without its own checksum."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_trainable(model: EmotionLLM, weights: Mapping[str, Tensor]) -> None:
     """Copies weights into the adapter and the skeleton tokenizer.
 
     Raises:
         UserError: weights that the model lacks, that it has besides, or of another shape.
     """
     expected = {name: value for name, value in model.state_dict().items() if "lora_" in name or name.startswith("skeleton_tokenizer.")}
-    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    check_fit(expected, weights)
+    for name, value in weights.items():
+        expected[name].copy_(value)
+
+
+def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """
+    Raises:
+        UserError: other names or other shapes than expected.
+    """
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unknown:
         raise UserError(
             f"the checkpoint does not fit the model: {len(missing)} weights missing (first: {missing[:1]}), {len(unknown)} unknown "
             f"(first: {unknown[:1]}); use the LLM and the --lora settings it was trained with"
         )
-    for name, value in weights.items():
+    for name, value in found.items():
         if value.shape != expected[name].shape:
             raise UserError(
                 f"the checkpoint does not fit the model: {name} has shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}; "
                 "use the encoder, the LLM and the --lora settings it was trained with"
             )
-        expected[name].copy_(value)
 
 
-def _folders(run: Path) -> list[Path]:
-    """Checkpoint folders of a run, oldest first."""
-    return sorted((run / "checkpoints").glob("step-*"))
+def _read_json(path: Path) -> str:
+    """The text of a JSON file of ours: an ordinary file of ordinary size."""
+    if path.is_symlink():
+        raise UserError(f"{path.parent}: {path.name} is a link; do not use this checkpoint")
+    if path.is_file() and path.stat().st_size > LARGEST_JSON:
+        raise UserError(f"{path.parent}: {path.name} has {path.stat().st_size:,} bytes; do not use this checkpoint")
+    return path.read_text(encoding="utf-8")
 
 
-def _peft_name(name: str) -> str:
-    return name.removeprefix("llm.").replace(".default.", ".")
+def _check_files(folder: Path, checksums: dict[str, str], with_moments: bool) -> None:
+    expected = {ADAPTER_CONFIG, ADAPTER, TOKENIZER, *([MOMENT_FILE] if with_moments else [])}
+    if strange := sorted(map(str, checksums.keys() - expected)):
+        raise UserError(f"{folder}: {ABOUT} names the file {strange[0]!r}, which no checkpoint has; do not use this checkpoint")
+    for name in sorted(expected):
+        path = folder / name
+        if path.is_symlink() or path.parent.is_symlink() and path.parent != folder:
+            raise UserError(f"{folder}: {name} is a link; do not use this checkpoint")
+        if not path.is_file():
+            raise UserError(f"{folder}: {name} is missing")
+        if file_checksum(path) != checksums.get(name):
+            raise UserError(f"{folder}: {name} is damaged (its checksum differs from the one in {ABOUT})")
+
+
+def _check_about(about: dict) -> None:
+    """Everything that the readers of a checkpoint rely on, so that a made-up record ends here and not somewhere inside.
+
+    Raises:
+        UserError, ValueError, KeyError, TypeError: a value of another kind than ours.
+    """
+    settings = about["settings"]
+    if settings["stage"] not in PRESETS:
+        raise ValueError(f"no such stage: {settings['stage']!r}")
+    _expect(str, about["llm_fingerprint"], about["encoder_hash"], settings["llm"], settings["data"], *settings["corpora"])
+    _expect(dict, about["versions"], about["corpora"], *about["corpora"].values())
+    lora, slots = LoraSettings(**settings["lora"]), Slots(**settings["slots"])
+    _expect(int, lora.rank, slots.spatial, slots.temporal)
+    if not (math.isfinite(lora.alpha) and math.isfinite(lora.dropout) and slots.total <= MOST_SLOTS):
+        raise ValueError(f"no usable settings: {settings['lora']}, {settings['slots']}")
+    for corpus in about["corpora"].values():
+        _expect(str, corpus["data_hash"], corpus["split_hash"], corpus["layout"], *corpus["emotions"])
+        _expect(dict, corpus["canonical"], corpus["reading"])
+        CanonicalSettings(**corpus["canonical"])
+
+
+def _expect(kind: type, *values: object) -> None:
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"expected {kind.__name__}, found {str(value)[:40]!r}")
+
+
+def _check_rank(folder: Path, rank: int) -> None:
+    """A model is built from the record before its weights are loaded: a rank that the file does not have would fill the memory.
+
+    Raises:
+        UserError: the adapter's file holds another rank, or cannot be read.
+    """
+    try:
+        with safe_open(folder / ADAPTER, framework="pt") as file:
+            ranks = {file.get_slice(name).get_shape()[0] for name in file.keys() if ".lora_A." in name}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, IndexError) as error:
+        raise UserError(f"{folder}: {ADAPTER} cannot be read ({error})") from None
+    if ranks != {rank}:
+        raise UserError(f"{folder}: {ABOUT} says that the adapter's rank is {rank}, {ADAPTER} holds {sorted(ranks)[:3]}; do not use this checkpoint")
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    for name, value in tensors.items():
+        if value.dtype != float32:
+            raise UserError(f"{path}: {name} is of type {value.dtype}, expected float32; do not use this checkpoint")
+    return tensors
 
 
 def _model_name(peft_name: str) -> str:
     return "llm." + peft_name.replace("lora_A.", "lora_A.default.").replace("lora_B.", "lora_B.default.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

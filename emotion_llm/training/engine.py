@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from emotion_llm.devices import bf16_is_fast_on_cpu
 from emotion_llm.errors import UserError
-from emotion_llm.processes import process_count, process_rank
+from emotion_llm.processes import keep_watch, process_count, process_rank
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's two moments, under the names torch gives them."""
@@ -31,12 +31,13 @@ def start_processes() -> torch.device:
         os.environ.setdefault(name, alone)  # a plain `python` run is a world of one
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed = _import_deepspeed()
-    if torch.distributed.is_initialized():
-        return _device()
-    if os.environ["MASTER_PORT"] == "0":
-        os.environ["MASTER_PORT"] = str(_free_port())
-    deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
-    return _device()
+    if not torch.distributed.is_initialized():
+        if os.environ["MASTER_PORT"] == "0":
+            os.environ["MASTER_PORT"] = str(_free_port())
+        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+    device = _device()
+    keep_watch()
+    return device
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,20 @@ class Engine:
 
         `loss_share` is the micro-batch's sum divided by the count of the *whole step*: shares add up to the step's mean loss. DeepSpeed
         averages over processes and micro-steps, which would divide again; this undoes it, so that a step's gradient does not depend on
-        how its batch was divided.
+        how its batch was divided. A loss that is not finite makes its gradient so too, and the step's update is skipped on all processes.
         """
-        self._engine.backward(loss_share * (self.share.processes * self.share.accumulation))
+        share = loss_share.detach()
+        unless_finite = torch.where(share.isfinite(), torch.ones_like(share), torch.full_like(share, torch.nan))  # without asking the device
+        self._engine.backward(loss_share * (self.share.processes * self.share.accumulation) * unless_finite)
 
     def step(self) -> None:
         """Ends a micro-step; the last one of a step updates the weights."""
         self._engine.step()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the matrix products."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @property
     def learning_rate(self) -> float:
@@ -139,18 +147,20 @@ class Engine:
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     def gather_state(self) -> dict[str, dict[str, Tensor]]:
-        """fp32 weights and moments of every trainable parameter, whole, on the CPU. Every rank must call it.
+        """fp32 weights and moments of every trainable parameter, whole, copied to the first rank's CPU. Every rank must call it.
 
         Returns:
-            {"weight" | "exp_avg" | "exp_avg_sq": {parameter name: tensor}}; moments are absent before the first update.
+            {"weight" | "exp_avg" | "exp_avg_sq": {parameter name: tensor}}; moments are absent before the first update. On the other
+            ranks there are no names.
         """
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         state: dict[str, dict[str, Tensor]] = {"weight": {}} | {moment: {} for moment in MOMENTS if self.updates}
         for name, parameter in self.trainable().items():
-            state["weight"][name] = safe_get_full_fp32_param(parameter).cpu().clone()
-            for moment in list(state)[1:]:
-                state[moment][name] = safe_get_full_optimizer_state(parameter, moment).cpu().clone()
+            for kind in state:
+                whole = safe_get_full_fp32_param(parameter) if kind == "weight" else safe_get_full_optimizer_state(parameter, kind)
+                if self.rank == 0:
+                    state[kind][name] = whole.cpu()  # already a copy: it was put together from all ranks' parts
         return state
 
     def set_state(self, state: dict[str, dict[str, Tensor]], updates: int) -> None:

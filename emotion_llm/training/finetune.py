@@ -5,47 +5,61 @@ prepared corpora, encoder, LLM  ->  <run>/checkpoints, <run>/tensorboard
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 
-from emotion_llm.console import is_first_rank, say, settings_to_dict, write_json
+import torch
+
+from emotion_llm.console import is_first_rank, say
+from emotion_llm.errors import UserError
 from emotion_llm.evaluation.explanation import explain, middle
 from emotion_llm.evaluation.recognition import score_clips
 from emotion_llm.language.llm import load_text_tokenizer
 from emotion_llm.language.prompt import PromptWriter
+from emotion_llm.processes import gather_over_processes, keep_watch
 from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
 from emotion_llm.skeleton_encoder.trained import load_encoder
 from emotion_llm.training.assembly import build_model, check_resumable, describe_run, ds_config_path, start_weights
 from emotion_llm.training.batches import TrainingData
 from emotion_llm.training.board import Board
-from emotion_llm.training.checkpoint import newest_checkpoint
+from emotion_llm.training.checkpoint import Checkpoint, newest_checkpoint
 from emotion_llm.training.engine import Engine, model_dtype, start_processes
 from emotion_llm.training.loop import describe_sample, say_plan, train
+from emotion_llm.training.run_folder import locked, open_run_folder
 from emotion_llm.training.settings import FinetuneSettings
 
 
 def finetune(settings: FinetuneSettings) -> None:
-    """Runs one stage; goes on from the run folder's newest checkpoint where there is one."""
+    """Runs one stage; goes on from the run folder's newest checkpoint where there is one.
+
+    Raises:
+        UserError: whatever the user can mend: missing data, encoder or LLM, a changed setting, a folder in use, numbers gone wrong.
+    """
     device = start_processes()
+    with locked(settings.run):
+        _finetune(settings, device)
+
+
+def _finetune(settings: FinetuneSettings, device: torch.device) -> None:
     encoder = load_encoder(settings.encoder)
     corpora = encode_corpora(encoder, settings.data, settings.corpora, device)
     text_tokenizer = load_text_tokenizer(settings.llm)
     prompts = PromptWriter(text_tokenizer)
     data = TrainingData(corpora, prompts, settings)
+    torch.manual_seed(settings.seed)  # the adapter's and the projections' first weights
     model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)
     about = describe_run(settings, model, encoder, corpora)
 
-    checkpoint = newest_checkpoint(settings.run)
+    checkpoint = checkpoint_to_resume(settings)
     if checkpoint is None:
         start_weights(model, settings, corpora, encoder.encoder_hash)
-        _open_run_folder(settings)
     else:
         check_resumable(checkpoint, about)
         checkpoint.load_model(model)
+    open_run_folder(settings)
     engine = Engine(model, settings.weight_decay, settings.gradient_clipping, settings.global_batch, ds_config_path(settings))
     first_step = 0
     if checkpoint is not None:
-        engine.set_state(checkpoint.engine_state(), checkpoint.updates)
+        engine.set_state(checkpoint.engine_state(engine.trainable()), checkpoint.updates)
         first_step = checkpoint.step
         say(f"goes on from step {first_step:,} ({checkpoint.folder})")
 
@@ -54,20 +68,26 @@ def finetune(settings: FinetuneSettings) -> None:
     say(sample)
     board = Board(settings.run, first_step)
     board.text("sample/training", f"```\n{sample}\n```", first_step)
-    train(engine, data, settings, about, first_step, board, _evaluation(engine, prompts, corpora, settings, board))
+    done = train(engine, data, settings, about, first_step, board, _evaluation(engine, prompts, corpora, settings, board))
     board.close()
-    say(f"{settings.stage} done: {settings.run}; watch it with: tensorboard --logdir {settings.run.parent}")
+    if done:
+        say(f"{settings.stage} done: {settings.run}; watch it with: tensorboard --logdir {settings.run.parent}")
 
 
-def _open_run_folder(settings: FinetuneSettings) -> None:
-    """A run folder that needs nothing beside it: settings and the encoder are copied into it."""
-    if is_first_rank():
-        write_json(settings.run / "settings.json", settings_to_dict(settings))
-        shutil.copytree(settings.encoder, settings.run / "encoder", dirs_exist_ok=True, ignore=_all_but_encoder)
+def checkpoint_to_resume(settings: FinetuneSettings) -> Checkpoint | None:
+    """The run folder's newest whole checkpoint, the same on every rank; None where the run is new.
 
-
-def _all_but_encoder(_folder: str, names: list[str]) -> set[str]:
-    return set(names) - {"encoder.json", "skeleton_encoder.safetensors"}
+    Raises:
+        UserError: there is one but --no-resume was given, or the ranks do not see the same.
+    """
+    checkpoint = newest_checkpoint(settings.run)
+    steps = gather_over_processes(None if checkpoint is None else checkpoint.step)
+    if len(set(steps)) > 1:
+        seen = ", ".join(f"rank {rank}: {'none' if step is None else f'step {step}'}" for rank, step in enumerate(steps))
+        raise UserError(f"{settings.run}: the processes see different checkpoints ({seen}); the run folder must lie on a disk that all machines share")
+    if checkpoint is not None and not settings.resume:
+        raise UserError(f"{settings.run}: holds a checkpoint of step {checkpoint.step:,}; choose another --run folder, or go on from it with --resume")
+    return checkpoint
 
 
 def _evaluation(
@@ -78,11 +98,12 @@ def _evaluation(
     def evaluate(step: int) -> dict[str, float]:
         accuracies = {}
         for encoded in corpora:
+            keep_watch().at(step, 0, "evaluation")
             clips = encoded.split.held_out
             chosen = clips[:: max(1, -(-len(clips) // settings.evaluate_clips))]  # evenly spread
             scores = score_clips(engine.model, prompts, encoded, chosen, engine.device)
-            accuracies[f"held_out_accuracy/{encoded.corpus.name}"] = scores.accuracy
-        say(f"step {step:,}: held-out accuracy " + ", ".join(f"{name.split('/')[1]} {value:.1%}" for name, value in accuracies.items()))
+            accuracies[encoded.corpus.name] = scores.accuracy
+        say(f"step {step:,}: held-out accuracy " + ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items()))
         if is_first_rank():
             encoded = corpora[step % len(corpora)]
             clip = encoded.split.held_out[step % len(encoded.split.held_out)]

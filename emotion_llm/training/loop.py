@@ -5,23 +5,31 @@ model, engine, data, settings  ->  steps, checkpoints, TensorBoard
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from emotion_llm.console import progress, say
+from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import pack
-from emotion_llm.processes import sum_over_processes
+from emotion_llm.processes import keep_watch, sum_over_processes
+from emotion_llm.training.bad_numbers import MotionLoss, NumberWatch, motion_losses
 from emotion_llm.training.batches import Item, TrainingData, micro_batches
 from emotion_llm.training.board import Board
-from emotion_llm.training.checkpoint import save_checkpoint
+from emotion_llm.training.checkpoint_keeping import CheckpointKeeper
+from emotion_llm.training.efficiency import StepClock, matrix_peak, peak_memory_bytes
 from emotion_llm.training.engine import Engine
 from emotion_llm.training.schedule import learning_rate
 from emotion_llm.training.settings import FinetuneSettings
+from emotion_llm.training.stopping import StopRequest, leave_marker
+from emotion_llm.watch import Watch
+
+LONGEST_WAIT = 60.0
+"""Seconds that a process which leaves for another's sake waits for the disk."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,31 @@ class StepReport:
     """Mean negative log-likelihood of an answer token."""
     learning_rate: float
     gradient_norm: float
+    update_was_skipped: bool
+    """True where loss or gradient was not finite: the weights then stayed as they were."""
+    stop: bool
+    """True where any process was asked to stop."""
     seconds: float
     samples: int
     tokens: int
     """Tokens that went through the LLM, shared beginnings counted as often as they were computed."""
+    phases: Mapping[str, float]
+    """Seconds of each phase on this process (training/efficiency.py)."""
+    operations: float
+    """Useful floating point operations over all processes (language/flops.py)."""
+    own: tuple[MicroStep, ...]
+    """What this process computed, for a look at single motions."""
+
+
+@dataclass(frozen=True)
+class MicroStep:
+    """The motions of one micro-step on this process."""
+
+    items: list[Item]
+    token_log_likelihoods: Tensor
+    """(A,) of every answer token."""
+    answer_index: Tensor
+    """(A,) which motion each belongs to."""
 
 
 def train(
@@ -46,49 +75,140 @@ def train(
     first_step: int,
     board: Board,
     evaluate: Callable[[int], Mapping[str, float]],
-) -> None:
-    """Trains from `first_step` to the last step.
+) -> bool:
+    """Trains from `first_step` to the last step, or to the step at which a stop is asked for.
 
     Args:
         about: what the run is; stored in every checkpoint.
         first_step: steps already done.
-        evaluate: held-out scores at a step; called on every rank at intervals and at the end.
+        evaluate: held-out accuracy per corpus at a step; called on every rank at intervals and at the end.
+
+    Returns:
+        True where the last step is done, False where the run was stopped before.
+
+    Raises:
+        UserError: too many updates in a row were skipped, or the last checkpoint could not be written.
     """
+    watch, stop = keep_watch(), StopRequest()
+    keeper = CheckpointKeeper(settings.run, engine, about, settings.keep_checkpoints, first_step)
+    numbers = NumberWatch(first_step - engine.updates, settings.max_skipped_in_a_row)
+
+    def before_end(status: int) -> None:
+        keeper.wait(LONGEST_WAIT)
+        if status == 0:
+            leave_marker(settings.run, keeper.saved_step, stop.reason)
+
+    def evaluate_saved(step: int) -> None:
+        stop.nothing_to_lose = True
+        watch.at(step, 0, "evaluation")
+        accuracies = evaluate(step)
+        stop.nothing_to_lose = False
+        board.scalars({f"held_out_accuracy/{name}": value for name, value in accuracies.items()}, step)
+        keeper.note_accuracy(step, accuracies)
+
+    flops, peak = FlopCount(engine.model), matrix_peak(engine.device, engine.dtype) * engine.share.processes
+    say(f"matrix peak, measured: {peak / 1e12:.3g} TFLOP/s in {engine.precision} over all processes; MFU is the share of it in use")
     bar = progress(range(first_step, settings.max_steps), settings.stage, "step", total=settings.max_steps, start=first_step)
-    for step in (done + 1 for done in bar):
-        report = train_step(engine, data, settings, step)
-        log_step(board, report, step, settings.global_batch, len(data))
-        bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
-        last = step == settings.max_steps
-        if step % settings.checkpoint_every == 0 or last:
-            save_checkpoint(settings.run, engine, step, about, settings.keep_checkpoints)
-        if step % settings.evaluate_every == 0 or last:
-            board.scalars(evaluate(step), step)
+    last_step_done = first_step == settings.max_steps
+    with (
+        stop,
+        watch.expecting_progress(settings.hang_timeout_seconds, lambda: stop.ask("the loss of its launcher"), stop.may_leave, before_end),
+        keeper,
+    ):
+        if first_step and is_evaluated_at(first_step, settings) and not keeper.is_evaluated(first_step):
+            evaluate_saved(first_step)  # the run was interrupted in it
+        for step in (done + 1 for done in bar):
+            report = train_step(engine, data, settings, step, flops, watch, stop)
+            last_step_done = step == settings.max_steps
+            look_at_numbers(numbers, report, step, data, board, keeper)
+            log_step(board, report, step, settings.global_batch, len(data), numbers.skipped)
+            memory = peak_memory_bytes(engine.device) / 1e9
+            board.scalars({"speed/mfu": report.operations / report.seconds / peak, "speed/peak_memory_gb": memory}, step)
+            bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
+            evaluates = is_evaluated_at(step, settings)
+            if step % settings.checkpoint_every == 0 or evaluates or report.stop:
+                watch.at(step, 0, "checkpoint")
+                board.flush(step)  # the points of steps that will not be done again
+                board.scalars({"speed/checkpoint_stop_seconds": keeper.save(step)}, step)
+            if report.stop and not last_step_done:
+                break
+            if evaluates:
+                evaluate_saved(step)
+        bar.close()
+        keeper.finish()
+    if not last_step_done:
+        leave_marker(settings.run, step, stop.reason)
+        say(f"stopped by {stop.reason or 'another process'} after step {step:,}; it is saved, the same command goes on from there")
+    return last_step_done
 
 
-def train_step(engine: Engine, data: TrainingData, settings: FinetuneSettings, step: int) -> StepReport:
+def is_evaluated_at(step: int, settings: FinetuneSettings) -> bool:
+    return step % settings.evaluate_every == 0 or step == settings.max_steps
+
+
+def train_step(
+    engine: Engine, data: TrainingData, settings: FinetuneSettings, step: int, flops: FlopCount, watch: Watch, stop: StopRequest
+) -> StepReport:
     """One optimizer step on the step's global batch.
 
     The loss is the sum over the step's answer tokens divided by their number over all processes, so it does not depend on how the batch
     was divided. Dropout noise is drawn from seed, step, micro-step and rank alone: an interrupted run has no random state to lose.
     """
-    begin = time.perf_counter()
-    items = data.draw(step)
-    answer_tokens = sum(data.answer_tokens(item) for item in items)
+    clock, micro_step = StepClock(engine.device), 0
+
+    def phase(name: str) -> AbstractContextManager[None]:
+        watch.at(step, micro_step, name)
+        return clock.phase(name)
+
+    with phase("data"):
+        items = data.draw(step)
+        answer_tokens = sum(data.answer_tokens(item) for item in items)
+        divided = micro_batches(items, [data.length(item) for item in items], engine.share, engine.rank)
     engine.learning_rate = rate = learning_rate(step, settings.peak_learning_rate, settings.warmup_steps, settings.max_steps)
-    loss, tokens = torch.zeros((), dtype=torch.float64), 0
-    own = micro_batches(items, [data.length(item) for item in items], engine.share, engine.rank)
-    for micro_step, micro_batch in enumerate(own):
+    loss, tokens, operations, own = torch.zeros((), dtype=torch.float64, device=engine.device), 0, 0, []
+    for micro_step, micro_batch in enumerate(divided):
         torch.manual_seed(noise_seed(settings.seed, step, micro_step, engine.rank))
-        row = pack([data.example(item) for item in micro_batch], settings.slots, settings.share_prompts)
-        share = -engine.model(row.to(engine.device)).sum() / answer_tokens
-        engine.backward(share)
-        engine.step()
-        loss += share.detach().double().cpu()
+        with phase("data"):
+            row = pack([data.example(item) for item in micro_batch], settings.slots, settings.share_prompts)
+            operations += flops.of_row(row)
+            row = row.to(engine.device)
+        with phase("forward"):
+            log_likelihoods = engine.model(row)  # (A,)
+            share = -log_likelihoods.sum() / answer_tokens
+        with phase("backward"):
+            engine.backward(share)
+        with phase("optimizer"):
+            engine.step()
+        loss += share.detach().double()
         tokens += len(row.token_ids)
-    loss, tokens = sum_over_processes(torch.stack([loss, torch.tensor(tokens, dtype=torch.float64)])).tolist()
-    _warn_of_bad_numbers(engine, loss, step, data, own)
-    return StepReport(loss, rate, engine.gradient_norm, time.perf_counter() - begin, len(items), int(tokens))
+        own.append(MicroStep(micro_batch, log_likelihoods.detach(), row.answer_index))
+    counts = torch.tensor([tokens, operations, stop.reason is not None], dtype=torch.float64, device=engine.device)
+    loss, tokens, operations, asked_to_stop = sum_over_processes(torch.cat([loss[None], counts])).tolist()
+    return StepReport(
+        loss, rate, engine.gradient_norm, engine.last_update_was_skipped, asked_to_stop > 0,
+        clock.seconds, len(items), int(tokens), clock.phases, operations, tuple(own),
+    )  # fmt: skip
+
+
+def look_at_numbers(numbers: NumberWatch, report: StepReport, step: int, data: TrainingData, board: Board, keeper: CheckpointKeeper) -> None:
+    """Says what is wrong with a step's loss and gradient, and with which motions.
+
+    Raises:
+        UserError: too many updates in a row were skipped.
+    """
+
+    def own_losses() -> list[MotionLoss]:
+        losses = []
+        for micro_step in report.own:
+            names = [data.corpora[item.corpus].window_name(item.window) for item in micro_step.items]
+            losses += motion_losses(names, micro_step.token_log_likelihoods, micro_step.answer_index)
+        return losses
+
+    warning = numbers.look(step, report.loss, report.gradient_norm, report.update_was_skipped, own_losses)
+    if warning is not None:
+        say(warning)
+        board.text("warnings", warning, step)
+    numbers.check_streak(step, keeper.newest_in_words)
 
 
 def noise_seed(seed: int, step: int, micro_step: int, rank: int) -> int:
@@ -96,28 +216,23 @@ def noise_seed(seed: int, step: int, micro_step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, micro_step, rank]).generate_state(1, np.uint64)[0])
 
 
-def log_step(board: Board, report: StepReport, step: int, global_batch: int, epoch_items: int) -> None:
+def log_step(board: Board, report: StepReport, step: int, global_batch: int, epoch_items: int, skipped_updates: int) -> None:
     """A step in TensorBoard, against optimizer steps."""
     board.scalars(
         {
             "train/loss": report.loss,
             "train/learning_rate": report.learning_rate,
             "train/gradient_norm": report.gradient_norm,
+            "train/skipped_updates": skipped_updates,
             "speed/samples_per_second": report.samples / report.seconds,
             "speed/tokens_per_second": report.tokens / report.seconds,
             "speed/seconds_per_step": report.seconds,
+            **{f"speed/seconds_in_{phase}": seconds for phase, seconds in report.phases.items()},
             "progress/samples_seen": step * global_batch,
             "progress/epochs": step * global_batch / epoch_items,
         },
         step,
     )
-
-
-def _warn_of_bad_numbers(engine: Engine, loss: float, step: int, data: TrainingData, own: list[list[Item]]) -> None:
-    if math.isfinite(loss) and not engine.last_update_was_skipped:
-        return
-    names = ", ".join(data.corpora[item.corpus].window_name(item.window) for micro_batch in own for item in micro_batch)
-    say(f"warning: step {step}: loss {loss:g}, gradient norm {engine.gradient_norm:g}; the update was skipped; motions of rank 0: {names}")
 
 
 def describe_sample(data: TrainingData, text_tokenizer, settings: FinetuneSettings) -> str:

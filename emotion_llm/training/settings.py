@@ -70,7 +70,7 @@ class FinetuneSettings:
     share_prompts: bool = True
     """Compute the prompt's beginning once per micro-batch; with LoRA dropout its motions then share the noise there."""
     seed: int = 0
-    """Decides the order of the data and the dropout noise."""
+    """Decides the first weights, the order of the data and the dropout noise."""
     evaluate_every: int = 10_000
     """Steps between evaluations on held-out motions; the last step is always evaluated."""
     evaluate_clips: int = 256
@@ -78,18 +78,27 @@ class FinetuneSettings:
     checkpoint_every: int = 1_000
     """Steps between checkpoints."""
     keep_checkpoints: int = 3
-    """Newest checkpoints to keep."""
+    """Newest checkpoints to keep, besides the best."""
+    resume: bool = True
+    """Go on from the run folder's newest checkpoint where there is one; --no-resume refuses a folder that has one."""
+    max_skipped_in_a_row: int = 20
+    """Updates skipped one after another, because loss or gradient was not finite, after which the run ends (our choice)."""
+    hang_timeout_seconds: float = 900.0
+    """Seconds without any progress after which the job ends; must exceed the evaluation of one corpus and the writing of one checkpoint
+    (our choice)."""
     ds_config: Path | None = None
     """DeepSpeed configuration; by default ds_configs/<stage>.json."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "global_batch", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints"):
+        for name in ("max_steps", "global_batch", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints", "max_skipped_in_a_row"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
-        if self.peak_learning_rate <= 0:
-            raise UserError(f"--peak-learning-rate {self.peak_learning_rate}: must be above 0")
-        if not 0 <= self.warmup_steps:
-            raise UserError(f"--warmup-steps {self.warmup_steps}: must not be negative")
+        for name in ("peak_learning_rate", "gradient_clipping", "hang_timeout_seconds"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+        for name in ("warmup_steps", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must not be negative")
         if not 0 <= self.rehearsal < 1:
             raise UserError(f"--rehearsal {self.rehearsal}: must be at least 0 and below 1")
         if not self.corpora:

@@ -1,12 +1,11 @@
 """Small corpora for the tests, made without reading a motion file."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from emotion_llm.corpus.store import CLIP_FIELDS, FORMAT, Corpus, clip_hash, data_hash, movement_hash, movement_number, open_corpus
+from emotion_llm.corpus.store import CLIP_FIELDS, Corpus, clip_hash, data_hash, movement_hash, movement_number, open_corpus, write_corpus
 from emotion_llm.motion.layout import layout_to_dict, read_layout
 
 
@@ -26,17 +25,13 @@ def make_corpus(tmp_path):
             rows.append((start, len(track), emotions.index(emotion), actors.index(actor) if actor else -1, -1, -1, movement))
             start += len(track)
         hashes = [clip_hash(clip[1], clip[2], None, -1, (), movement_hash(track)) for clip, track in zip(clips, tracks, strict=True)]
-        folder = tmp_path / name
-        folder.mkdir()
-        np.save(folder / "clips.npy", np.array(rows, CLIP_FIELDS))
-        np.save(folder / "names.npy", np.array([clip[0] for clip in clips]))
-        np.save(folder / "positions.npy", np.concatenate(tracks))
         about = {
-            "format": FORMAT, "name": name, "clips": len(clips), "frames": start, "frames_per_second": 30.0, "emotions": emotions,
-            "actors": actors, "actions": [], "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
+            "name": name, "clips": len(clips), "frames": start, "frames_per_second": 30.0, "emotions": emotions, "actors": actors,
+            "actions": [], "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
             "data_hash": data_hash(layout, emotions, 30.0, {}, hashes),
         }  # fmt: skip
-        (folder / "corpus.json").write_text(json.dumps(about))
+        folder = tmp_path / name
+        write_corpus(folder, about, np.array(rows, CLIP_FIELDS), [clip[0] for clip in clips], tracks, texts={})
         return open_corpus(folder)
 
     return make

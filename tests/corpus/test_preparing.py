@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from emotion_llm.corpus import report_pictures
 from emotion_llm.corpus.definition import known_definitions
 from emotion_llm.corpus.preparing import PRESETS, draw_layout_file, known_corpora_text, prepare_corpus, sources_of
 from emotion_llm.corpus.store import open_corpus
@@ -38,6 +39,7 @@ def test_a_corpus_is_imported_and_a_bad_file_shows_in_the_exit_status(source, tm
     again = prepare("--corpus", "egbm", "--source", source, "--output", tmp_path / "data", "--workers", 1)
     assert again.returncode == 3
     assert "left out, something is wrong: 1" in again.stdout
+    assert "is ready (without 1 files or rows that need a look: see above)" in again.stdout
     assert len(open_corpus(tmp_path / "data/egbm")) == 7
     assert json.loads((tmp_path / "data/egbm/report.json").read_text())["faults"] == 1
 
@@ -69,13 +71,22 @@ def test_the_known_corpora_are_listed():
     assert all(f"{name} " in said for name in known_definitions()) and "layouts: " in said
 
 
-def test_the_demo_writes_and_imports_three_corpora(tmp_path):
+def test_the_demo_writes_and_imports_three_corpora(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_pictures, "write_pictures", lambda *_: None)  # drawn in the test above
     settings = replace(PRESETS["demo"], synthetic_clips_per_emotion=1, output=tmp_path / "demo", workers=1)
+    sources_of(replace(settings, synthetic_clips_per_emotion=2))  # an earlier, larger run leaves nothing behind
     reports = [prepare_corpus(definition, source, settings) for definition, source in sources_of(settings)]
-    assert [report.faults for report in reports] == [0, 0, 0]
+    assert [(report.faults, report.all.clips) for report in reports] == [(0, 7), (0, 8), (0, 7)]
     assert {name: open_corpus(tmp_path / "demo" / name).layout.name for name in ("kdae", "emilya", "egbm")} == {
         "kdae": "kdae_72", "emilya": "emilya_28", "egbm": "kinect_v2_25",
     }  # fmt: skip
+
+
+def test_the_demo_does_not_write_over_other_files(tmp_path):
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(UserError, match="raw: holds something else than synthetic corpora; move it away"):
+        sources_of(replace(PRESETS["demo"], output=tmp_path))
+    assert (tmp_path / "raw").is_dir()
 
 
 def test_a_layout_is_drawn_from_a_bvh_file_and_can_be_used_at_once(write_files, tmp_path):

@@ -71,6 +71,7 @@ SPOILED = {
     "corpus.json: not a JSON file": lambda corpus: (corpus.folder / "corpus.json").write_text("{"),
     "corpus.json: has format 9, this version reads format 1": lambda corpus: edit(corpus, format=9),
     "corpus.json: field 'emotions' is \"joy\"; give a list of texts": lambda corpus: edit(corpus, emotions="joy"),
+    "corpus.json calls it '../../other', which is no plain name": lambda corpus: edit(corpus, name="../../other"),
     "speaks of no clip": lambda corpus: edit(corpus, clips=0),
     r"clips.npy holds \(3,\) records": lambda corpus: edit(corpus, clips=4),
     "clips.npy holds .* records of 0 fields": lambda corpus: np.save(corpus.folder / "clips.npy", np.zeros(3)),
@@ -98,6 +99,12 @@ def test_a_header_that_lies_about_its_size_is_refused_and_not_believed(corpus):
     edit(corpus, frames=2**40)
     with pytest.raises(UserError, match=r"positions.npy: cannot be read"):
         open_corpus(corpus.folder)
+
+
+def test_texts_that_are_no_texts_are_refused(corpus):
+    (corpus.folder / "texts.json").write_text('{"a/1": [{"text": 1}]}')
+    with pytest.raises(UserError, match=r"texts.json: field 'a/1' is .*; give a list of texts"):
+        open_corpus(corpus.folder).clip(0)
 
 
 def test_clip_records_are_small():

@@ -114,19 +114,17 @@ def moving_body(
     lengths = np.array(layout.bone_lengths) if lengths is None else lengths
     time = np.arange(math.floor(seconds * rate + 1e-6) + 1) / rate  # (T,)
     heading = turning * time + 0.3
-    toes = {joint for joint, parent in enumerate(layout.parents) if parent in (layout.landmarks["left_ankle"], layout.landmarks["right_ankle"])}
+    toes = {
+        joint for joint, parent in enumerate(layout.parents) if parent in (layout.landmarks["left_ankle"], layout.landmarks["right_ankle"])
+    }
     legs = sum(lengths[joint] for side in ("left", "right") for joint in layout.chain(f"{side}_hip", f"{side}_ankle")) / 2
     positions = np.zeros((len(time), layout.joints, 3))
-    pelvis = joint = layout.landmarks["pelvis"]
-    above_pelvis = set()
-    while joint >= 0:
-        above_pelvis.add(joint)
-        joint = layout.parents[joint]
+    pelvis = layout.landmarks["pelvis"]
     walk = legs * np.stack([0.4 * time, 1.1 + 0.03 * np.sin(2 * np.pi * hertz * time), 0.2 * time**2], axis=1)
-    for joint in above_pelvis:
+    for joint in layout.at_pelvis:
         positions[:, joint] = walk
     for joint in layout.parents_first:
-        if joint in above_pelvis:
+        if joint in layout.at_pelvis:
             continue
         part, side = layout.parts[joint], 1 if layout.parts[joint].startswith("left") else -1
         rest = np.array({"trunk": (0, 1, 0), "head": (0, 1, 0)}.get(part, (side, 0, 0)), dtype=float)

@@ -86,7 +86,19 @@ def test_long_recordings_are_computed_in_pieces_that_fit_together():
         ARM.replace("\n0 90", "\n\n 0   90").replace("1 90", "1e0 +90.000").replace("2 90", "2. 9E+1"),
         re.sub(r"\n\s*}", " }", ARM),
     ],
-    ids=["tabs", "CRLF", "CR", "lower case", "byte order mark", "UTF-16", "no last newline", "blank lines", "braces", "numbers", "closing braces"],
+    ids=[
+        "tabs",
+        "CRLF",
+        "CR",
+        "lower case",
+        "byte order mark",
+        "UTF-16",
+        "no last newline",
+        "blank lines",
+        "braces",
+        "numbers",
+        "closing braces",
+    ],
 )
 def test_oddities_of_writing_change_nothing(odd):
     motion, plain = parse(odd), parse(ARM)
@@ -125,7 +137,10 @@ def test_a_missing_number_makes_the_joints_that_it_moves_missing(missing):
 
 
 def test_position_channels_that_are_all_zero_add_to_the_offsets():
-    skeleton = [ExampleJoint("Hips", -1, (0, 0, 0), ("Yposition",)), ExampleJoint("Head", 0, (0, 10, 1), ("Xposition", "Yposition", "Zposition"))]
+    skeleton = [
+        ExampleJoint("Hips", -1, (0, 0, 0), ("Yposition",)),
+        ExampleJoint("Head", 0, (0, 10, 1), ("Xposition", "Yposition", "Zposition")),
+    ]
     motion = parse(bvh_text(skeleton, np.array([[90.0, 0, 0, 0]] * 2)))
     np.testing.assert_array_equal(motion.positions[0], [[0, 90, 0], [0, 100, 1]])
     assert motion.notes == ("position channels below the root are all 0: taken as additions to the OFFSETs",)
@@ -184,7 +199,8 @@ def test_deep_nesting_and_endless_hierarchies_end_in_a_message():
 
 
 def test_a_small_file_never_asks_for_much_memory():
-    rigid = "HIERARCHY ROOT a { OFFSET 0 0 0 CHANNELS 1 Xposition " + "JOINT b { OFFSET 0 0 0 } " * 999 + "}"
+    joints = "".join(f"JOINT b{index} {{ OFFSET 0 0 0 }} " for index in range(999))
+    rigid = "HIERARCHY ROOT a { OFFSET 0 0 0 CHANNELS 1 Xposition " + joints + "}"
     text = rigid + "\nMOTION\nFrames: 999999999\nFrame Time: 0.1\n" + "0\n" * 10_000
     tracemalloc.start()
     with pytest.raises(MotionFileError, match="too few to move a body"):

@@ -31,7 +31,7 @@ def kinds(motion: Motion) -> list[str]:
 def test_a_sound_recording_raises_no_suspicion(motion):
     assert check_clip(motion) == []
     assert check_clip(changed(motion, motion.positions * 0.65)) == []  # a child
-    assert check_clip(changed(motion, motion.positions + (5, -3, 2))) == []
+    assert check_clip(changed(motion, motion.positions + np.array([5, -3, 2]))) == []
 
 
 def test_a_sensors_noise_raises_no_suspicion():
@@ -55,7 +55,9 @@ def test_teleporting_joints_are_found(motion):
         positions = motion.positions.copy()
         positions[frames, wrist] += (0.5, 0.3, 0)
         found = check_clip(changed(motion, positions))
-        assert any(finding.startswith(f"teleporting: '{layout.joint_names[wrist]}' jumps 0.") and "to frame 8" in finding for finding in found)
+        assert any(
+            finding.startswith(f"teleporting: '{layout.joint_names[wrist]}' jumps 0.") and "to frame 8" in finding for finding in found
+        )
     positions = motion.positions.copy()
     positions[100:] += 1.0  # the whole body
     assert any("jumps 1.7" in finding and f"{layout.joints} joints jump" in finding for finding in check_clip(changed(motion, positions)))
@@ -66,7 +68,9 @@ def test_missing_values_are_told(motion):
     positions[10:15, 3] = np.nan
     positions[10:12, 4, 1] = np.inf
     name = motion.layout.joint_names[3]
-    assert check_clip(changed(motion, positions)) == [f"missing: 2 joints miss values, '{name}' most, in 5 of 181 frames; short gaps are filled"]
+    assert check_clip(changed(motion, positions)) == [
+        f"missing: 2 joints miss values, '{name}' most, in 5 of 181 frames; short gaps are filled"
+    ]
     positions[1:] = np.nan
     assert check_clip(changed(motion, positions))[-1] == "short: 1 complete frames; leave the recording out"
     assert kinds(changed(motion, positions * np.nan)) == ["missing", "short"]
@@ -87,7 +91,9 @@ def test_a_wrong_unit_is_found_and_hides_no_other_fault(motion, factor, directio
     wrong = changed(motion, motion.positions * factor**direction)
     (found,) = check_clip(wrong)
     way = "large" if direction > 0 else "small"
-    assert found.startswith("unit: the body is") and f"times too {way}, about a factor of {factor:g}, as when {UNIT_FACTORS[factor]}" in found
+    assert (
+        found.startswith("unit: the body is") and f"times too {way}, about a factor of {factor:g}, as when {UNIT_FACTORS[factor]}" in found
+    )
     assert "upside down" in kinds(changed(wrong, -wrong.positions))
 
 
@@ -98,7 +104,9 @@ def test_a_size_that_no_unit_explains_and_no_size_at_all_are_found(motion):
 
 def test_a_body_upside_down_or_along_another_axis_is_found(motion):
     x, y, z = np.moveaxis(motion.positions, 2, 0)
-    assert check_clip(changed(motion, np.stack([x, -y, -z], axis=2))) == ["upside down: the head is below the feet; check the axis that points up"]
+    assert check_clip(changed(motion, np.stack([x, -y, -z], axis=2))) == [
+        "upside down: the head is below the feet; check the axis that points up"
+    ]
     (found,) = check_clip(changed(motion, np.stack([x, -z, y], axis=2)))
     assert found.startswith("lying: the body lies along the z axis")
     (found,) = check_clip(changed(motion, np.stack([y, -x, z], axis=2)))

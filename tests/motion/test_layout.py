@@ -71,7 +71,7 @@ def _set(place: str, value: object):
         (_set("joints/3/parent", None), r"2 joints have no parent \(joint_Root, Chest\); exactly one, the root, has no 'parent'"),
         (_set("joints/0/parent", "Hips"), "0 joints have no parent"),
         (_set("joints/1/parent", "Spine"), "the parents of '.*' run in a circle; every joint must hang from the root"),
-        (_set("joints/1/parent", "Pelvis"), "the parent of 'Hips' names 'Pelvis', which is no joint of the layout; spell it as in 'joints'"),
+        (_set("joints/1/parent", "Pelvis"), "the parent of 'Hips' names 'Pelvis', which is no joint of the layout; spell it as"),
         (_set("joints/3/part", "torso"), "joint 'Chest' has part 'torso'; the parts are trunk, head, left_arm"),
         (_set("joints/3/bone_length", "long"), "joint 'Chest' needs 'bone_length', a number, found 'long'"),
         (_set("joints/3/bone_length", -0.1), "joint 'Chest' has bone_length -0.1; give metres from 0 to 3"),
@@ -88,7 +88,7 @@ def _set(place: str, value: object):
         (_set("landmarks/neck", KeyError), "landmarks neck are missing; name the joint of each of pelvis, neck"),
         (_set("landmarks/tail", "Hips"), "landmark 'tail' is not known"),
         (_set("landmarks/neck", "Nek"), "landmark 'neck' names 'Nek', which is no joint"),
-        (_set("landmarks/left_knee", "Toes_L"), "landmarks left_knee and right_knee are .'Toes_L', 'LowerLeg_R'., no mirror pair; pair them"),
+        (_set("landmarks/left_knee", "Toes_L"), "left_knee and right_knee are .'Toes_L', 'LowerLeg_R'., no mirror pair; pair them"),
         (_set("aliases", []), "a layout needs 'aliases', an object"),
         (_set("aliases/Pelvis", "Hip"), "alias 'Pelvis' names 'Hip', which is no joint"),
         (_set("aliases/Head", "Neck"), "alias 'Head' is itself a joint of the layout; remove the alias"),
@@ -115,7 +115,7 @@ def test_landmarks_of_a_limb_must_hang_together_and_be_apart():
 def test_a_layout_is_found_by_name_or_by_file(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps(layout_to_dict(read_layout("emilya_28")) | {"name": "mine"}))
     assert read_layout(tmp_path / "mine.json").joint_names == read_layout("emilya_28").joint_names
-    with pytest.raises(UserError, match="no_such: no such layout; known are .*kdae_72.*, or give the path of a JSON file"):
+    with pytest.raises(UserError, match=r"no_such: no such layout; known are .*kdae_72.*, or give the path of a JSON file"):
         read_layout("no_such")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match=r"broken\.json: not a JSON file"):
@@ -140,7 +140,10 @@ def test_the_layouts_that_ship_could_have_been_drawn(name):
 
 BODY = {  # one chain of names after another, each hung from a joint named before
     "mixamo": ["mixamorig:Hips mixamorig:Spine mixamorig:Neck mixamorig:Head mixamorig:Head_end"]
-    + [f"mixamorig:Spine mixamorig:{s}Shoulder mixamorig:{s}Arm mixamorig:{s}ForeArm mixamorig:{s}Hand mixamorig:{s}HandThumb1" for s in ("Left", "Right")]
+    + [
+        f"mixamorig:Spine mixamorig:{s}Shoulder mixamorig:{s}Arm mixamorig:{s}ForeArm mixamorig:{s}Hand mixamorig:{s}HandThumb1"
+        for s in ("Left", "Right")
+    ]
     + [f"mixamorig:Hips mixamorig:{s}UpLeg mixamorig:{s}Leg mixamorig:{s}Foot mixamorig:{s}ToeBase" for s in ("Left", "Right")],
     "unreal": ["root pelvis spine_01 neck_01 head"]
     + [f"spine_01 clavicle_{s} upperarm_{s} lowerarm_{s} hand_{s} index_01_{s}" for s in "lr"]
@@ -185,7 +188,9 @@ def test_what_cannot_be_guessed_is_listed_with_the_way_on():
     layout = read_layout("emilya_28")
     names = [name.replace("Neck", "Bone7").replace("LeftToe", "LeftTip") for name in layout.joint_names]
     recorded = recording(names, list(layout.parents))
-    with pytest.raises(UserError, match="layout mine: cannot be drawn .* for want of landmark neck; the mirror image of 'RightToe'.*fill in what is null"):
+    with pytest.raises(
+        UserError, match=r"layout mine: cannot be drawn .* for want of landmark neck; the mirror image of 'RightToe'.*fill in what is null"
+    ):
         draw_layout(recorded, "mine", 0.01)
     draft, unknown = draft_layout(recorded, "mine", 0.01)
     assert draft["landmarks"]["neck"] is None and len(unknown) == 5

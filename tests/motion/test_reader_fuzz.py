@@ -21,10 +21,10 @@ from emotion_llm.motion.table import TableColumns, parse_table
 
 KINECT = read_layout("kinect_v2_25")
 HOSTILE = (
-    b"nan", b"-inf", b"1e999", b"-1e-999", b"1e308", b"99999999999999999999", b"0x1F", b"1_0", b"--", b"", b"{", b"}", b"{" * 50, b"\0", b"\xff\xfe",
-    b"\xef\xbb\xbf", b"\r", b"\n\n", b"\t", b" " * 100, b",", b",,,,", b'"', b"#", b"JOINT", b"End Site", b"ROOT r {", b"CHANNELS 6", b"CHANNELS 99999999",
-    b"OFFSET 1 2", b"MOTION", b"Frames: 1000000000000", b"Frames: -1", b"Frame Time: 0", b"Frame Time: 1e-9", b"(9999999, 9999999, 3)", b"'|O'", b"PK\x03\x04",
-    b"\x80" * 8, b"1.5" * 30, b"HIERARCHY",
+    b"nan", b"-inf", b"1e999", b"-1e-999", b"1e308", b"99999999999999999999", b"0x1F", b"1_0", b"--", b"", b"{", b"}", b"{" * 50, b"\0",
+    b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n\n", b"\t", b" " * 100, b",", b",,,,", b'"', b"#", b"JOINT", b"End Site", b"ROOT r {",
+    b"CHANNELS 6", b"CHANNELS 99999999", b"OFFSET 1 2", b"MOTION", b"Frames: 1000000000000", b"Frames: -1", b"Frame Time: 0",
+    b"Frame Time: 1e-9", b"(9999999, 9999999, 3)", b"'|O'", b"PK\x03\x04", b"\x80" * 8, b"1.5" * 30, b"HIERARCHY",
 )  # fmt: skip
 
 
@@ -64,7 +64,11 @@ def mutated(rng: np.random.Generator, data: bytes) -> bytes:
             data = data[:begin] + rng.bytes(int(rng.integers(1, 20))) + data[end:]
         elif accident == 5:  # two pieces change places
             middle = int(rng.integers(0, len(data) + 1))
-            data = data[middle:] + data[:middle] if rng.random() < 0.1 else data[:begin] + data[end : end + 9] + data[begin:end] + data[end + 9 :]
+            data = (
+                data[middle:] + data[:middle]
+                if rng.random() < 0.1
+                else data[:begin] + data[end : end + 9] + data[begin:end] + data[end + 9 :]
+            )
         else:  # something hostile takes the place of a word
             words = data.split(b" ")
             words[int(rng.integers(0, len(words)))] = HOSTILE[int(rng.integers(0, len(HOSTILE)))]
@@ -73,7 +77,16 @@ def mutated(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def some_columns(rng: np.random.Generator) -> TableColumns:
-    choices = [{}, {"pattern": None}, {"stride": 4, "first": 1}, {"time": 0, "first": 1}, {"frame": 0}, {"delimiter": ";"}, {"decimal_comma": True}, {"skip_lines": 1}]
+    choices = [
+        {},
+        {"pattern": None},
+        {"stride": 4, "first": 1},
+        {"time": 0, "first": 1},
+        {"frame": 0},
+        {"delimiter": ";"},
+        {"decimal_comma": True},
+        {"skip_lines": 1},
+    ]
     return TableColumns(**choices[int(rng.integers(0, len(choices)))] if rng.random() < 0.3 else {})
 
 

@@ -31,11 +31,26 @@ def parse(text: str, **columns):
 
 
 def test_every_number_is_read_exactly_as_float_reads_it():
-    words = ["0", "-0", "+0.0", "1e22", "1e23", "9007199254740993", "123456789.123456789", ".5", "5.", "1e-400", "00012.50", "99999999.9999999"]
+    words = [
+        "0",
+        "-0",
+        "+0.0",
+        "1e22",
+        "1e23",
+        "9007199254740993",
+        "123456789.123456789",
+        ".5",
+        "5.",
+        "1e-400",
+        "00012.50",
+        "99999999.9999999",
+    ]
     words += ["12345678.123456789012", "0.00000000000001", "-0.000108084", "5.1072e-06", "1e15", "1e16", "123456789e-3"]
     rng = random.Random(0)
     while len(words) < 20_000:
-        whole, fraction, power = ("".join(rng.choices("0123456789", k=rng.randint(least, most))) for least, most in ((0, 10), (0, 18), (1, 2)))
+        whole, fraction, power = (
+            "".join(rng.choices("0123456789", k=rng.randint(least, most))) for least, most in ((0, 10), (0, 18), (1, 2))
+        )
         word = rng.choice(["", "-", "+"]) + whole + rng.choice(["", "."]) + fraction + rng.choice(["", "e", "E-", "e+"])
         word += power if word[-1:] in ("e", "-", "+") else ""
         if any(letter.isdigit() for letter in word.lower().split("e")[0]):
@@ -54,7 +69,9 @@ def test_numbers_and_lines_do_not_depend_on_where_a_block_ends():
     assert counts.tolist() == [len(line.split()) for line in lines] and set(values.tolist()) == {1.25}
 
 
-@pytest.mark.parametrize("word", ["1.2.3", "--1", "1e", "e5", "1-2", "0x10", "1e5.0", ".", "-", "+.", "1_000", "1d5", "one", "½", "1e+", "nanx"])
+@pytest.mark.parametrize(
+    "word", ["1.2.3", "--1", "1e", "e5", "1-2", "0x10", "1e5.0", ".", "-", "+.", "1_000", "1d5", "one", "½", "1e+", "nanx"]
+)
 def test_what_is_no_number_is_named_with_its_line(word):
     with pytest.raises(MotionFileError, match=r"f\.txt: line 12: '.*' is no number"):
         read_numbers(f"1 2\n3 4\n5 {word}\n".encode(), "f.txt", first_line=10)
@@ -81,9 +98,15 @@ def test_columns_go_by_their_names_wherever_they_stand():
     assert one.joint_names == ("HandLeft",) and np.array_equal(one.positions, POSITIONS[:, 1:])
 
 
-@pytest.mark.parametrize(("pattern", "name"), [("{joint}.position.{axis}", "Head.position.x"), ("{axis}({joint})", "X(Head)"), ("{joint}{axis}", "HeadX")])
+@pytest.mark.parametrize(
+    ("pattern", "name"), [("{joint}.position.{axis}", "Head.position.x"), ("{axis}({joint})", "X(Head)"), ("{joint}{axis}", "HeadX")]
+)
 def test_the_pattern_says_how_columns_are_named(pattern, name):
-    header = [pattern.format(joint=joint, axis=name[0] if pattern[1] == "a" and axis == "x" else axis) for joint in ("Head", "Hand") for axis in "xyz"]
+    header = [
+        pattern.format(joint=joint, axis=name[0] if pattern[1] == "a" and axis == "x" else axis)
+        for joint in ("Head", "Hand")
+        for axis in "xyz"
+    ]
     assert name.lower() == header[0].lower()
     assert parse(table(",", header), pattern=pattern).joint_names == ("Head", "Hand")
 
@@ -94,7 +117,9 @@ def test_columns_by_position_may_be_strided_shifted_and_in_any_order():
     motion = parse(table(",", None, rows), first=2, stride=7, axes="zyx", joints=("A", "B"))
     assert motion.joint_names == ("A", "B")
     np.testing.assert_array_equal(motion.positions, POSITIONS)
-    np.testing.assert_array_equal(parse(table(",", [f"c{i}" for i in range(16)], rows), first=2, stride=7, axes="zyx", pattern=None).positions, POSITIONS)
+    np.testing.assert_array_equal(
+        parse(table(",", [f"c{i}" for i in range(16)], rows), first=2, stride=7, axes="zyx", pattern=None).positions, POSITIONS
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +130,7 @@ def test_columns_by_position_may_be_strided_shifted_and_in_any_order():
         (table().replace("\n", ",\n"), {}),
         (table(",", HEADER).replace("\n", ",\n"), {}),
         ("\ufeff" + table().replace("\n", "\r\n"), {}),
-        (table(";").replace(".", ","), {"decimal_comma": True, "delimiter": ";"}),
+        (table(";").replace(".", ","), {"decimal_comma": True}),
         ("\n".join(",".join(f'"{value}"' for value in line.split(",")) for line in table(",", HEADER).splitlines()), {}),
         ("\n\n  \n" + table(), {}),
     ],
@@ -141,7 +166,9 @@ def test_uneven_time_stamps_are_put_in_even_time_and_lost_frames_are_missing():
     x = frames * 10
     rows = np.stack([frames / 30, x, -x, 0 * x], axis=1)
     motion = parse(table(",", ["t", "A_x", "A_y", "A_z"], rows), time="t")
-    assert motion.frames_per_second == pytest.approx(30, rel=0.01) and len(motion.notes) == 1 and "3 frames of 10 missing" in motion.notes[0]
+    assert (
+        motion.frames_per_second == pytest.approx(30, rel=0.01) and len(motion.notes) == 1 and "3 frames of 10 missing" in motion.notes[0]
+    )
     even = motion.positions[:, 0, 0]
     assert np.flatnonzero(np.isnan(even)).tolist() == [5, 6, 7]
     np.testing.assert_allclose(np.diff(even[:5]), 10, rtol=0.02)  # constant speed is constant again
@@ -177,8 +204,9 @@ def test_a_last_row_that_is_cut_short_is_dropped_and_noted():
         (table(",", HEADER), {"time": "stamp"}, "has no column 'stamp' but 6: Head_x"),
         (table(), {"time": 6}, "has no column 6 but 6: without names"),
         (table(",", HEADER, -np.sort(POSITIONS, axis=0)), {"time": "Head_x"}, r"does not grow from row to row \(row 2\)"),
-        (table(",", HEADER, np.arange(24.0).reshape(4, 2, 3)), {"time": "Head_x", "seconds_per_tick": 1}, "says 0.166667 frames per second; set seconds"),
-        (table(",", ["t", "A_x", "A_y", "A_z"], np.array([[0, 1, 1, 1], [1, 1, 1, 1], [2, 1, 1, 1], [900.0, 1, 1, 1]])), {"time": "t"}, "gaps of up to 898"),
+        (table(",", HEADER, np.arange(24.0).reshape(4, 2, 3)), {"time": "Head_x"}, "says 0.166667 frames per second; set seconds_per_tick"),
+        ("t,A_x,A_y,A_z\n0,1,1,1\n1,1,1,1\n2,1,1,1\n900,1,1,1", {"time": "t"}, "time stamps have gaps of up to 898 frames; cut the"),
+        (table(";").replace(".", ","), {}, "numbers such as '.*,.*' have a decimal comma; set decimal_comma of the table columns"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_in_words(text, columns, message):
@@ -237,7 +265,13 @@ def npz(**arrays: np.ndarray) -> bytes:
 @pytest.mark.parametrize("kind", [np.float64, np.float32, ">f8", np.float16, np.int32])
 def test_arrays_of_any_plain_number_are_read(kind):
     array = (POSITIONS * 100).astype(kind)
-    for data in (npy(array), npy(np.asfortranarray(array)), npz(positions=array, rate=np.array(30)), npz(anything=array), npy(array.reshape(4, 6))):
+    for data in (
+        npy(array),
+        npy(np.asfortranarray(array)),
+        npz(positions=array, rate=np.array(30)),
+        npz(anything=array),
+        npy(array.reshape(4, 6)),
+    ):
         motion = parse_array(data, TableColumns(), "clip.npz")
         np.testing.assert_array_equal(motion.positions, array.astype(np.float64))
         assert motion.joint_names is None and motion.frames_per_second is None
@@ -288,7 +322,7 @@ def test_arrays_that_cannot_be_read_are_refused_in_words(data, message):
 def test_an_encrypted_or_unknown_compression_is_refused():
     data = bytearray(npz(positions=POSITIONS))
     data[8] = data[data.rindex(b"PK\x01\x02") + 10] = 99  # compression method
-    with pytest.raises(MotionFileError, match="a damaged .npz file"):
+    with pytest.raises(MotionFileError, match=r"a damaged \.npz file"):
         parse_array(bytes(data), TableColumns(), "clip.npz")
     assert zipfile.is_zipfile(io.BytesIO(bytes(data)))
 

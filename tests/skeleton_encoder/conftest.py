@@ -12,9 +12,10 @@ from emotion_llm.corpus.store import CLIP_FIELDS, FORMAT, Corpus, clip_hash, dat
 from emotion_llm.motion.layout import Layout, layout_to_dict, read_layout
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
 from emotion_llm.skeleton_encoder.pretraining import PretrainSettings
+from emotion_llm.skeleton_encoder.pretraining_data import mirror, mirror_order
 from emotion_llm.skeleton_encoder.text_alignment import RANDOM_CLIP
 
-TINY = SkeletonEncoderSettings(widths=(8, 16), strides=(2, 2))
+TINY = SkeletonEncoderSettings(widths=(8, 16), strides=(2, 2), channels_per_topology=2)
 
 
 @pytest.fixture
@@ -44,7 +45,8 @@ def motion():
     random = np.random.default_rng(0)
 
     def make(layout: Layout, frames: int) -> np.ndarray:
-        return (random.normal(size=(1, layout.joints, 3)) + 0.05 * random.normal(size=(frames, layout.joints, 3)).cumsum(0)).astype(np.float32)
+        steps = 0.05 * random.normal(size=(frames, layout.joints, 3))
+        return (random.normal(size=(1, layout.joints, 3)) + steps.cumsum(0)).astype(np.float32)
 
     return make
 
@@ -55,7 +57,8 @@ def make_corpus(tmp_path):
 
     def make(name: str, layout_name: str, emotions: tuple[str, ...], clips_per_emotion: int, **about_changes: object) -> Corpus:
         layout, random = read_layout(layout_name), np.random.default_rng(len(name))
-        body = random.normal(size=(layout.joints, 3)) * 0.3
+        body = random.normal(size=(1, layout.joints, 3)) * 0.3
+        body = (body + mirror(body, mirror_order(layout)))[0]  # as symmetrical as bodies are
         names, tracks, rows, start = [], [], [], 0
         for clip in range(clips_per_emotion * len(emotions)):
             emotion, time = clip % len(emotions), np.arange(random.integers(14, 40)) / 30
@@ -65,7 +68,8 @@ def make_corpus(tmp_path):
             tracks.append(track)
             rows.append((start, len(track), emotion, clip % 4, -1, -1, movement_number(movement_hash(track))))
             start += len(track)
-        hashes = [clip_hash(emotions[row[2]], f"actor{row[3]}", None, -1, (), movement_hash(t)) for row, t in zip(rows, tracks, strict=True)]
+        movements = [movement_hash(track) for track in tracks]
+        hashes = [clip_hash(emotions[row[2]], f"actor{row[3]}", None, -1, (), m) for row, m in zip(rows, movements, strict=True)]
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
         np.save(folder / "clips.npy", np.array(rows, CLIP_FIELDS))
@@ -73,8 +77,8 @@ def make_corpus(tmp_path):
         np.save(folder / "positions.npy", np.concatenate(tracks))
         about = {
             "format": FORMAT, "name": name, "clips": len(names), "frames": start, "frames_per_second": 30.0, "emotions": emotions,
-            "actors": [f"actor{actor}" for actor in range(4)], "actions": [], "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
-            "data_hash": data_hash(layout, emotions, 30.0, {}, hashes),
+            "actors": [f"actor{actor}" for actor in range(4)], "actions": [], "canonical": {}, "reading": {},
+            "layout": layout_to_dict(layout), "data_hash": data_hash(layout, emotions, 30.0, {}, hashes),
         }  # fmt: skip
         (folder / "corpus.json").write_text(json.dumps(about | about_changes))
         return open_corpus(folder)

@@ -1,5 +1,6 @@
 import copy
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_padding_never_changes_an_answer(encoder, layouts, motion, training):
     (short, *short_rest), (long, *long_rest) = answers
     assert torch.allclose(short, long[:, :, : short.shape[2], : short.shape[3]], atol=1e-5)
     assert (long[:, :, short.shape[2] :] == 0).all() and (long[:, :, :, short.shape[3] :] == 0).all()
-    for one, other in zip(sum(short_rest, []), sum(long_rest, []), strict=True):
+    for one, other in zip(chain(*short_rest), chain(*long_rest), strict=True):
         assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
@@ -131,3 +132,5 @@ def test_an_architecture_that_cannot_be_is_refused(widths, strides, message):
         SkeletonEncoderSettings(widths, strides)
     with pytest.raises(UserError, match="reduction 0"):
         SkeletonEncoderSettings(reduction=0)
+    with pytest.raises(UserError, match="3 channels per topology; give a number that divides the widths"):
+        SkeletonEncoderSettings(channels_per_topology=3)

@@ -125,12 +125,12 @@ def test_windows_come_in_the_order_of_the_clips(encoded):
 
 def test_a_corpus_that_the_encoder_was_not_trained_on_is_refused_unless_accepted(trained, make_corpus, tmp_path):
     make_corpus("three", "kinect_v2_25", ("joy",), 5)
-    with pytest.raises(UserError, match="corpus 'three' is not among the encoder's .*; restore the data, or pre-train the encoder"):
+    with pytest.raises(UserError, match=r"corpus 'three' is not among the encoder's .*; restore the data, or pre-train the encoder"):
         encode_corpora(trained, tmp_path / "data", ("three",), "cpu")
     assert len(encode_corpora(trained, tmp_path / "data", ("three",), "cpu", accept_other_data=True)) == 1
     make_corpus("slow", "kinect_v2_25", ("joy",), 5, frames_per_second=15.0)
     with pytest.raises(UserError, match="slow: 15 frames per second, the encoder was trained at 30; prepare the corpus at that rate"):
         encode_corpora(trained, tmp_path / "data", ("slow",), "cpu")
     make_corpus("unknown_body", "bandai_namco_27", ("joy",), 5)
-    with pytest.raises(UserError, match="layout 'bandai_namco_27' .* is not known to the encoder"):
+    with pytest.raises(UserError, match=r"layout 'bandai_namco_27' .* is not known to the encoder"):
         encode_corpora(trained, tmp_path / "data", ("unknown_body",), "cpu")

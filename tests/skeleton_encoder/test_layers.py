@@ -1,5 +1,6 @@
 """The layers against plain loops over motions, joints, subsets and frames."""
 
+import pytest
 import torch
 
 from emotion_llm.skeleton_encoder.graph import SUBSETS, adjacency_subsets
@@ -23,14 +24,15 @@ def rows_of_two_layouts() -> Rows:
     return Rows(tuple(groups), real, real.sum())
 
 
-def refined_layer() -> GraphConvolution:
-    layer = GraphConvolution(5, 8, reduction=8)
+def refined_layer(channels_per_topology: int) -> GraphConvolution:
+    layer = GraphConvolution(5, 8, 8, channels_per_topology)
     torch.nn.init.normal_(layer.strength)
     return layer
 
 
-def test_the_graph_convolution_equals_a_loop():
-    rows, layer = rows_of_two_layouts(), refined_layer()
+@pytest.mark.parametrize("channels_per_topology", [1, 4])
+def test_the_graph_convolution_equals_a_loop(channels_per_topology):
+    rows, layer = rows_of_two_layouts(), refined_layer(channels_per_topology)
     x = torch.randn(5, len(rows.real), FRAMES) * rows.real
     y, row = layer(x, rows), 0
     weight = layer.value.weight.view(SUBSETS, 8, 5)
@@ -54,11 +56,11 @@ def refinement(layer: GraphConvolution, joints: torch.Tensor, length: int, k: in
     part = slice(k * layer.compared, (k + 1) * layer.compared)
     query = torch.stack([layer.query(joints[:, v, t])[part] for t in range(length)]).mean(0)
     key = torch.stack([layer.key(joints[:, u, t])[part] for t in range(length)]).mean(0)
-    return layer.refine[k] @ torch.tanh(query - key)
+    return torch.tanh(query - key) @ layer.refine[k].repeat_interleave(layer.sharing, dim=0).T
 
 
 def test_the_gradient_of_the_graph_convolution_is_that_of_finite_differences():
-    rows, layer = rows_of_two_layouts(), refined_layer().double()
+    rows, layer = rows_of_two_layouts(), refined_layer(2).double()
     groups = tuple(Group(g.layout, g.samples, g.size, g.joints, g.adjacency.double()) for g in rows.groups)
     rows = Rows(groups, rows.real.double(), rows.count.double())
     x = torch.randn(5, len(rows.real), FRAMES, dtype=torch.float64, requires_grad=True)

@@ -80,12 +80,17 @@ def test_mirroring_twice_changes_nothing_and_once_exchanges_left_and_right(name,
     assert np.array_equal(once[:, left], positions[:, right] * [-1, 1, 1])
 
 
-def test_inputs_are_normalised_by_the_training_clips_of_their_layout(data):
+@pytest.mark.parametrize("mirror_share", [0.0, 0.5, 1.0])
+def test_inputs_are_normalised_by_what_training_shows_of_their_layout(data, mirror_share):
     encoder = SkeletonEncoder(data.layouts, SkeletonEncoderSettings((8,), (4,)))
+    data.mirror_share = mirror_share
     set_input_statistics(encoder, data)
-    corpus, train = data.corpora[1], data.splits[1].train
-    positions = [corpus.positions(clip) for clip in train]
-    centred = np.concatenate([track - track[:, [corpus.layout.landmarks["pelvis"]]] for track in positions])  # (T, V, 3)
+    corpus, shown = data.corpora[1], []
+    for clip in data.splits[1].train:
+        plain = corpus.positions(clip)
+        mirrored = mirror(plain, mirror_order(corpus.layout))
+        shown += [mirrored, mirrored] if mirror_share == 1 else [plain, mirrored] if mirror_share else [plain, plain]
+    centred = np.concatenate([track - track[:, [corpus.layout.landmarks["pelvis"]]] for track in shown]).astype(np.float64)  # (T, V, 3)
     assert np.allclose(encoder.input_mean_1[:3], centred.mean(0).T, atol=1e-5)
     assert np.allclose(encoder.input_spread_1[:3], np.maximum(centred.std(0).T, 0.01), atol=1e-5)
 

@@ -29,7 +29,8 @@ def test_the_random_text_encoder_gives_the_same_distinct_anchors_in_every_run():
 
 def test_a_causal_lm_stands_in_for_clip_by_the_mean_of_its_last_hidden_states(tmp_path, text_tokenizer):
     config = LlamaConfig(
-        vocab_size=len(text_tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2
+        vocab_size=len(text_tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2,
     )  # fmt: skip
     llm = LlamaForCausalLM(config).eval()
     llm.save_pretrained(tmp_path)
@@ -56,7 +57,7 @@ def test_a_clip_folder_gives_its_own_text_embeddings(tmp_path, text_tokenizer):
 def test_a_text_encoder_that_is_not_there_is_refused_with_the_ways_out(tmp_path, text_tokenizer):
     with pytest.raises(UserError, match=r"no Hugging Face model in this folder \(config.json is missing\)"):
         embed_emotions(str(tmp_path), EMOTIONS)
-    with pytest.raises(UserError, match="no-such/model: cannot be loaded .* or choose --text-encoder random-clip or --contrastive-weight 0"):
+    with pytest.raises(UserError, match=r"no-such/model: cannot be loaded .* choose --text-encoder random-clip or --contrastive-weight 0"):
         embed_emotions("no-such/model", EMOTIONS)
     LlamaConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2).save_pretrained(tmp_path)
     text_tokenizer.save_pretrained(tmp_path)

@@ -78,7 +78,7 @@ def test_a_corpus_that_is_not_the_training_one_is_told_apart(run, two_corpora):
 
 
 def test_a_folder_without_an_encoder_is_refused(tmp_path, run):
-    with pytest.raises(UserError, match="no trained encoder here; train one with: python launch/pretrain_encoder.py --run"):
+    with pytest.raises(UserError, match=r"no trained encoder here; train one with: python launch/pretrain_encoder.py --run"):
         load_encoder(tmp_path)
     (run / WEIGHTS).unlink()
     with pytest.raises(UserError, match="no trained encoder here"):

@@ -1,0 +1,168 @@
+"""Our skeleton encoder against the way a CTR-GCN is usually written, and encoding once against encoding in every step.
+
+random motions of mixed layouts  ->  Measurements: a training step of the encoder; a fine-tuning step of an LLM
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from emotion_llm.benchmarks.measurement import Measurement, Ratio, interleaved_ratio, machine_name
+from emotion_llm.benchmarks.workload import SMALL, LlmShape, build_model, draw_examples
+from emotion_llm.language.llm import LoraSettings
+from emotion_llm.language.packed import pack
+from emotion_llm.motion.layout import read_layout
+from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
+from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.graph import SUBSETS
+from emotion_llm.skeleton_encoder.inputs import joint_inputs
+from emotion_llm.skeleton_encoder.layers import Block, GraphConvolution, TemporalConvolution
+from emotion_llm.skeleton_encoder.norm import EPSILON, MaskedBatchNorm
+from emotion_llm.skeleton_encoder.pooling import pool
+
+LAYOUTS = ("kdae_72", "emilya_28", "kinect_v2_25")
+FRAMES = 64
+
+
+def measure(
+    settings: SkeletonEncoderSettings | None = None, llm: LlmShape = SMALL, motions: int = 16, frames: int = FRAMES, repeats: int = 5
+) -> list[Measurement]:
+    """
+    Args:
+        settings: of the encoder; the paper preset's by default.
+    """
+    encoder = SkeletonEncoder([read_layout(name) for name in LAYOUTS], settings or SkeletonEncoderSettings())
+    one, mixed = draw_motions(encoder, (2,), motions, frames), draw_motions(encoder, (0, 1, 2), motions, frames)
+    size = sum(parameter.numel() for parameter in encoder.parameters())
+    what = f"forward and backward of {size:,} parameters on {motions} motions of {frames} frames"
+    of_one = interleaved_ratio(lambda: train_step(encoder, one), lambda: usual_train_step(encoder, one), repeats)
+    of_mixed = interleaved_ratio(lambda: train_step(encoder, mixed), lambda: usual_train_step(encoder, mixed), repeats)
+    encoder.eval()
+    model = build_model(llm, LoraSettings())
+    examples = draw_examples(llm, "recognition", motions, seed=0)
+
+    def step() -> None:
+        row = pack(examples, model.slots, share_prompts=True)
+        (-model(row).mean()).backward()
+
+    def step_with_encoder() -> None:
+        with torch.no_grad():
+            pool(encoder(mixed))
+        step()
+
+    in_the_loop = interleaved_ratio(step, step_with_encoder, repeats)
+    return [
+        _record("encoder block, one layout", of_one, f"{what} of 25 joints", "CTR-GCN as usually written"),
+        _record("encoder block, three layouts", of_mixed, f"{what} of 72, 28 and 25 joints", "CTR-GCN as usually written, padded to 72"),
+        _record(
+            "encode once",
+            in_the_loop,
+            f"a recognition step of {llm.name} on {motions} motions of 72, 28 and 25 joints",
+            f"the same step with our encoder in the loop, {frames} frames per motion",
+        ),
+    ]
+
+
+def draw_motions(encoder: SkeletonEncoder, layout_index: Sequence[int], count: int, frames: int) -> MotionBatch:
+    """Random motions on these layouts in turn."""
+    random = np.random.default_rng(0)
+    index = [layout_index[n % len(layout_index)] for n in range(count)]
+    motions = [random.standard_normal((frames, encoder.layouts[i].joints, 3), np.float32) for i in index]
+    return collate(motions, index, frames_per_second=30.0)
+
+
+def train_step(encoder: SkeletonEncoder, batch: MotionBatch) -> None:
+    """Forward and backward of ours."""
+    encoder.train()
+    encoder(batch).features.square().mean().backward()
+
+
+def usual_train_step(encoder: SkeletonEncoder, batch: MotionBatch) -> None:
+    """Forward and backward of the usual way."""
+    encoder.train()
+    usual_features(encoder, batch).square().mean().backward()
+
+
+def usual_features(encoder: SkeletonEncoder, batch: MotionBatch) -> Tensor:
+    """The same weights, computed as a CTR-GCN is usually written: motions padded to the largest layout, every 1x1 convolution by itself,
+    query and key of every frame before their mean over time, one einsum per subset, torch's batch norm.
+
+    For one layout and no padded frames it gives our encoder's features.
+
+    Shape:
+        positions (N, T, V, 3)  ->  (N, C, T', V)
+    """
+    joints = batch.positions.shape[2]
+    x = batch.positions.new_zeros(len(batch), 6, batch.positions.shape[1], joints)  # (N, 6, T, V)
+    adjacency = batch.positions.new_zeros(len(batch), SUBSETS, joints, joints)  # (N, K, V, V)
+    for n, index in enumerate(batch.layout_index.tolist()):
+        layout = encoder.layouts[index]
+        own = slice(0, layout.joints)
+        positions, pelvis = batch.positions[n : n + 1, :, own], layout.landmarks["pelvis"]
+        inputs = joint_inputs(positions, batch.frame_mask[n : n + 1], pelvis, batch.frames_per_second)  # (6, 1, V, T)
+        mean, spread = getattr(encoder, f"input_mean_{index}"), getattr(encoder, f"input_spread_{index}")
+        x[n, :, :, own] = ((inputs[:, 0] - mean[..., None]) / spread[..., None]).transpose(1, 2)
+        adjacency[n, :, own, own] = getattr(encoder, f"adjacency_{index}")
+    for block in encoder.blocks:
+        x = _block(block, x, adjacency)
+    return x
+
+
+def _block(block: Block, x: Tensor, adjacency: Tensor) -> Tensor:
+    y = torch.relu(_norm(block.graph_norm, _graph(block.graph, x, adjacency)) + _skip(block.graph_skip, x))
+    return torch.relu(_norm(block.temporal_norm, _temporal(block.temporal, y)) + _skip(block.skip, x))
+
+
+def _graph(layer: GraphConvolution, x: Tensor, adjacency: Tensor) -> Tensor:
+    """(N, C_in, T, V) -> (N, C, T, V)."""
+    y = 0
+    values, refinements = layer.value.weight.chunk(SUBSETS), layer.refine[..., None, None]
+    for k in range(SUBSETS):
+        part = slice(k * layer.compared, (k + 1) * layer.compared)
+        query = F.conv2d(x, layer.query.weight[part, :, None, None], layer.query.bias[part]).mean(2)  # (N, compared, V)
+        key = F.conv2d(x, layer.key.weight[part, :, None, None], layer.key.bias[part]).mean(2)
+        compared = torch.tanh(query[..., :, None] - key[..., None, :])  # (N, compared, V, V)
+        refinement = F.conv2d(compared, refinements[k]).repeat_interleave(layer.sharing, dim=1)  # (N, C, V, V)
+        topology = refinement * layer.strength[k] + adjacency[:, k, None]
+        y = y + torch.einsum("ncvu,nctu->nctv", topology, F.conv2d(x, values[k]))
+    return y
+
+
+def _temporal(layer: TemporalConvolution, x: Tensor) -> Tensor:
+    """(N, C, T, V) -> (N, C, T', V): each branch with its own 1x1 convolution and batch norm."""
+    quarter, stride, branches = x.shape[1] // 4, (layer.stride, 1), []
+    for branch in range(4):
+        part = slice(branch * quarter, (branch + 1) * quarter)
+        branches.append(torch.relu(_norm(layer.mix_norm, F.conv2d(x, layer.mix.weight[part]), part)))
+    near = F.conv2d(branches[0], layer.near.weight.transpose(2, 3), stride=stride, padding=(2, 0))
+    far = F.conv2d(branches[1], layer.far.weight.transpose(2, 3), stride=stride, padding=(4, 0), dilation=(2, 1))
+    highest = F.max_pool2d(branches[2], (3, 1), stride=stride, padding=(1, 0))
+    return torch.cat([near, far, highest, branches[3][:, :, :: layer.stride]], dim=1)
+
+
+def _skip(skip: torch.nn.Module, x: Tensor) -> Tensor:
+    if skip.project is None:
+        return x
+    return _norm(skip.norm, F.conv2d(x, skip.project.weight, stride=(skip.stride, 1)))
+
+
+def _norm(norm: MaskedBatchNorm, x: Tensor, part: slice = slice(None)) -> Tensor:
+    mean, variance = (None, None) if norm.training else (norm.running_mean[part], norm.running_variance[part])
+    return F.batch_norm(x, mean, variance, norm.weight[part], norm.bias[part], training=norm.training, eps=EPSILON)
+
+
+def _record(name: str, ratio: Ratio, ours: str, theirs: str) -> Measurement:
+    return Measurement(
+        name=name,
+        ratio=ratio.median,
+        low=ratio.low,
+        high=ratio.high,
+        unit="seconds",
+        compared=f"{ours}: ours {ratio.our_seconds:.2f} s; {theirs} {ratio.their_seconds:.2f} s",
+        machine=machine_name(),
+    )

@@ -1,0 +1,77 @@
+"""Weak scaling: twice the processes, twice the batch, under DeepSpeed's launcher.
+
+1 and 2 processes with the same motions each  ->  how much of the doubled throughput arrives, and what the all-reduce costs
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from emotion_llm.benchmarks.finetuning import count_answer_tokens
+from emotion_llm.benchmarks.measurement import Measurement, machine_name
+from emotion_llm.benchmarks.workload import SMALL, build_model, draw_examples
+from emotion_llm.language.llm import LoraSettings
+from emotion_llm.language.packed import pack
+from emotion_llm.processes import process_count, process_rank
+from emotion_llm.training.assembly import ds_config_path
+from emotion_llm.training.engine import Engine
+from emotion_llm.training.settings import FinetuneSettings
+
+MOTIONS_PER_PROCESS = 16
+
+
+def measure_weak_scaling(steps: int = 8, rounds: int = 3) -> Measurement:
+    """Median seconds of a step on one process and on two, each process on one core, started in turns."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for processes in seconds:
+            seconds[processes].append(_median_step(processes, steps))
+    ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
+    return Measurement(
+        name="weak scaling, 1 to 2 processes",
+        ratio=2 * statistics.median(ratios),
+        low=2 * min(ratios),
+        high=2 * max(ratios),
+        unit="times the samples per second of one process (2 is perfect)",
+        compared=f"{MOTIONS_PER_PROCESS} motions per process, {SMALL.name}, ZeRO-2 over gloo: one process {statistics.median(seconds[1]):.2f} s "
+        f"per step, two {statistics.median(seconds[2]):.2f} s",
+        machine=f"{machine_name()}, one thread per process, fp32",
+    )
+
+
+def _median_step(processes: int, steps: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "seconds.json"
+        launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--master_port", "0"]
+        command = [*launcher, "--module", "emotion_llm.benchmarks.scaling", str(steps), str(result)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return statistics.median(json.loads(result.read_text(encoding="utf-8")))
+
+
+def _time_steps(steps: int, result: Path) -> None:
+    """In each process: steps of the training's own engine, two more to warm up."""
+    model = build_model(SMALL, LoraSettings()).train()
+    processes = int(os.environ["WORLD_SIZE"])
+    engine = Engine(model, 0.0, 1.0, MOTIONS_PER_PROCESS * processes, ds_config_path(FinetuneSettings()))
+    engine.learning_rate = 1e-5
+    seconds = []
+    for step in range(steps + 2):
+        examples = draw_examples(SMALL, "recognition", MOTIONS_PER_PROCESS, seed=step)  # the same on every process: equal work
+        begin = time.perf_counter()
+        engine.backward(-model(pack(examples, model.slots)).sum() / (count_answer_tokens(examples) * process_count()))
+        engine.step()
+        seconds.append(time.perf_counter() - begin)
+    if process_rank() == 0:
+        result.write_text(json.dumps(seconds[2:]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _time_steps(int(sys.argv[1]), Path(sys.argv[2]))
