@@ -33,6 +33,8 @@ LINGER = 2.5 * PERIOD
 OUT_OF_REACH = 60.0
 """Seconds without an answer from the first process's machine after which it counts as lost."""
 END = "end"
+COLLECTIVES = ("/torch/distributed/", "/deepspeed/comm/")
+"""Folders of the code that waits for other processes."""
 GO_ON = "run the same command again to go on from the newest checkpoint"
 LAUNCHERS = {"deepspeed", "ds", "torchrun", "deepspeed.launcher.runner", "deepspeed.launcher.launch", "torch.distributed.run"}
 """Programs and modules that start one process per device."""
@@ -90,6 +92,8 @@ class Sign:
     place: tuple[int, int, int]
     still: float
     """Seconds for which the main thread has been at this place."""
+    waits: bool
+    """True where the main thread waits in a collective for the others."""
     stack: str
     """Where its main thread stands, once it has been still for long."""
 
@@ -183,15 +187,12 @@ class Watch:
 
     def _sign(self) -> Sign:
         self._signs += 1
-        still = time.monotonic() - self._since
-        stack = self.own_stack() if self._patience is not None and still > self._patience / 2 else ""
-        place = self._place
-        return Sign(self._signs, (place.step, place.micro_step, place.phase), still if self._patience is not None else 0.0, stack)
-
-    def own_stack(self) -> str:
-        """Where the main thread stands, innermost call last."""
-        frame = sys._current_frames().get(self._main_thread)
-        return "".join(traceback.format_stack(frame)[-5:]) if frame is not None else ""
+        place, still = self._place, time.monotonic() - self._since
+        stack = traceback.StackSummary()
+        if self._patience is not None and still > self._patience / 2:
+            stack = traceback.extract_stack(sys._current_frames()[self._main_thread])
+        waits = any(collectives in frame.filename for frame in stack for collectives in COLLECTIVES)
+        return Sign(self._signs, (place.step, place.micro_step, place.phase), still, waits, "".join(stack.format()[-5:]))
 
     def _leave_with_others(self) -> None:
         if self._store.check([END]):
@@ -264,13 +265,13 @@ def hang_message(signs: Mapping[int, Sign], silent: Mapping[int, float], patienc
     if silent:
         which = ", ".join(f"rank {rank} (no sign of life for {seconds:.0f} s)" for rank, seconds in sorted(silent.items()))
         return f"{begin}behind: {which}; {GO_ON}"
-    places = {rank: Place(*sign.place) for rank, sign in signs.items()}
+    places = {rank: (Place(*sign.place), sign.waits) for rank, sign in signs.items()}  # at one place, who waits is further than who does not
     first, last = min(places.values()), max(places.values())
     behind = sorted(rank for rank, place in places.items() if place == first)
     if first == last and len(places) > 1:
-        who = f"all ranks stand at {first}; is the network up?"
+        who = f"all ranks stand at {first[0]}; is the network up?"
     else:
-        who = f"behind: {', '.join(f'rank {rank}' for rank in behind)} at {first}" + (f"; the others wait at {last}" if first != last else "")
+        who = f"behind: {', '.join(f'rank {rank}' for rank in behind)} at {first[0]}" + (f"; the others wait at {last[0]}" if first != last else "")
     stack = signs[behind[0]].stack
     where = f"\nrank {behind[0]} stands at\n{stack}" if stack else " "
     return f"{begin}{who}{where}{GO_ON}"

@@ -9,20 +9,30 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import emotion_llm.evaluation.evaluate
-import emotion_llm.training.finetune  # noqa: F401 (the imports are what the fork server is for)
+import torch
+from families import write_small_llm
+
 from emotion_llm import console
+from emotion_llm.language.llm import load_llm
 from emotion_llm.training import engine
 from emotion_llm.training.finetune import finetune
 from emotion_llm.training.settings import FinetuneSettings
 
-engine._import_deepspeed()
+WARM = "EMOTION_LLM_TEST_JOBS"
+"""Environment variable by which the fork server knows that it is to do once what every job would do."""
 _context = multiprocessing.get_context("forkserver")
+if os.environ.pop(WARM, None):
+    import torch.utils.tensorboard
+
+    engine._import_deepspeed()
+    with tempfile.TemporaryDirectory() as folder:
+        load_llm(str(write_small_llm(Path(folder))), torch.float32)
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ def start_job(settings: FinetuneSettings, processes: int = 1, tamper: Callable[[
     Args:
         tamper: called in every process, with its rank, before anything else: it may break what the test wants broken.
     """
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent / "language")])
+    os.environ |= {WARM: "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent / "language")])}
     _context.set_forkserver_preload(["jobs"])
     settings.run.mkdir(parents=True, exist_ok=True)
     log, port = settings.run / "log.txt", _free_port()

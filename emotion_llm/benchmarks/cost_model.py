@@ -95,10 +95,10 @@ def largest_divisor(batch: int, gpus: int) -> int:
 def matrix_weights(shape: LlmShape, rank: int = LORA_RANK) -> tuple[int, int]:
     """Weights of the frozen linear maps without the head, and of LoRA's matrices beside them."""
     head = shape.width // shape.heads
-    maps = [
-        (shape.width, shape.width), (shape.width, head * shape.key_heads), (shape.width, head * shape.key_heads), (shape.width, shape.width),
-        (shape.width, shape.intermediate), (shape.width, shape.intermediate), (shape.intermediate, shape.width),
-    ]  # fmt: skip
+    query_and_output = 2 * [(shape.width, shape.width)]
+    key_and_value = 2 * [(shape.width, head * shape.key_heads)]
+    gated = 3 * [(shape.width, shape.intermediate)]
+    maps = query_and_output + key_and_value + gated
     return shape.layers * sum(i * o for i, o in maps), shape.layers * sum(rank * (i + o) for i, o in maps)
 
 
@@ -123,7 +123,7 @@ def table(shape: LlmShape, gpus: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128,
     for count in gpus:
         cluster, cost = Cluster(count), step_cost(shape, Cluster(count))
         lines.append(
-            f"| {count} | {cluster.nodes} | {BATCH // cost.busy_gpus} | {cost.seconds:.3f} | {cost.communication_seconds:.3f} | {cost.days:.1f} "
-            f"| {cost.dollars * STEPS:,.0f} | {four / cost.seconds:.2f}x |"
+            f"| {count} | {cluster.nodes} | {BATCH // cost.busy_gpus} | {cost.seconds:.3f} | {cost.communication_seconds:.3f} "
+            f"| {cost.days:.1f} | {cost.dollars * STEPS:,.0f} | {four / cost.seconds:.2f}x |"
         )
     return "\n".join(lines)

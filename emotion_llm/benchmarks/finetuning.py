@@ -68,8 +68,9 @@ def measure_memory(shape: LlmShape, stage: str, batch: int | None = None) -> Mea
         low=ratio,
         high=ratio,
         unit="times less memory of a step beyond the loaded model",
-        compared=f"a step of {batch} motions in one micro-batch: ours {ours['step'] / 1e6:,.0f} MB, the usual way {theirs['step'] / 1e6:,.0f} MB; "
-        f"the whole process {ours['process'] / 1e6:,.0f} and {theirs['process'] / 1e6:,.0f} MB (the same model, with Python and torch, in both)",
+        compared=f"a step of {batch} motions in one micro-batch: ours {ours['step'] / 1e6:,.0f} MB, the usual way "
+        f"{theirs['step'] / 1e6:,.0f} MB; the whole process, model, Python and torch included, {ours['process'] / 1e6:,.0f} and "
+        f"{theirs['process'] / 1e6:,.0f} MB",
         machine=machine(),
     )
 
@@ -87,8 +88,8 @@ def measure_labels(shape: LlmShape, motions: int = 16, repeats: int = 5) -> Meas
 
     ratio = interleaved_ratio(score, lambda: _one_by_one(model, examples, new_tokens=5), repeats)
     return _record(
-        f"naming the emotion, {shape.name}", ratio, f"{motions} motions, {LABELS} labels scored together, against 5 tokens generated one by one",
-        "seconds",
+        f"naming the emotion, {shape.name}", ratio,
+        f"{motions} motions, {LABELS} labels scored together, against 5 tokens generated one by one", "seconds",
     )  # fmt: skip
 
 
@@ -99,7 +100,8 @@ def measure_descriptions(shape: LlmShape, motions: int = 16, repeats: int = 3) -
     ratio = interleaved_ratio(
         lambda: model.generate(examples, NEW_TOKENS), lambda: _one_by_one(model, examples, NEW_TOKENS), repeats
     )
-    return _record(f"describing, {shape.name}", ratio, f"{motions} motions, {NEW_TOKENS} tokens each, together against one by one", "seconds")
+    what = f"{motions} motions, {NEW_TOKENS} tokens each, together against one by one"
+    return _record(f"describing, {shape.name}", ratio, what, "seconds")
 
 
 def our_step(model: EmotionLLM, optimizer: torch.optim.Optimizer, examples: Sequence[Example]) -> float:
@@ -141,7 +143,8 @@ def count_answer_tokens(examples: Sequence[Example]) -> int:
 
 def padding_text(examples: Sequence[Example]) -> str:
     """How much of a batch is what."""
-    skeleton, answer = (sum(sizes) / len(examples) for sizes in zip(*((len(e.motion.rows), len(e.answers[0])) for e in examples), strict=True))
+    skeleton = sum(len(example.motion.rows) for example in examples) / len(examples)
+    answer = count_answer_tokens(examples) / len(examples)
     prompt = examples[0].prompt
     return f"each {len(prompt.before)} + {len(prompt.after)} prompt, {skeleton:.0f} skeleton and {answer:.0f} answer tokens on average"
 

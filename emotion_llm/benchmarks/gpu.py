@@ -57,7 +57,8 @@ class GpuStep:
     def table(self) -> str:
         """A line for the README's table, under its heading."""
         return (
-            "| device | LLM | precision | motions | tokens | s per step | MFU | measured peak | memory | checkpointing | 800,000 steps on four |\n"
+            "| device | LLM | precision | motions | tokens | s per step | MFU | measured peak | memory | checkpointing "
+            "| 800,000 steps on four |\n"
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
             f"| {self.device} | {self.llm} | {self.precision} | {self.motions} | {self.tokens:,} | {self.seconds:.3f} | {self.mfu:.0%} "
             f"| {self.peak_tflops:.0f} TFLOP/s | {self.memory_gb:.1f} GB | {'yes' if self.checkpointing else 'no'} | {self.days:.1f} days |"

@@ -1,12 +1,13 @@
 """Weak scaling: twice the processes, twice the batch, under DeepSpeed's launcher.
 
-1 and 2 processes with the same motions each  ->  how much of the doubled throughput arrives, and what the all-reduce costs
+1 and 2 processes with the same motions each  ->  how much of the doubled throughput arrives, and whether overlapping communication helps
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -40,27 +41,54 @@ def measure_weak_scaling(steps: int = 8, rounds: int = 3) -> Measurement:
         low=2 * min(ratios),
         high=2 * max(ratios),
         unit="times the samples per second of one process (2 is perfect)",
-        compared=f"{MOTIONS_PER_PROCESS} motions per process, {SMALL.name}, ZeRO-2 over gloo: one process {statistics.median(seconds[1]):.2f} s "
-        f"per step, two {statistics.median(seconds[2]):.2f} s",
+        compared=f"{MOTIONS_PER_PROCESS} motions per process, {SMALL.name}, ZeRO-2 over gloo: "
+        f"one process {statistics.median(seconds[1]):.2f} s per step, two {statistics.median(seconds[2]):.2f} s",
         machine=f"{machine_name()}, one thread per process, fp32",
     )
 
 
-def _median_step(processes: int, steps: int) -> float:
+def measure_overlap(steps: int = 8, rounds: int = 3) -> Measurement:
+    """Two processes with ds_configs/recognition.json as it is, one bucket after the backward pass, and with `overlap_comm`."""
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(rounds):
+        for overlap in seconds:
+            seconds[overlap].append(_median_step(2, steps, overlap))
+    ratios = [with_overlap / without for without, with_overlap in zip(seconds[False], seconds[True], strict=True)]
+    return Measurement(
+        name="ZeRO-2 communication, 2 processes",
+        ratio=statistics.median(ratios),
+        low=min(ratios),
+        high=max(ratios),
+        unit="seconds per step",
+        compared=f"LoRA's gradients in one bucket: without overlap {statistics.median(seconds[False]):.2f} s, "
+        f"with overlap_comm {statistics.median(seconds[True]):.2f} s",
+        machine=f"{machine_name()}, one thread per process, fp32",
+    )
+
+
+def _median_step(processes: int, steps: int, overlap: bool = False) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "seconds.json"
-        launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--master_port", "0"]
-        command = [*launcher, "--module", "emotion_llm.benchmarks.scaling", str(steps), str(result)]
+        result, ds_config = Path(folder) / "seconds.json", Path(folder) / "ds_config.json"
+        config = json.loads(ds_config_path(FinetuneSettings()).read_text(encoding="utf-8"))
+        config["zero_optimization"]["overlap_comm"] = overlap
+        ds_config.write_text(json.dumps(config), encoding="utf-8")
+        launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--master_port", str(_free_port())]
+        command = [*launcher, "--module", "emotion_llm.benchmarks.scaling", str(steps), str(ds_config), str(result)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return statistics.median(json.loads(result.read_text(encoding="utf-8")))
 
 
-def _time_steps(steps: int, result: Path) -> None:
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _time_steps(steps: int, ds_config: Path, result: Path) -> None:
     """In each process: steps of the training's own engine, two more to warm up."""
     model = build_model(SMALL, LoraSettings()).train()
-    processes = int(os.environ["WORLD_SIZE"])
-    engine = Engine(model, 0.0, 1.0, MOTIONS_PER_PROCESS * processes, ds_config_path(FinetuneSettings()))
+    engine = Engine(model, 0.0, 1.0, MOTIONS_PER_PROCESS * int(os.environ["WORLD_SIZE"]), ds_config)
     engine.learning_rate = 1e-5
     seconds = []
     for step in range(steps + 2):
@@ -74,4 +102,5 @@ def _time_steps(steps: int, result: Path) -> None:
 
 
 if __name__ == "__main__":
-    _time_steps(int(sys.argv[1]), Path(sys.argv[2]))
+    steps, ds_config, result = sys.argv[-3:]  # the launcher puts --local_rank before them
+    _time_steps(int(steps), Path(ds_config), Path(result))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.benchmarks import corpus_scale, finetuning, gpu, readers, scaling
+from emotion_llm.benchmarks import corpus_scale, encoding, finetuning, gpu, readers, scaling
 from emotion_llm.benchmarks.cost_model import table
 from emotion_llm.benchmarks.measurement import Measurement
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL, SMOLLM2
@@ -25,7 +25,7 @@ class BenchmarkSettings:
     """What to measure."""
 
     only: str | None = None
-    """One group; by default all that need nothing but a CPU: training, memory, answering, scaling, corpus."""
+    """One group; by default all that need nothing but a CPU: training, memory, answering, scaling, encoder, corpus."""
     json: Path | None = None
     """File for one record per measurement."""
     quick: bool = False
@@ -50,7 +50,8 @@ def run_benchmarks(settings: BenchmarkSettings) -> list[Measurement]:
         say(f"== {name}")
         for measurement in GROUPS[name](settings):
             measurements.append(measurement)
-            say(f"{measurement.name}: {measurement.ratio:.2f}x ({measurement.low:.2f} to {measurement.high:.2f}), {measurement.unit}\n    {measurement.compared}")
+            spread = f"{measurement.low:.2f} to {measurement.high:.2f}"
+            say(f"{measurement.name}: {measurement.ratio:.2f}x ({spread}), {measurement.unit}\n    {measurement.compared}")
             if settings.json is not None:
                 write_json(settings.json, [dataclasses.asdict(record) for record in measurements])
     if measurements:
@@ -89,7 +90,12 @@ def _answering(settings: BenchmarkSettings) -> Iterator[Measurement]:
 
 def _scaling(settings: BenchmarkSettings) -> Iterator[Measurement]:
     yield scaling.measure_weak_scaling(steps=2 if settings.quick else 8)
+    yield scaling.measure_overlap(steps=2 if settings.quick else 8)
     say("cost model, a LLaMA-7B on A100s:\n" + table(LLAMA_7B))
+
+
+def _encoder(settings: BenchmarkSettings) -> Iterator[Measurement]:
+    yield from encoding.measure(motions=4, repeats=1) if settings.quick else encoding.measure()
 
 
 def _corpus(settings: BenchmarkSettings) -> Iterator[Measurement]:
@@ -106,7 +112,8 @@ def _gpu(settings: BenchmarkSettings) -> Iterator[Measurement]:
 
 
 GROUPS: dict[str, Callable[[BenchmarkSettings], Iterator[Measurement]]] = {
-    "training": _training, "memory": _memory, "answering": _answering, "scaling": _scaling, "corpus": _corpus, "readers": _readers, "gpu": _gpu,
+    "training": _training, "memory": _memory, "answering": _answering, "scaling": _scaling, "encoder": _encoder, "corpus": _corpus,
+    "readers": _readers, "gpu": _gpu,
 }  # fmt: skip
 """In the order in which they run."""
 NEED_MORE = ("readers", "gpu")

@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from emotion_llm.errors import UserError
 from emotion_llm.language.dropout import use_cheap_dropout
+from emotion_llm.language.lora import use_quick_layers
 from emotion_llm.language.packed import PACKED_ATTENTION
 
 disable_progress_bar()  # of loading weights; downloads from the hub keep theirs
@@ -88,6 +89,7 @@ def add_adapter(llm: PreTrainedModel, settings: LoraSettings) -> PeftModel:
         ),
     )
     use_cheap_dropout(adapted)
+    use_quick_layers(adapted)
     return adapted
 
 

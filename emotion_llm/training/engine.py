@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -246,6 +247,13 @@ def _import_deepspeed():
 
     # A CPU extension that would be compiled for a minute at the first start and hangs every later one if that is interrupted.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if "deepspeed.runtime.zero.muon.original_muon" not in sys.modules:
+        # ZeRO imports an optimizer that we do not use and that torch.compile would take 4 to 10 s to prepare, at every start.
+        compile_, torch.compile = torch.compile, lambda function: function
+        try:
+            import deepspeed.runtime.zero.muon.original_muon
+        finally:
+            torch.compile = compile_
     return deepspeed
 
 

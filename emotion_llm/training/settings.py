@@ -108,13 +108,13 @@ class FinetuneSettings:
 _PAPER = FinetuneSettings()
 _DEMO = replace(
     _PAPER, run=Path("runs/demo/recognition"), data=Path("data/demo"), encoder=Path("runs/demo/encoder"), llm="models/demo",
-    max_steps=150, peak_learning_rate=3e-3, warmup_steps=15, lora=LoraSettings(rank=8, alpha=16), evaluate_every=75, evaluate_clips=48,
+    max_steps=150, peak_learning_rate=3e-3, warmup_steps=15, lora=LoraSettings(rank=8, alpha=16), evaluate_every=75, evaluate_clips=16,
     checkpoint_every=50,
 )  # fmt: skip
 _SMOLLM2 = replace(
     _PAPER, run=Path("runs/bandai-namco-2/recognition"), corpora=("bandai-namco-2",), encoder=Path("runs/bandai-namco-2/encoder"),
-    llm="models/smollm2-135m-instruct", max_steps=240, global_batch=32, peak_learning_rate=5e-4, warmup_steps=20, evaluate_every=120,
-    evaluate_clips=63, checkpoint_every=40,
+    llm="models/smollm2-135m-instruct", max_steps=100, global_batch=8, peak_learning_rate=5e-4, warmup_steps=10, evaluate_every=50,
+    evaluate_clips=16, checkpoint_every=25,
 )  # fmt: skip
 
 
@@ -129,8 +129,7 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
     "recognition": {"paper": _PAPER, "demo": _DEMO, "smollm2": _SMOLLM2},
     "description": {
         "paper": replace(_then_description(_PAPER, max_steps=10_000, warmup_steps=200), evaluate_every=1_000),
-        "demo": _then_description(_DEMO, max_steps=150, warmup_steps=15),
-        "smollm2": _then_description(_SMOLLM2, max_steps=100, warmup_steps=10),
+        "demo": replace(_then_description(_DEMO, max_steps=150, warmup_steps=15), peak_learning_rate=1e-3, rehearsal=0.5),
     },
 }
 """Stage -> preset name -> settings; the paper's preset comes first and is the default."""

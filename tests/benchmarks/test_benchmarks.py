@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def test_training_is_measured_with_both_sides_figures(stage):
 
 
 def test_the_usual_way_can_run_the_encoder_in_its_loop():
-    assert "encoder in the usual way's loop" in finetuning.measure_training(TINY, "recognition", batch=2, repeats=1, encoder_in_loop=True).name
+    measured = finetuning.measure_training(TINY, "recognition", batch=2, repeats=1, encoder_in_loop=True)
+    assert "encoder in the usual way's loop" in measured.name
 
 
 def test_answering_is_measured():
@@ -83,8 +85,9 @@ def test_the_cost_model_counts_the_weights_that_the_model_has():
 
 
 def test_the_cost_models_arithmetic_is_the_flop_count_of_drawn_batches():
-    flops = FlopCount(build_model(SMALL, LoraSettings()))
-    drawn = [flops.of_row(pack(draw_examples(SMALL, "recognition", BATCH, seed), build_model(TINY, LoraSettings()).slots)) for seed in range(4)]
+    model = build_model(SMALL, LoraSettings())
+    flops = FlopCount(model)
+    drawn = [flops.of_row(pack(draw_examples(SMALL, "recognition", BATCH, seed), model.slots)) for seed in range(4)]
     cluster = Cluster(gpus=1, peak_flops=1e9, mfu=1.0)
     predicted = step_cost(SMALL, cluster).compute_seconds * 1e9
     assert predicted == pytest.approx(sum(drawn) / len(drawn), rel=0.15)  # attention and the projections are left out
@@ -98,8 +101,8 @@ def test_more_gpus_than_motions_bring_nothing():
 
 def test_a_step_never_gets_slower_than_its_communication_and_cheaper_with_more_gpus():
     costs = [step_cost(LLAMA_7B, Cluster(gpus)) for gpus in (1, 2, 4, 8, 16, 32, 64)]
-    assert all(more.seconds < fewer.seconds for fewer, more in zip(costs[:-1], costs[1:], strict=True))
-    assert all(more.dollars > fewer.dollars for fewer, more in zip(costs[:-1], costs[1:], strict=True))
+    assert all(more.seconds < fewer.seconds for fewer, more in pairwise(costs))
+    assert all(more.dollars > fewer.dollars for fewer, more in pairwise(costs))
     assert ring_seconds(1e9, 1, Cluster(1)) == 0
     assert len(table(LLAMA_7B).splitlines()) == 12
 

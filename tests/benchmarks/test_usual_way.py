@@ -8,6 +8,7 @@ from emotion_llm.benchmarks.usual_way import NO_LABEL, UsualWay, pad
 from emotion_llm.benchmarks.workload import TINY, build_model, draw_examples
 from emotion_llm.language.dropout import Dropout
 from emotion_llm.language.llm import LoraSettings
+from emotion_llm.language.lora import LoraLinear
 from emotion_llm.language.packed import pack
 
 STAGES = ("recognition", "description")
@@ -29,7 +30,7 @@ def test_both_ways_give_the_same_loss_and_gradients(stage):
     answer_tokens = count_answer_tokens(examples)
     ours = -model(pack(examples, model.slots)).sum() / answer_tokens
     theirs = usual(pad(examples, model.slots), answer_tokens)
-    assert abs(float(ours) - float(theirs)) <= 2e-6
+    assert abs(ours.item() - theirs.item()) <= 2e-6
     ours.backward()
     theirs.backward()
     compared = 0
@@ -59,7 +60,7 @@ def test_the_usual_way_pads_on_the_right_and_supervises_the_answer_alone():
     assert [row[row != NO_LABEL].tolist() for row in batch.labels] == [list(example.answers[0]) for example in examples]
 
 
-def test_the_usual_way_uses_the_libraries_own_attention_and_noise():
+def test_the_usual_way_uses_the_libraries_own_attention_noise_and_layers():
     usual = UsualWay(build_model(TINY, LoraSettings(rank=4)))
     assert usual.model.llm.config._attn_implementation == "sdpa"
-    assert not [module for module in usual.modules() if isinstance(module, Dropout)]
+    assert not [module for module in usual.modules() if isinstance(module, Dropout | LoraLinear)]

@@ -1,11 +1,15 @@
-"""Small corpora for the tests, made without reading a motion file."""
+"""Small corpora for the tests, made without reading a motion file, and a small source to import."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from import_examples import content, run
 
+from emotion_llm.corpus import reading as clip_reading
 from emotion_llm.corpus.store import CLIP_FIELDS, Corpus, clip_hash, data_hash, movement_hash, movement_number, open_corpus, write_corpus
+from emotion_llm.corpus.synthetic import write_egbm
 from emotion_llm.motion.layout import layout_to_dict, read_layout
 
 
@@ -49,3 +53,32 @@ def write_files(tmp_path):
         return tmp_path / folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    write_egbm(folder, clips_per_emotion=2, seed=0)
+    return folder
+
+
+@pytest.fixture
+def source(written, tmp_path) -> Path:
+    """A copy of 14 motion files and their descriptions, to be spoiled at will."""
+    return Path(shutil.copytree(written, tmp_path / "source"))
+
+
+@pytest.fixture(scope="session")
+def whole(written, tmp_path_factory) -> dict[str, bytes]:
+    """Every file of the corpus that an unbroken import makes, but for the times of the source files."""
+    output = tmp_path_factory.mktemp("whole")
+    run(written, output)
+    return content(output / "egbm")
+
+
+@pytest.fixture
+def files_read(monkeypatch) -> list[str]:
+    """Grows by each file that is read, as long as one process does it all."""
+    read, really = [], clip_reading.read_clip
+    monkeypatch.setattr(clip_reading, "read_clip", lambda source, file, settings: read.append(file.path) or really(source, file, settings))
+    return read

@@ -1,4 +1,4 @@
-"""The BVH reader: the convention, the oddities, and its speed and exactness on real files."""
+"""The BVH reader: the convention, the oddities, and its exactness on real files."""
 
 import re
 import tracemalloc
@@ -224,15 +224,12 @@ def test_real_files_agree_with_an_independent_reader(real_clips):
 
 
 @pytest.mark.real
-def test_reading_real_files_is_several_times_faster_than_the_packages_for_it(real_clips):
+def test_the_benchmarks_opponents_read_the_same_positions(real_clips):
     pytest.importorskip("bvh")
     pytest.importorskip("pymotion")
-    from emotion_llm.benchmarks.readers import measure, with_bvh_package, with_pymotion
+    from emotion_llm.benchmarks.readers import with_bvh_package, with_pymotion
 
     ours = read_bvh(real_clips[0])
     joints = [index for index, name in enumerate(ours.joint_names) if not name.endswith("_end")]
     np.testing.assert_allclose(with_bvh_package(real_clips[0]), ours.positions[:, joints], atol=1e-9)
     np.testing.assert_allclose(with_pymotion(real_clips[0]), ours.positions[:, joints], atol=1e-3)  # it normalises with an epsilon
-    against_bvh, against_pymotion = measure(real_clips[0].parent, repeats=3)
-    assert against_bvh.ratio >= 4.5, against_bvh
-    assert against_pymotion.ratio >= 4, against_pymotion

@@ -20,6 +20,8 @@ from emotion_llm.motion.motion import MotionFileError, RecordedMotion
 from emotion_llm.motion.table import TableColumns, parse_table
 
 KINECT = read_layout("kinect_v2_25")
+HANG_SECONDS = 30
+"""A guard against readers that hang or take quadratic time, far above what any of these files takes on a slow machine."""
 HOSTILE = (
     b"nan", b"-inf", b"1e999", b"-1e-999", b"1e308", b"99999999999999999999", b"0x1F", b"1_0", b"--", b"", b"{", b"}", b"{" * 50, b"\0",
     b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n\n", b"\t", b" " * 100, b",", b",,,,", b'"', b"#", b"JOINT", b"End Site", b"ROOT r {",
@@ -122,7 +124,7 @@ def survive(rng: np.random.Generator, kind: str, data: bytes) -> bool:
             assert np.isfinite(canonicalise(motion, CanonicalSettings()).positions).all()
         except UserError:
             pass
-    assert time.perf_counter() - began < 2  # seconds
+    assert time.perf_counter() - began < HANG_SECONDS
     return recorded is not None
 
 
@@ -174,7 +176,7 @@ def test_only_the_readers_own_error_comes_out_of_twenty_thousand_damaged_files()
 def test_large_hostile_files_take_neither_long_nor_much_memory(kind, data):
     began = time.perf_counter()
     read(kind, data, TableColumns())
-    assert time.perf_counter() - began < 3  # seconds
+    assert time.perf_counter() - began < HANG_SECONDS
     tracemalloc.start()
     try:
         read(kind, data[:100_000], TableColumns())

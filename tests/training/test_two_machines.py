@@ -34,9 +34,10 @@ def test_two_machines_train_as_one_does(small_world, tmp_path):
     hostfile, port = tmp_path / "hostfile", free_port()
     hostfile.write_text("".join(f"{machine} slots=1\n" for machine in MACHINES), encoding="utf-8")
     arguments = [
-        "--run", tmp_path / "two", "--data", settings.data, "--encoder", settings.encoder, "--llm", settings.llm, "--corpora", *settings.corpora,
-        "--max-steps", 3, "--global-batch", settings.global_batch, "--peak-learning-rate", settings.peak_learning_rate, "--warmup-steps", 1,
-        "--lora.rank", 4, "--lora.alpha", 8, "--lora.dropout", 0, "--evaluate-clips", 4,
+        "--run", tmp_path / "two", "--data", settings.data, "--encoder", settings.encoder, "--llm", settings.llm,
+        "--corpora", *settings.corpora, "--max-steps", 3, "--global-batch", settings.global_batch, "--warmup-steps", 1,
+        "--peak-learning-rate", settings.peak_learning_rate, "--lora.rank", 4, "--lora.alpha", 8, "--lora.dropout", 0,
+        "--evaluate-clips", 4,
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     started = []
