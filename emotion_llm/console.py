@@ -22,7 +22,7 @@ import tyro
 from tqdm import tqdm
 
 from emotion_llm.errors import UserError
-from emotion_llm.watch import current
+from emotion_llm.watching.watch import current
 
 Settings = TypeVar("Settings")
 Item = TypeVar("Item")
@@ -64,7 +64,7 @@ def settings_to_dict(settings: object) -> dict:
 def run(main: Callable[[], None]) -> None:
     """Runs a script's main function; what the user can mend ends in one line, not in a traceback.
 
-    An error of one process ends all of them, and is the last thing that they print (emotion_llm/watch.py).
+    An error of one process ends all of them, and is the last thing that they print (emotion_llm/watching).
     """
     try:
         main()

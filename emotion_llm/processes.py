@@ -10,7 +10,8 @@ import os
 import torch
 from torch import Tensor
 
-from emotion_llm.watch import Peer, Watch, current, set_current
+from emotion_llm.watching.lives import Peer
+from emotion_llm.watching.watch import Watch, current, set_current
 
 
 def process_count() -> int:

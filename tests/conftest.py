@@ -20,3 +20,11 @@ def small_world(tmp_path_factory):
     from small_world import make_small_world
 
     return make_small_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def finished_run(small_world):
+    """The run folder of a fine-tune of six steps, with several checkpoints. Not to be changed: copy it."""
+    run = small_world.folder / "finished"
+    small_world.train(run, max_steps=6, evaluate_every=3, checkpoint_every=2)
+    return run

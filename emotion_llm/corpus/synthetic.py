@@ -125,7 +125,7 @@ def takes(plan: Plan, clips_per_emotion: int, seed: int) -> Iterator[Take]:
             frames = int(rng.uniform(*plan.seconds) * plan.frames_per_second)
             angles = joint_angles(qualities, plan.actions[action_code], actor.right_handed, frames, plan.frames_per_second, rng)
             told = (rng.uniform() < DESCRIBED_SHARE) * rng.integers(1, 3)  # none, one or two descriptions
-            texts = tuple(dict.fromkeys(description(emotion, qualities, rng) for _ in range(told)))
+            texts = tuple(dict.fromkeys(description(qualities, rng) for _ in range(told)))
             yaw, start, finger_curl = rng.uniform(*plan.facing), rng.uniform(-1, 1, 2), rng.uniform(8, 40)
             noise_seed = int(rng.integers(2**32))
             yield Take(code, actor, action_code, number, qualities, angles, yaw, start, finger_curl, texts, noise_seed)

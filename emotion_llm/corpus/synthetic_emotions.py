@@ -124,11 +124,13 @@ CUES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Quality -> clauses for less than the neutral way, clauses for more; {} takes 'clearly ' or nothing."""
 CUE_FROM, CLEAR_FROM = 1.6, 3.2
 """Multiples of SPREAD away from the neutral way: from here on a quality is told, from here on with 'clearly'."""
-OPENINGS = ("The person expresses {}.", "This person expresses {}.", "The movement expresses {}.")
 
 
-def description(emotion: str, qualities: Qualities, rng: np.random.Generator) -> str:
-    """Two or three English sentences: the emotion, and what in this movement shows it (up to three of the strongest cues)."""
+def description(qualities: Qualities, rng: np.random.Generator) -> str:
+    """One or two English sentences: what in this movement shows how the person feels (up to three of the strongest cues).
+
+    They do not name the emotion: a description follows the emotion that was recognised.
+    """
     strengths = (qualities.vector - Qualities().vector) / SPREAD.vector
     strongest = [index for index in np.argsort(-np.minimum(np.abs(strengths), 5), kind="stable") if abs(strengths[index]) >= CUE_FROM]
     told: dict[str, str] = {}  # subject -> what it does
@@ -137,8 +139,7 @@ def description(emotion: str, qualities: Qualities, rng: np.random.Generator) ->
         clause = str(rng.choice(more if strengths[index] > 0 else less)).format("clearly " if abs(strengths[index]) >= CLEAR_FROM else "")
         subject, predicate = clause.split(": ")
         told[subject] = f"{told[subject]} and {predicate.removeprefix('is ').removeprefix('are ')}" if subject in told else predicate
-    named = "a neutral state" if emotion == "neutral" else emotion
-    return f"{rng.choice(OPENINGS).format(named)} {_evidence([f'{subject} {predicate}' for subject, predicate in told.items()], rng)}"
+    return _evidence([f"{subject} {predicate}" for subject, predicate in told.items()], rng)
 
 
 def _evidence(clauses: list[str], rng: np.random.Generator) -> str:
@@ -165,6 +166,5 @@ def demo_sentences(seed: int, count: int) -> list[tuple[str, str]]:
     rng, sentences = np.random.default_rng([seed, 0]), []
     for _ in range(count):
         vector = Qualities().vector + 3 * SPREAD.vector * rng.normal(size=len(SPREAD.vector))
-        emotion = str(rng.choice(tuple(EMOTIONS)))
-        sentences.append((emotion, description(emotion, Qualities.from_vector(vector), rng)))
+        sentences.append((str(rng.choice(tuple(EMOTIONS))), description(Qualities.from_vector(vector), rng)))
     return sentences

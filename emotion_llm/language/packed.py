@@ -33,7 +33,7 @@ PACKED_ATTENTION = "emotion_llm_packed"
 
 
 LONGEST_TO_SHORTEST = 1.4
-"""Sequences whose lengths differ by more are not padded to each other for attention (measured on a CPU: 1.25 to 1.5 are alike)."""
+"""Sequences whose lengths differ by more are not padded to each other for attention."""
 PackedSequence: TypeAlias = tuple[range, Sequence[int], Tensor]
 """One sequence's query rows, key rows, and who sees whom (Lq, Lk)."""
 

@@ -53,7 +53,8 @@ class SkeletonEncoderSettings:
         if self.reduction < 1:
             raise UserError(f"encoder: reduction {self.reduction}; give a whole number from 1 up")
         if self.channels_per_topology < 1 or any(width % self.channels_per_topology for width in self.widths):
-            raise UserError(f"encoder: {self.channels_per_topology} channels per topology; give a number that divides the widths {self.widths}")
+            given = f"encoder: {self.channels_per_topology} channels per topology"
+            raise UserError(f"{given}; give a number that divides the widths {self.widths}")
 
 
 @dataclass(frozen=True)

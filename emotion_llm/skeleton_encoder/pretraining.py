@@ -92,13 +92,13 @@ _PAPER = PretrainSettings()
 PRESETS = {
     "paper": _PAPER,
     "demo": replace(
-        _PAPER, run=Path("runs/demo/encoder"), data=Path("data/demo"), encoder=SkeletonEncoderSettings((16, 32, 64), (2, 2, 1)),
-        epochs=12, batch_size=32, milestones=(7, 10), warmup_epochs=1, text_encoder=RANDOM_CLIP, evaluate_every=6,
+        _PAPER, run=Path("runs/demo/encoder"), data=Path("data/demo"), encoder=SkeletonEncoderSettings((16, 32, 64), (4, 1, 1)),
+        epochs=12, batch_size=32, milestones=(8, 11), warmup_epochs=1, text_encoder=RANDOM_CLIP, evaluate_every=6,
     ),
     "smollm2": replace(
         _PAPER, run=Path("runs/bandai-namco-2/encoder"), corpora=("bandai-namco-2",),
-        encoder=SkeletonEncoderSettings((24, 48, 96), (2, 2, 1)), epochs=24, batch_size=32, milestones=(14, 20), warmup_epochs=2,
-        text_encoder="models/smollm2-135m-instruct", evaluate_every=6,
+        encoder=SkeletonEncoderSettings((24, 48, 96), (2, 2, 1)), epochs=8, batch_size=32, milestones=(5, 7), warmup_epochs=1,
+        text_encoder="models/smollm2-135m-instruct", evaluate_every=4,
     ),
 }  # fmt: skip
 """Preset name -> settings; the paper's comes first and is the default."""

@@ -50,7 +50,8 @@ def start_weights(model: EmotionLLM, settings: FinetuneSettings, corpora: Sequen
     checkpoint = newest_checkpoint(settings.start_from)
     if checkpoint is None:
         raise UserError(
-            f"{settings.start_from}: no checkpoint to start from; run launch/finetune.py --stage recognition --run {settings.start_from} first"
+            f"{settings.start_from}: no checkpoint to start from; "
+            f"run launch/finetune.py --stage recognition --run {settings.start_from} first"
         )
     check_same_origin(checkpoint, fingerprint(model.llm), encoder_hash)
     checkpoint.load_model(model)
@@ -117,10 +118,11 @@ def check_resumable(checkpoint: Checkpoint, about: dict) -> None:
             )
     for name, corpus in about["corpora"].items():
         for what in ("data_hash", "split_hash"):
-            if checkpoint.about["corpora"][name][what] != corpus[what]:
+            started_with = checkpoint.about["corpora"][name][what]
+            if started_with != corpus[what]:
                 raise UserError(
-                    f"{checkpoint.folder}: the run was started with {what} {checkpoint.about['corpora'][name][what][:12]} of corpus '{name}', "
-                    f"now it is {corpus[what][:12]}; restore the data, or start a new run with another --run folder"
+                    f"{checkpoint.folder}: the run was started with {what} {started_with[:12]} of corpus '{name}', now it is "
+                    f"{corpus[what][:12]}; restore the data, or start a new run with another --run folder"
                 )
 
 

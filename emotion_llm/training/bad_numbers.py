@@ -60,12 +60,14 @@ class NumberWatch:
             motions = gather_motions(own())
             bad = [motion for motion in motions if not math.isfinite(motion.loss)]
             which = f"motions with such a loss: {named(bad)}" if bad else f"every motion's own loss is finite: {named(motions)}"
-            return f"warning: step {step}: loss {loss:g}, gradient norm {gradient_norm:g}; the update was skipped ({self.skipped} so far); {which}"
+            what = f"loss {loss:g}, gradient norm {gradient_norm:g}; the update was skipped ({self.skipped} so far)"
+            return f"warning: step {step}: {what}; {which}"
         self._in_a_row = 0
         words = None
         if len(self._losses) >= SPIKE_FEWEST and loss > SPIKE_FACTOR * (median := statistics.median(self._losses)):
             worst = sorted(gather_motions(own()), key=lambda motion: -motion.loss)
-            words = f"warning: step {step}: the loss jumped to {loss:.3g}, the median of the last {len(self._losses)} is {median:.3g}; highest: {named(worst)}"
+            usual = f"the median of the last {len(self._losses)} is {median:.3g}"
+            words = f"warning: step {step}: the loss jumped to {loss:.3g}, {usual}; highest: {named(worst)}"
         self._losses.append(loss)
         return words
 
@@ -79,8 +81,9 @@ class NumberWatch:
         """
         if self._in_a_row >= self._most_in_a_row:
             raise UserError(
-                f"step {step}: the updates of {self._in_a_row} steps in a row were skipped, their losses or gradients were not finite numbers "
-                f"(--max-skipped-in-a-row); {newest()}; look at the motions named above, or start a new run with a lower --peak-learning-rate"
+                f"step {step}: the updates of {self._in_a_row} steps in a row were skipped, their losses or gradients were not finite "
+                f"(--max-skipped-in-a-row); {newest()}; look at the motions named above, or start a new run with a lower "
+                "--peak-learning-rate"
             )
 
 

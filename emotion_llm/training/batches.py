@@ -43,7 +43,8 @@ class TrainingData:
         """
         self.corpora, self.prompts, self.settings = corpora, prompts, settings
         self._recognition = [
-            [Item(index, int(window), None) for window in encoded.windows_of_clips(encoded.split.train)] for index, encoded in enumerate(corpora)
+            [Item(index, int(window), None) for window in encoded.windows_of_clips(encoded.split.train)]
+            for index, encoded in enumerate(corpora)
         ]
         described = [
             [

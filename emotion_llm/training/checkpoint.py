@@ -7,9 +7,10 @@
     moments.safetensors             AdamW's moments, by parameter name
     checkpoint.json                 step, settings, hashes, versions, checksums of the files above and of itself
 
-Checksums find what a disk has damaged; a damaged checkpoint is passed over for the one before. They do not stop a person who made the file on
-purpose, so nothing in it is believed either: only these files are read, none of them a link, no code is run, and every shape is compared with
-what the model expects. There is no random state to save: data order and dropout noise depend on the seed and the step alone.
+Checksums find what a disk has damaged; a damaged checkpoint is passed over for the one before. They do not stop a person who made the
+files on purpose, so nothing in them is believed either: only these files are read, none of them a link, no code is run, and every shape
+is compared with what the model expects. There is no random state to save: data order and dropout noise depend on the seed and the step
+alone.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.engine import MOMENTS
 from emotion_llm.training.settings import PRESETS
 
-ABOUT, ADAPTER, TOKENIZER, MOMENT_FILE = "checkpoint.json", "adapter/adapter_model.safetensors", "skeleton_tokenizer.safetensors", "moments.safetensors"
-ADAPTER_CONFIG = "adapter/adapter_config.json"
+ABOUT, TOKENIZER, MOMENT_FILE = "checkpoint.json", "skeleton_tokenizer.safetensors", "moments.safetensors"
+ADAPTER, ADAPTER_CONFIG = "adapter/adapter_model.safetensors", "adapter/adapter_config.json"
 BEST = "best.json"
 LARGEST_JSON = 16 * 2**20
 """Bytes; a checkpoint.json is a few thousand."""
@@ -89,7 +90,8 @@ def find_checkpoint(path: Path) -> Checkpoint:
         try:
             step = int(json.loads(path.read_text(encoding="utf-8"))["step"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}); give one of the step-... folders beside it") from None
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"{path}: cannot be read ({reason}); give one of the step-... folders beside it") from None
         return read_checkpoint(checkpoint_folder(path.parents[1], step))
     checkpoint = newest_checkpoint(path)
     if checkpoint is None:
@@ -205,7 +207,7 @@ def _check_files(folder: Path, checksums: dict[str, str], with_moments: bool) ->
         raise UserError(f"{folder}: {ABOUT} names the file {strange[0]!r}, which no checkpoint has; do not use this checkpoint")
     for name in sorted(expected):
         path = folder / name
-        if path.is_symlink() or path.parent.is_symlink() and path.parent != folder:
+        if path.is_symlink() or (path.parent != folder and path.parent.is_symlink()):
             raise UserError(f"{folder}: {name} is a link; do not use this checkpoint")
         if not path.is_file():
             raise UserError(f"{folder}: {name} is missing")
@@ -252,7 +254,8 @@ def _check_rank(folder: Path, rank: int) -> None:
     except (SafetensorError, OSError, IndexError) as error:
         raise UserError(f"{folder}: {ADAPTER} cannot be read ({error})") from None
     if ranks != {rank}:
-        raise UserError(f"{folder}: {ABOUT} says that the adapter's rank is {rank}, {ADAPTER} holds {sorted(ranks)[:3]}; do not use this checkpoint")
+        found = sorted(ranks)[:3]
+        raise UserError(f"{folder}: the adapter's rank is {rank} in {ABOUT} but {found} in its file; do not use this checkpoint")
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

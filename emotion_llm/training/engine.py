@@ -59,10 +59,10 @@ def divide_batch(global_batch: int, processes: int, largest_micro_batch: int) ->
         UserError: the global batch is no multiple of the number of processes.
     """
     if global_batch % processes:
-        fitting = [count for count in range(1, global_batch + 1) if global_batch % count == 0]
+        fitting = ", ".join(str(count) for count in range(1, global_batch + 1) if global_batch % count == 0)
         raise UserError(
             f"the global batch of {global_batch} motions cannot be divided among {processes} processes; "
-            f"start {', '.join(map(str, fitting[:-1]))} or {fitting[-1]} of them, or change --global-batch"
+            f"start as many as divide it ({fitting}), or change --global-batch"
         )
     part = global_batch // processes
     micro_batch = max(size for size in range(1, min(part, largest_micro_batch) + 1) if part % size == 0)
@@ -111,8 +111,8 @@ class Engine:
         how its batch was divided. A loss that is not finite makes its gradient so too, and the step's update is skipped on all processes.
         """
         share = loss_share.detach()
-        unless_finite = torch.where(share.isfinite(), torch.ones_like(share), torch.full_like(share, torch.nan))  # without asking the device
-        self._engine.backward(loss_share * (self.share.processes * self.share.accumulation) * unless_finite)
+        one_or_nan = torch.where(share.isfinite(), 1.0, torch.nan).to(share.dtype)  # decided on the device
+        self._engine.backward(loss_share * (self.share.processes * self.share.accumulation) * one_or_nan)
 
     def step(self) -> None:
         """Ends a micro-step; the last one of a step updates the weights."""
@@ -206,9 +206,9 @@ def read_ds_config(path: Path) -> dict:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not a JSON file ({error})") from None
-    for key in ("train_batch_size", "gradient_clipping"):
+    for key, setting in (("train_batch_size", "--global-batch"), ("gradient_clipping", "--gradient-clipping")):
         if config.get(key, "auto") != "auto":
-            raise UserError(f"{path}: {key} is {config[key]!r}; it belongs to the settings (--{key.replace('train_batch_size', 'global-batch').replace('_', '-')}), write \"auto\" here")
+            raise UserError(f"{path}: {key} is {config[key]!r}; it belongs to the settings ({setting}), write \"auto\" here")
     if "optimizer" in config or "scheduler" in config or "gradient_accumulation_steps" in config:
         raise UserError(f"{path}: optimizer, scheduler and gradient_accumulation_steps belong to the settings; remove them here")
     micro = config.get("train_micro_batch_size_per_gpu")

@@ -46,6 +46,7 @@ def _finetune(settings: FinetuneSettings, device: torch.device) -> None:
     prompts = PromptWriter(text_tokenizer)
     data = TrainingData(corpora, prompts, settings)
     torch.manual_seed(settings.seed)  # the adapter's and the projections' first weights
+    torch.manual_seed(settings.seed)  # the first weights
     model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)
     about = describe_run(settings, model, encoder, corpora)
 
@@ -84,9 +85,13 @@ def checkpoint_to_resume(settings: FinetuneSettings) -> Checkpoint | None:
     steps = gather_over_processes(None if checkpoint is None else checkpoint.step)
     if len(set(steps)) > 1:
         seen = ", ".join(f"rank {rank}: {'none' if step is None else f'step {step}'}" for rank, step in enumerate(steps))
-        raise UserError(f"{settings.run}: the processes see different checkpoints ({seen}); the run folder must lie on a disk that all machines share")
+        raise UserError(
+            f"{settings.run}: the processes see different checkpoints ({seen}); the run folder must lie on a disk that all machines share"
+        )
     if checkpoint is not None and not settings.resume:
-        raise UserError(f"{settings.run}: holds a checkpoint of step {checkpoint.step:,}; choose another --run folder, or go on from it with --resume")
+        raise UserError(
+            f"{settings.run}: holds a checkpoint of step {checkpoint.step:,}; choose another --run folder, or go on from it with --resume"
+        )
     return checkpoint
 
 

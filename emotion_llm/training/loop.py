@@ -16,7 +16,7 @@ from torch import Tensor
 from emotion_llm.console import progress, say
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import pack
-from emotion_llm.processes import keep_watch, sum_over_processes
+from emotion_llm.processes import gather_over_processes, keep_watch, sum_over_processes
 from emotion_llm.training.bad_numbers import MotionLoss, NumberWatch, motion_losses
 from emotion_llm.training.batches import Item, TrainingData, micro_batches
 from emotion_llm.training.board import Board
@@ -26,7 +26,7 @@ from emotion_llm.training.engine import Engine
 from emotion_llm.training.schedule import learning_rate
 from emotion_llm.training.settings import FinetuneSettings
 from emotion_llm.training.stopping import StopRequest, leave_marker
-from emotion_llm.watch import Watch
+from emotion_llm.watching.watch import Watch
 
 LONGEST_WAIT = 60.0
 """Seconds that a process which leaves for another's sake waits for the disk."""
@@ -137,8 +137,9 @@ def train(
         bar.close()
         keeper.finish()
     if not last_step_done:
-        leave_marker(settings.run, step, stop.reason)
-        say(f"stopped by {stop.reason or 'another process'} after step {step:,}; it is saved, the same command goes on from there")
+        reason = next(reason for reason in gather_over_processes(stop.reason) if reason is not None)
+        leave_marker(settings.run, step, reason)
+        say(f"stopped by {reason} after step {step:,}; it is saved, the same command goes on from there")
     return last_step_done
 
 
@@ -190,7 +191,9 @@ def train_step(
     )  # fmt: skip
 
 
-def look_at_numbers(numbers: NumberWatch, report: StepReport, step: int, data: TrainingData, board: Board, keeper: CheckpointKeeper) -> None:
+def look_at_numbers(
+    numbers: NumberWatch, report: StepReport, step: int, data: TrainingData, board: Board, keeper: CheckpointKeeper
+) -> None:
     """Says what is wrong with a step's loss and gradient, and with which motions.
 
     Raises:

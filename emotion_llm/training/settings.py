@@ -90,7 +90,9 @@ class FinetuneSettings:
     """DeepSpeed configuration; by default ds_configs/<stage>.json."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "global_batch", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints", "max_skipped_in_a_row"):
+        for name in (
+            "max_steps", "global_batch", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints", "max_skipped_in_a_row",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
         for name in ("peak_learning_rate", "gradient_clipping", "hang_timeout_seconds"):

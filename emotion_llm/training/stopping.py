@@ -16,7 +16,7 @@ from types import FrameType
 from emotion_llm.console import is_first_rank, write_json
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
-"""What ends a run in good order: clusters send the first two before they take the machine away, a lost terminal the third, Ctrl-C the last."""
+"""What ends a run in good order: clusters send the first two before they take a machine, a lost terminal the third, Ctrl-C the last."""
 MARKER = "preempted.json"
 
 

@@ -256,24 +256,21 @@ SHOWN_BY = {
 """Word of a description -> sign and name of the quality that must be there for it to be true."""
 
 
-def test_a_description_says_only_what_the_clip_shows_and_names_its_emotion():
+def test_a_description_says_only_what_the_clip_shows():
     for take in takes(EMILYA, clips_per_emotion=20, seed=9):
-        emotion = EMILYA.emotions[take.emotion_code]
         for text in take.texts:
-            opening, evidence = text.split(". ", 1)
-            assert opening.endswith(emotion if emotion != "neutral" else "neutral state")
-            assert 1 <= evidence.count(".") <= 2 and text[-1] == "."
+            assert 1 <= text.count(".") <= 2 and text[-1] == "."
             for word, (sign, name) in SHOWN_BY.items():
-                if word in evidence:
+                if word in text:
                     assert sign * (getattr(take.qualities, name) - getattr(Qualities(), name)) > getattr(SPREAD, name)
 
 
-def test_the_description_follows_the_movement_and_not_the_emotions_name():
+def test_the_description_follows_the_movement():
     rng = np.random.default_rng(0)
     hurried = replace(Qualities(), tempo=1.6)
-    texts = {description("sadness", hurried, rng) for _ in range(20)}
-    assert all("sadness" in text and re.search("fast|quick", text) and "slow" not in text for text in texts)
-    assert "calm" in description("anger", Qualities(), rng)
+    texts = {description(hurried, rng) for _ in range(20)}
+    assert all(re.search("fast|quick", text) and "slow" not in text for text in texts)
+    assert "calm" in description(Qualities(), rng)
 
 
 def test_demo_sentences_tell_nothing_of_an_emotion_by_its_name():
@@ -283,7 +280,6 @@ def test_demo_sentences_tell_nothing_of_an_emotion_by_its_name():
         word: np.mean(["slow" in text for emotion, text in sentences if emotion == word]) for word in ("sadness", "anger", "panic fear")
     }
     assert all(0.02 < share < 0.4 for share in slow.values()) and np.ptp(list(slow.values())) < 0.15
-    assert all(emotion in text for emotion, text in sentences)
     assert len({word for _, text in sentences for word in text.split()}) < 200  # a small LLM can learn them
 
 

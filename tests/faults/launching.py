@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -59,12 +61,8 @@ class Launched:
 
     def end(self) -> None:
         """Nothing is left running."""
-        for pid in [self.runner.pid, *descendants(self.runner.pid)]:
-            _kill(pid)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.runner.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.runner.wait(10)
 
 
@@ -105,23 +103,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def descendants(pid: int) -> list[int]:
-    try:
-        return [one for child in children(pid) for one in (child, *descendants(child))]
-    except OSError:
-        return []
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

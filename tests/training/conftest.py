@@ -1,0 +1,53 @@
+"""A small engine with its data, made anew for every test."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from emotion_llm.language.llm import LoraSettings, load_text_tokenizer
+from emotion_llm.language.prompt import PromptWriter
+from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
+from emotion_llm.skeleton_encoder.trained import TrainedEncoder, load_encoder
+from emotion_llm.training.assembly import build_model, describe_run, ds_config_path, start_weights
+from emotion_llm.training.batches import TrainingData
+from emotion_llm.training.engine import Engine, model_dtype
+from emotion_llm.training.settings import FinetuneSettings
+
+DS_CONFIGS = Path(__file__).parents[2] / "ds_configs"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a fine-tune is put together from."""
+
+    settings: FinetuneSettings
+    encoder: TrainedEncoder
+    corpora: list[EncodedCorpus]
+    data: TrainingData
+    engine: Engine
+    about: dict
+
+
+@pytest.fixture
+def parts(small_world, tmp_path) -> Callable[..., Parts]:
+    """parts(micro_batch=..., any setting) -> Parts; the same weights every time, dropout off unless asked for."""
+
+    def make(micro_batch: int = 8, stage: str = "recognition", **changes: object) -> Parts:
+        config = json.loads((DS_CONFIGS / f"{stage}.json").read_text()) | {"train_micro_batch_size_per_gpu": micro_batch}
+        (tmp_path / "ds.json").write_text(json.dumps(config))
+        few = {"ds_config": tmp_path / "ds.json", "lora": LoraSettings(rank=4, alpha=8, dropout=0.0)}
+        settings = small_world.settings(tmp_path / "run", stage, **(few | changes))
+        encoder = load_encoder(settings.encoder)
+        corpora = encode_corpora(encoder, settings.data, settings.corpora, "cpu")
+        data = TrainingData(corpora, PromptWriter(load_text_tokenizer(settings.llm)), settings)
+        torch.manual_seed(settings.seed)
+        model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)
+        start_weights(model, settings, corpora, encoder.encoder_hash)
+        engine = Engine(model, settings.weight_decay, settings.gradient_clipping, settings.global_batch, ds_config_path(settings))
+        return Parts(settings, encoder, corpora, data, engine, describe_run(settings, model, encoder, corpora))
+
+    return make

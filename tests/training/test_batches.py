@@ -1,0 +1,71 @@
+"""Which motions a step learns from, and how they are divided."""
+
+from dataclasses import replace
+
+import pytest
+
+from emotion_llm.errors import UserError
+from emotion_llm.training.batches import TrainingData, micro_batches
+from emotion_llm.training.engine import ProcessShare, divide_batch
+
+
+@pytest.mark.parametrize(("processes", "largest", "expected"), [(1, 16, (16, 4)), (4, 16, (16, 1)), (8, 16, (8, 1)), (2, 5, (4, 8)), (64, 9, (1, 1))])
+def test_accumulation_follows_from_the_number_of_processes(processes, largest, expected):
+    share = divide_batch(64, processes, largest)
+    assert (share.micro_batch, share.accumulation) == expected
+    assert share.processes * share.micro_batch * share.accumulation == 64
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_the_remedy():
+    remedy = r"start as many as divide it \(1, 2, 4, 8, 16\), or change --global-batch"
+    with pytest.raises(UserError, match=r"the global batch of 16 motions cannot be divided among 3 processes; " + remedy):
+        divide_batch(16, 3, 4)
+
+
+@pytest.mark.parametrize("share", [ProcessShare(1, 8, 2), ProcessShare(2, 4, 2), ProcessShare(4, 2, 2), ProcessShare(4, 4, 1), ProcessShare(16, 1, 1)])
+def test_the_processes_together_compute_every_motion_of_a_step_once(share):
+    items = list("abcdefghijklmnop")
+    lengths = [7, 3, 9, 3, 1, 4, 4, 8, 2, 6, 5, 5, 9, 1, 2, 7]
+    parts = [micro_batches(items, lengths, share, rank) for rank in range(share.processes)]
+    assert sorted(item for part in parts for micro_batch in part for item in micro_batch) == items
+    assert all(len(part) == share.accumulation and all(len(one) == share.micro_batch for one in part) for part in parts)
+    of_item = dict(zip(items, lengths, strict=True))
+    for micro_step in range(share.accumulation - 1):  # neighbours in length go together
+        assert max(of_item[i] for part in parts for i in part[micro_step]) <= min(of_item[i] for part in parts for i in part[micro_step + 1])
+
+
+def test_the_motions_of_a_step_follow_from_the_seed_and_the_step_alone(parts):
+    one, other = parts(), parts(micro_batch=2)
+    assert [one.data.draw(step) for step in (1, 7, 800_000)] == [other.data.draw(step) for step in (1, 7, 800_000)]
+    assert one.data.draw(7) == one.data.draw(7) != one.data.draw(8)
+    reseeded = TrainingData(one.corpora, one.data.prompts, replace(one.settings, seed=1))
+    assert reseeded.draw(7) != one.data.draw(7)
+
+
+def test_no_held_out_motion_is_ever_drawn(parts):
+    made = parts()
+    held_out = {(index, clip) for index, encoded in enumerate(made.corpora) for clip in encoded.split.held_out}
+    drawn = {(item.corpus, int(made.corpora[item.corpus].windows["clip"][item.window])) for step in range(50) for item in made.data.draw(step)}
+    assert len(drawn) > 15
+    assert not drawn & held_out
+
+
+def test_description_goes_on_naming_emotions_in_its_share_of_every_step(parts):
+    made = parts(stage="description", rehearsal=0.25)
+    for step in range(5):
+        items = made.data.draw(step)
+        assert sum(item.text is None for item in items) == 2
+        assert all(item.text in made.corpora[item.corpus].corpus.texts[_clip(made, item)] for item in items if item.text is not None)
+
+
+def test_description_without_any_description_is_refused(parts):
+    made = parts()
+    for encoded in made.corpora:
+        encoded.corpus.__dict__["texts"] = {}
+    with pytest.raises(UserError, match=r"none of the corpora egbm, emilya has descriptions to learn from; name a descriptions table"):
+        TrainingData(made.corpora, made.data.prompts, replace(made.settings, stage="description"))
+
+
+def _clip(made, item) -> str:
+    encoded = made.corpora[item.corpus]
+    return str(encoded.corpus.names[encoded.windows["clip"][item.window]])

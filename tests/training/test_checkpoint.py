@@ -1,0 +1,156 @@
+"""Checkpoints: what they hold, how they are found, and what is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from emotion_llm.errors import UserError
+from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.training.checkpoint import (
+    ABOUT,
+    ADAPTER,
+    MOMENT_FILE,
+    TOKENIZER,
+    content_checksum,
+    file_checksum,
+    find_checkpoint,
+    load_trainable,
+    newest_checkpoint,
+    read_checkpoint,
+)
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A copy that may be damaged: checkpoints of steps 3, 4 and 6."""
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+def sealed_again(folder, change=None) -> None:
+    """All checksums made right again, as one would who changes a checkpoint on purpose."""
+    content = json.loads((folder / ABOUT).read_text())
+    if change is not None:
+        change(content)
+    content["sha256"] = {name: file_checksum(folder / name) if (folder / name).is_file() else old for name, old in content["sha256"].items()}
+    content.pop("checksum")
+    (folder / ABOUT).write_text(json.dumps(content | {"checksum": content_checksum(content)}))
+
+
+def test_a_checkpoint_holds_what_trains_and_nothing_else(run):
+    checkpoint = newest_checkpoint(run)
+    names = checkpoint.weights().keys()
+    assert all("lora_" in name or name.startswith("skeleton_tokenizer.") for name in names)
+    trainable = sum(value.numel() for name, value in checkpoint.weights().items() if "feature_" not in name)
+    # At this size the headers weigh more than the weights; of the numbers themselves there are 12 bytes per trainable parameter.
+    moments = load_file(checkpoint.folder / MOMENT_FILE)
+    assert sum(value.numel() for value in moments.values()) == 2 * trainable
+    assert {value.dtype for value in [*moments.values(), *checkpoint.weights().values()]} == {torch.float32}
+
+
+def test_a_checkpoint_takes_at_most_a_tenth_more_than_16_bytes_per_trainable_parameter(parts, tmp_path):
+    from emotion_llm.language.llm import LoraSettings
+    from emotion_llm.training.checkpoint_writing import take_snapshot, write_checkpoint
+
+    made = parts(lora=LoraSettings(rank=32, alpha=8, dropout=0.0))
+    made.engine.set_state(made.engine.gather_state() | {name: made.engine.gather_state()["weight"] for name in ("exp_avg", "exp_avg_sq")}, 1)
+    folder = write_checkpoint(tmp_path, take_snapshot(made.engine, 1, made.about))
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    trainable = sum(value.numel() for value in made.engine.trainable().values())
+    assert size <= 1.1 * 16 * trainable
+
+
+def test_peft_opens_the_adapter_and_it_answers_as_ours_does(run, small_world):
+    base = AutoModelForCausalLM.from_pretrained(small_world.llm)
+    opened = PeftModel.from_pretrained(base, run / "checkpoints" / "step-00000006" / "adapter").eval()
+    trained = load_run(run, None, torch.device("cpu"), torch.float32)
+    tokens = torch.arange(1, 12)[None]
+    theirs, ours = opened(input_ids=tokens).logits, trained.model.llm(input_ids=tokens).logits
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+    with opened.disable_adapter():
+        assert not torch.allclose(theirs, opened(input_ids=tokens).logits, atol=1e-4)
+
+
+def test_a_run_folder_means_its_newest_checkpoint_and_best_json_its_best(run):
+    assert find_checkpoint(run).step == 6
+    best = json.loads((run / "checkpoints" / "best.json").read_text())
+    assert find_checkpoint(run / "checkpoints" / "best.json").step == best["step"]
+    assert find_checkpoint(run / "checkpoints" / "step-00000004").step == 4
+    (run / "checkpoints" / "best.json").write_text("{}")
+    with pytest.raises(UserError, match=r"best.json: cannot be read \(KeyError: 'step'\); give one of the step-... folders beside it"):
+        find_checkpoint(run / "checkpoints" / "best.json")
+    with pytest.raises(UserError, match=r"nowhere: no checkpoint here; give the run folder of launch/finetune.py"):
+        find_checkpoint(run / "nowhere")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", [ABOUT, ADAPTER, TOKENIZER, MOMENT_FILE, "adapter/adapter_config.json"])
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_taken(run, capsys, name, damage):
+    damage(run / "checkpoints" / "step-00000006" / name)
+    assert newest_checkpoint(run).step == 4
+    said = capsys.readouterr().out
+    assert "step-00000006" in said
+    assert "looking for an older one" in said
+
+
+def test_a_missing_newest_checkpoint_means_the_one_before(run):
+    shutil.rmtree(run / "checkpoints" / "step-00000006")
+    assert newest_checkpoint(run).step == 4
+
+
+def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(run):
+    for folder in (run / "checkpoints").glob("step-*"):
+        truncate(folder / ADAPTER)
+    with pytest.raises(UserError, match=r"all 3 checkpoints are damaged; restore one from a copy, or start anew in another --run folder"):
+        newest_checkpoint(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        (ADAPTER, truncate, r"adapter/adapter_model.safetensors is damaged \(its checksum differs from the one in checkpoint.json\)"),
+        (TOKENIZER, lambda path: path.unlink(), r"skeleton_tokenizer.safetensors is missing"),
+        (ABOUT, truncate, r"checkpoint.json cannot be read \(JSONDecodeError"),
+        (ABOUT, lambda path: path.write_text(path.read_text().replace('"step": 6', '"step": 7')), r"checkpoint.json is damaged"),
+    ],
+)
+def test_what_is_damaged_is_said(run, name, damage, message):
+    folder = run / "checkpoints" / "step-00000006"
+    damage(folder / name)
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(folder)
+
+
+def test_weights_that_do_not_fit_the_model_are_refused_by_name(run, parts):
+    model, weights = parts().engine.model, newest_checkpoint(run).weights()
+    name = next(iter(weights))
+    with pytest.raises(UserError, match=r"does not fit the model: 1 weights missing .*first: \['llm"):
+        load_trainable(model, {other: value for other, value in weights.items() if other != name})
+    with pytest.raises(UserError, match=r"does not fit the model: 0 weights missing .* 1 unknown \(first: \['more'\]\)"):
+        load_trainable(model, weights | {"more": torch.zeros(1)})
+    with pytest.raises(UserError, match=r"has shape \(1,\), expected \(.*\); use the encoder, the LLM and the --lora settings"):
+        load_trainable(model, weights | {name: torch.zeros(1)})
+
+
+def test_moments_that_do_not_fit_the_model_are_refused(run, parts):
+    folder = run / "checkpoints" / "step-00000006"
+    moments = load_file(folder / MOMENT_FILE)
+    moments.pop(next(iter(moments)))
+    save_file(moments, folder / MOMENT_FILE)
+    sealed_again(folder)
+    with pytest.raises(UserError, match=r"does not fit the model: 1 weights missing"):
+        read_checkpoint(folder).engine_state(parts().engine.trainable())

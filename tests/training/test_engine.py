@@ -1,0 +1,114 @@
+"""One step of the engine: its gradient, its rate, what it moves, and its state that can be taken out and put back."""
+
+import pytest
+import torch
+
+from emotion_llm.language.flops import FlopCount
+from emotion_llm.processes import keep_watch
+from emotion_llm.training import loop
+from emotion_llm.training.loop import StepReport, train_step
+from emotion_llm.training.stopping import StopRequest
+
+
+def take_step(parts, step: int = 1) -> StepReport:
+    return train_step(parts.engine, parts.data, parts.settings, step, FlopCount(parts.engine.model), keep_watch(), StopRequest())
+
+
+def assert_same_state(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    for kind, of_kind in one.items():
+        assert of_kind.keys() == other[kind].keys()
+        for name, value in of_kind.items():
+            assert torch.equal(value, other[kind][name]), (kind, name)
+
+
+def test_loss_and_gradient_do_not_depend_on_the_division_into_micro_batches(parts):
+    whole, divided = parts(micro_batch=8), parts(micro_batch=2)
+    assert (whole.engine.share.accumulation, divided.engine.share.accumulation) == (1, 4)
+    reports = take_step(whole), take_step(divided)
+    assert reports[0].loss == pytest.approx(reports[1].loss, rel=1e-6)
+    assert reports[0].gradient_norm == pytest.approx(reports[1].gradient_norm, rel=1e-5)
+    first_moments = whole.engine.gather_state()["exp_avg"], divided.engine.gather_state()["exp_avg"]  # a tenth of the gradient
+    for name, moment in first_moments[0].items():
+        torch.testing.assert_close(moment, first_moments[1][name], rtol=1e-4, atol=1e-5 * float(moment.abs().max()) + 1e-9)
+
+
+def test_the_loss_is_the_mean_over_the_answer_tokens_of_the_whole_step(parts):
+    made = parts(micro_batch=4)
+    report = take_step(made)
+    tokens = sum(made.data.answer_tokens(item) for item in made.data.draw(1))
+    every = torch.cat([micro_step.token_log_likelihoods for micro_step in report.own])
+    assert len(every) == tokens
+    assert report.loss == pytest.approx(-float(every.double().mean()), rel=1e-6)
+
+
+def test_the_state_comes_back_bit_for_bit_and_training_goes_on_the_same(parts):
+    made, fresh = parts(), parts()
+    for step in (1, 2):
+        take_step(made, step)
+    state = made.engine.gather_state()
+    fresh.engine.set_state(state, made.engine.updates)
+    assert fresh.engine.updates == 2
+    assert_same_state(fresh.engine.gather_state(), state)
+    assert take_step(made, 3).loss == take_step(fresh, 3).loss
+    assert_same_state(fresh.engine.gather_state(), made.engine.gather_state())
+
+
+def test_a_state_before_the_first_update_comes_back_too(parts):
+    made, fresh = parts(), parts(seed=1)
+    assert "exp_avg" not in made.engine.gather_state()
+    fresh.engine.set_state(made.engine.gather_state(), 0)
+    assert_same_state(fresh.engine.gather_state(), made.engine.gather_state())
+
+
+def test_the_rate_is_the_one_that_the_optimizer_holds(parts):
+    made = parts(warmup_steps=2, peak_learning_rate=0.5)
+    assert take_step(made, 1).learning_rate == made.engine.learning_rate == 0.25
+    assert made.engine._engine.optimizer.optimizer.param_groups[0]["lr"] == 0.25
+
+
+@pytest.mark.parametrize("stage", ["recognition", "description"])
+def test_each_stage_trains_the_adapter_and_the_projections_and_nothing_else_moves(parts, stage):
+    made = parts(stage=stage)
+    before = {name: value.clone() for name, value in made.engine.model.state_dict().items()}
+    encoder = {name: value.clone() for name, value in made.encoder.model.state_dict().items()}
+    for step in (1, 2):  # LoRA's B starts at zero, so A moves from the second step on
+        take_step(made, step)
+    moved = {name for name, value in made.engine.model.state_dict().items() if not torch.equal(value, before[name])}
+    trainable = {name for name, _ in made.engine.model.named_parameters() if "lora_" in name or name.startswith("skeleton_tokenizer.")}
+    assert set(made.engine.trainable()) == trainable
+    assert moved == trainable
+    assert all(torch.equal(value, encoder[name]) for name, value in made.encoder.model.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_an_update_from_a_loss_that_is_not_finite_is_skipped_whole(parts, monkeypatch, value, accumulation):
+    made = parts(micro_batch=8 // accumulation)
+    take_step(made, 1)
+    state = made.engine.gather_state()
+    true_share = made.engine.backward
+    monkeypatch.setattr(made.engine, "backward", lambda share: true_share(share * value if share > 0 else share))
+    report = take_step(made, 2)
+    assert report.update_was_skipped
+    assert not report.gradient_norm < float("inf")
+    assert made.engine.updates == 1
+    assert_same_state(made.engine.gather_state(), state)
+    monkeypatch.undo()
+    assert not take_step(made, 3).update_was_skipped
+    assert made.engine.updates == 2
+
+
+def test_an_infinite_loss_with_a_finite_gradient_is_skipped_as_well(parts, monkeypatch):
+    made = parts()
+    plain = made.engine.model.forward
+    monkeypatch.setattr(made.engine.model, "forward", lambda row: plain(row) - torch.inf)  # the constant has no gradient
+    report = take_step(made, 1)
+    assert report.loss == float("inf")
+    assert report.update_was_skipped
+
+
+def test_dropout_noise_belongs_to_seed_step_micro_step_and_rank():
+    seeds = {loop.noise_seed(*numbers) for numbers in [(0, 1, 0, 0), (1, 1, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1)]}
+    assert len(seeds) == 5
+    assert loop.noise_seed(0, 1, 0, 0) == loop.noise_seed(0, 1, 0, 0)
