@@ -10,9 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
-
 
 from emotion_llm.errors import UserError
 from emotion_llm.evaluation.explanation import explain, middle

@@ -22,7 +22,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_remedy():
         divide_batch(16, 3, 4)
 
 
-@pytest.mark.parametrize("share", [ProcessShare(1, 8, 2), ProcessShare(2, 4, 2), ProcessShare(4, 2, 2), ProcessShare(4, 4, 1), ProcessShare(16, 1, 1)])
+@pytest.mark.parametrize("share", [ProcessShare(1, 8, 2), ProcessShare(2, 4, 2), ProcessShare(4, 4, 1), ProcessShare(16, 1, 1)])
 def test_the_processes_together_compute_every_motion_of_a_step_once(share):
     items = list("abcdefghijklmnop")
     lengths = [7, 3, 9, 3, 1, 4, 4, 8, 2, 6, 5, 5, 9, 1, 2, 7]
