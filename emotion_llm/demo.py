@@ -25,9 +25,9 @@ STAGES = {
     "corpora": ["python", "launch/prepare.py", "--preset", "demo"],
     "language model": ["python", "launch/get_llm.py", "--preset", "demo"],
     "encoder": ["torchrun", "--nproc_per_node", TWO, "launch/pretrain_encoder.py", "--preset", "demo"],
-    "recognition": ["deepspeed", "--num_gpus", TWO, "launch/finetune.py", "--stage", "recognition", "--preset", "demo"],
-    "description": ["deepspeed", "--num_gpus", TWO, "launch/finetune.py", "--stage", "description", "--preset", "demo"],
-    "evaluation": ["deepspeed", "--num_gpus", TWO, "launch/evaluate.py", "--preset", "demo"],
+    "recognition": ["deepspeed", "--quiet", "--num_gpus", TWO, "launch/finetune.py", "--stage", "recognition", "--preset", "demo"],
+    "description": ["deepspeed", "--quiet", "--num_gpus", TWO, "launch/finetune.py", "--stage", "description", "--preset", "demo"],
+    "evaluation": ["deepspeed", "--quiet", "--num_gpus", TWO, "launch/evaluate.py", "--preset", "demo"],
 }
 """What a user would type, stage by stage."""
 LEFT_OUT_ON_PURPOSE = 3
@@ -74,8 +74,10 @@ def _run_stage(name: str, command: list[str]) -> float:
         "torchrun": [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"],
         "deepspeed": [sys.executable, "-m", "deepspeed.launcher.runner"],
     }[command[0]]
+    threads = str(max(1, (os.cpu_count() or 1) // int(TWO))) if command[0] == "torchrun" else None  # torchrun else warns of its own choice
+    environment = os.environ | ({"OMP_NUM_THREADS": threads} if threads else {})
     begin = time.perf_counter()
-    status = subprocess.run([*program, *command[1:]], check=False).returncode
+    status = subprocess.run([*program, *command[1:]], env=environment, check=False).returncode
     if status and not (name == "corpora" and status == LEFT_OUT_ON_PURPOSE):
         raise UserError(f"the demo's stage '{name}' ended with status {status}; its own message stands above")
     return time.perf_counter() - begin

@@ -24,6 +24,7 @@ def share_cores() -> None:
 def silence_libraries() -> None:
     """Keeps from the user what libraries say to their own developers: deprecations inside them, and that a CPU machine has no GPU."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|peft|deepspeed)\b.*")
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # said of the caller's line, not of torch's
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 

@@ -14,6 +14,14 @@ def _same_random_numbers() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _no_launcher(monkeypatch) -> None:
+    """A fine-tune in this process says in the environment that it is a world of one; a program that a test starts must not take that for
+    its own launcher's word."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory):
     """Two imported corpora, an encoder and an LLM, made once."""

@@ -38,12 +38,16 @@ class BenchmarkSettings:
             raise UserError(f"--only {self.only}: no such group; choose one of {', '.join(GROUPS)}")
         if self.only == "readers" and self.clips is None:
             raise UserError("--only readers: needs motion files to read; name a folder of BVH files with --clips")
-        if self.only == "gpu" and not torch.cuda.is_available():
-            raise UserError("--only gpu: no GPU here; run it on a machine that has one")
 
 
 def run_benchmarks(settings: BenchmarkSettings) -> list[Measurement]:
-    """Runs the chosen groups; what is measured so far is on disk after each measurement."""
+    """Runs the chosen groups; what is measured so far is on disk after each measurement.
+
+    Raises:
+        UserError: the GPU's group without a GPU.
+    """
+    if settings.only == "gpu" and not torch.cuda.is_available():
+        raise UserError("--only gpu: no GPU here; run it on a machine that has one")
     names = [settings.only] if settings.only else [name for name in GROUPS if name not in NEED_MORE or _have(name, settings)]
     measurements: list[Measurement] = []
     for name in names:

@@ -17,7 +17,6 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -25,6 +24,9 @@ from emotion_llm.errors import UserError
 from emotion_llm.language.dropout import use_cheap_dropout
 from emotion_llm.language.lora import use_quick_layers
 from emotion_llm.language.packed import PACKED_ATTENTION
+
+MOST_LAYERS = 1000
+"""Of the LLMs that there are, none has a quarter of it; a model is built from its configuration before its weights are looked at."""
 
 disable_progress_bar()  # of loading weights; downloads from the hub keep theirs
 
@@ -56,7 +58,7 @@ def load_text_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
     _refuse_what_is_no_llm(name_or_folder)
     try:
         return AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged or hostile folder brings out errors of any kind in the libraries that read it
         raise UserError(_cannot_load(name_or_folder, "text tokenizer", error)) from None
 
 
@@ -71,11 +73,17 @@ def load_llm(name_or_folder: str, dtype: torch.dtype) -> PreTrainedModel:
     """
     _refuse_what_is_no_llm(name_or_folder)
     try:
-        llm = AutoModelForCausalLM.from_pretrained(
-            name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        llm, found = AutoModelForCausalLM.from_pretrained(
+            name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True,
+        )  # fmt: skip
+    except Exception as error:  # as above
         raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"--llm {name_or_folder}: {len(missing)} of its weights are missing (first: {missing[0]}), and would be random numbers; "
+            "fetch the LLM anew with launch/get_llm.py"
+        )
     llm.config.use_cache = False
     return llm.requires_grad_(False)
 
@@ -91,17 +99,6 @@ def add_adapter(llm: PreTrainedModel, settings: LoraSettings) -> PeftModel:
     use_cheap_dropout(adapted)
     use_quick_layers(adapted)
     return adapted
-
-
-def load_adapter(llm: PreTrainedModel, folder: Path, is_trainable: bool) -> PeftModel:
-    """The adapter of a checkpoint, on the LLM it was trained with.
-
-    Raises:
-        UserError: no adapter there.
-    """
-    if not (folder / "adapter_config.json").is_file():
-        raise UserError(f"{folder}: no LoRA adapter here (adapter_config.json is missing); give a run folder of launch/finetune.py")
-    return PeftModel.from_pretrained(llm, str(folder), is_trainable=is_trainable, autocast_adapter_dtype=False)
 
 
 def embedding_scale(llm: PreTrainedModel) -> float:
@@ -150,15 +147,38 @@ def _refuse_what_is_no_llm(name_or_folder: str) -> None:
         raise UserError(f"--llm {name_or_folder}: not an LLM folder (config.json is missing); make one with launch/get_llm.py")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'config.json'}: not a JSON file ({error}); fetch the LLM anew") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{folder / 'config.json'}: not an LLM's configuration; fetch the LLM anew")
     if "auto_map" in config:
         raise UserError(
             f"{folder / 'config.json'}: 'auto_map' asks for Python code of that folder to be run, which is never done; "
             "use a model whose architecture the transformers library knows, or delete 'auto_map'"
         )
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"--llm {name_or_folder}: an adapter lies in this folder (adapter_config.json), and would bring in another LLM; "
+            "give a folder that holds an LLM alone"
+        )
+    layers = config.get("num_hidden_layers")
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise UserError(f"{folder / 'config.json'}: speaks of {layers:,} layers; this is no LLM, fetch it anew")
+    _refuse_index_that_leads_elsewhere(folder)
     if not list(folder.glob("*.safetensors")):
         raise UserError(f"--llm {name_or_folder}: an LLM folder without weights (no *.safetensors); fetch the LLM anew with launch/get_llm.py")
+
+
+def _refuse_index_that_leads_elsewhere(folder: Path) -> None:
+    """transformers opens whatever file the index names, pickles too."""
+    for index in folder.glob("*.index.json"):
+        try:
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            strange = sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors"))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{index}: not an index of weights ({type(error).__name__}); fetch the LLM anew") from None
+        if strange:
+            raise UserError(f"{index}: names {strange[0]!r}, which is no safetensors file of this folder; fetch the LLM anew")
 
 
 def _cannot_load(name_or_folder: str, what: str, error: Exception) -> str:

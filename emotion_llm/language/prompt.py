@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from emotion_llm.errors import UserError
@@ -73,12 +74,15 @@ class PromptWriter:
         """The whole conversation up to the answer, as text."""
         if self.text_tokenizer.chat_template is None:  # a base model such as LLaMA 1: a plain question and answer (our choice)
             return f"{self.text_tokenizer.bos_token or ''}{content}\nAnswer:\n"
-        rendered = self.text_tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,  # Qwen 3 and SmolLM 3 would otherwise open a chain of thought; other templates ignore it
-        )
+        try:
+            rendered = self.text_tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,  # Qwen 3 and SmolLM 3 would otherwise open a chain of thought; other templates ignore it
+            )
+        except (TemplateError, OverflowError, TypeError) as error:  # it runs in jinja2's sandbox, which refuses what could do harm
+            raise UserError(f"{self.text_tokenizer.name_or_path}: its chat template cannot be used ({error}); choose another LLM") from None
         if rendered.count(SKELETON_MARK) != 1:
             raise UserError(
                 f"{self.text_tokenizer.name_or_path}: its chat template shows the user's words {rendered.count(SKELETON_MARK)} times, "

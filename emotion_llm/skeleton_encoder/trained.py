@@ -150,13 +150,18 @@ def load_encoder(run: Path) -> TrainedEncoder:
             raise UserError(f"{run}: {WEIGHTS} and {ABOUT} do not belong together (their hash differs); {again}")
         weights = load_file(run / WEIGHTS)
         settings = SkeletonEncoderSettings(**{name: tuple(x) if isinstance(x, list) else x for name, x in about["settings"].items()})
+        widest = max((max(value.shape, default=0) for value in weights.values()), default=0)
+        if max(settings.widths) > widest or len(settings.widths) > len(weights):  # such a model is not even built: it might fill the memory
+            raise UserError(f"{run}: {ABOUT} speaks of an encoder that {WEIGHTS} does not hold; {again}")
         layouts = [layout_from_dict(layout, place=str(run / ABOUT)) for layout in about["layouts"]]
         encoder = SkeletonEncoder(layouts, settings)
         text_embeddings = weights.get("alignment.text_embeddings")
         alignment = None if text_embeddings is None else TextAlignment(encoder.width, text_embeddings, about["temperature"])
         model = PretrainingModel(encoder, EmotionClassifier(encoder.width, len(about["emotions"])), alignment)
         model.load_state_dict(weights)
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
+    except UserError:
+        raise
+    except (SafetensorError, ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(f"{run}: the trained encoder cannot be read ({type(error).__name__}: {reason}); {again}") from None
     return TrainedEncoder(model.eval().requires_grad_(False), about)

@@ -46,7 +46,6 @@ def _finetune(settings: FinetuneSettings, device: torch.device) -> None:
     prompts = PromptWriter(text_tokenizer)
     data = TrainingData(corpora, prompts, settings)
     torch.manual_seed(settings.seed)  # the adapter's and the projections' first weights
-    torch.manual_seed(settings.seed)  # the first weights
     model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)
     about = describe_run(settings, model, encoder, corpora)
 

@@ -131,7 +131,7 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
     "recognition": {"paper": _PAPER, "demo": _DEMO, "smollm2": _SMOLLM2},
     "description": {
         "paper": replace(_then_description(_PAPER, max_steps=10_000, warmup_steps=200), evaluate_every=1_000),
-        "demo": replace(_then_description(_DEMO, max_steps=150, warmup_steps=15), peak_learning_rate=1e-3, rehearsal=0.5),
+        "demo": replace(_then_description(_DEMO, max_steps=150, warmup_steps=15), peak_learning_rate=5e-4, rehearsal=0.5),
     },
 }
 """Stage -> preset name -> settings; the paper's preset comes first and is the default."""

@@ -50,7 +50,7 @@ def test_the_gpu_benchmark_runs_on_any_device_and_prints_a_line_of_the_readmes_t
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_gpu_benchmark_is_refused_where_there_is_none():
     with pytest.raises(UserError, match="--only gpu: no GPU here; run it on a machine that has one"):
-        BenchmarkSettings(only="gpu")
+        run_benchmarks(BenchmarkSettings(only="gpu"))
 
 
 def test_an_unknown_group_is_refused():

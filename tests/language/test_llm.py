@@ -1,16 +1,18 @@
 """LLM folders: what is loaded, what is refused, what trains."""
 
 import json
+import pickle
+import struct
 
 import pytest
 import torch
 from families import FAMILIES, write_small_llm
-from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from emotion_llm.errors import UserError
 from emotion_llm.language import get_llm, llm
-from emotion_llm.language.llm import LoraSettings, add_adapter, fingerprint, load_adapter, load_llm, load_text_tokenizer
+from emotion_llm.language.llm import LoraSettings, add_adapter, fingerprint, load_llm, load_text_tokenizer
+from emotion_llm.language.prompt import PromptWriter
 
 
 def test_a_name_that_is_neither_folder_nor_in_reach_is_refused():
@@ -76,19 +78,89 @@ def test_the_fingerprint_knows_the_weights_and_nothing_else(tmp_path):
     assert fingerprint(load_llm(str(tmp_path / "b"), torch.float32)) != plain
 
 
-def test_a_missing_adapter_is_refused(tmp_path):
-    folder = write_small_llm(tmp_path / "llm")
-    with pytest.raises(UserError, match=r"no LoRA adapter here \(adapter_config.json is missing\)"):
-        load_adapter(load_llm(str(folder), torch.float32), tmp_path, is_trainable=False)
+def change(path, **values) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_an_adapter_comes_back_from_its_folder(tmp_path):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"vocab_size": 10**12}, r"its weights cannot be loaded"),
+        ({"hidden_size": 10**9}, r"its weights cannot be loaded"),
+        ({"hidden_size": "wide"}, r"its weights cannot be loaded"),
+        ({"num_attention_heads": 0}, r"its weights cannot be loaded"),
+        ({"model_type": "../../evil"}, r"its weights cannot be loaded"),
+        ({"quantization_config": {"quant_method": "evil", "load_in_8bit": True}}, r"its weights cannot be loaded"),
+        ({"num_hidden_layers": 10**9}, r"config.json: speaks of 1,000,000,000 layers; this is no LLM"),
+        ({"num_hidden_layers": 3}, r"9 of its weights are missing \(first: model.layers.2.input_layernorm.weight\), and would be random"),
+    ],
+)
+def test_a_configuration_that_the_weights_do_not_bear_out_is_refused(tmp_path, values, message):
+    change(write_small_llm(tmp_path) / "config.json", **values)
+    with pytest.raises(UserError, match=message):
+        load_llm(str(tmp_path), torch.float32)
+
+
+@pytest.mark.parametrize("content", ["[]", "[" * 100_000])
+def test_a_configuration_that_is_none_is_refused(tmp_path, content):
+    (write_small_llm(tmp_path) / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config.json: not "):
+        load_llm(str(tmp_path), torch.float32)
+
+
+def test_weights_that_are_a_link_to_something_else_are_refused(tmp_path):
+    """A link as such is none: the Hugging Face cache consists of links."""
     folder = write_small_llm(tmp_path / "llm")
-    model = add_adapter(load_llm(str(folder), torch.float32), LoraSettings(rank=4))
-    model.save_pretrained(tmp_path / "adapter")
-    loaded = load_adapter(load_llm(str(folder), torch.float32), tmp_path / "adapter", is_trainable=False)
-    assert isinstance(loaded, PeftModel)
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    (tmp_path / "elsewhere").write_bytes(pickle.dumps({"a": 1}) * 100)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"its weights cannot be loaded"):
+        load_llm(str(folder), torch.float32)
+
+
+def test_a_gigantic_declared_shape_allocates_nothing(tmp_path):
+    header = json.dumps({"model.embed_tokens.weight": {"dtype": "F32", "shape": [2**40, 2**20], "data_offsets": [0, 16]}}).encode()
+    (write_small_llm(tmp_path) / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 16)
+    with pytest.raises(UserError, match=r"its weights cannot be loaded"):
+        load_llm(str(tmp_path), torch.float32)
+
+
+@pytest.mark.parametrize("target", ["../../../etc/passwd", "/etc/passwd", "evil.bin"])
+def test_an_index_of_weights_leads_nowhere_else(tmp_path, target):
+    folder = write_small_llm(tmp_path)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / "evil.bin").write_bytes(pickle.dumps({"a": 1}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {"model.embed_tokens.weight": target}}))
+    with pytest.raises(UserError, match=rf"names {target!r}, which is no safetensors file of this folder; fetch the LLM anew"):
+        load_llm(str(folder), torch.float32)
+    (folder / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(UserError, match=r"model.safetensors.index.json: not an index of weights \(TypeError\); fetch the LLM anew"):
+        load_llm(str(folder), torch.float32)
+
+
+def test_an_adapter_in_an_llm_folder_brings_in_no_other_llm(tmp_path):
+    folder = write_small_llm(tmp_path)
+    hostile = {"peft_type": "LORA", "base_model_name_or_path": "someone/evil", "auto_mapping": {"base_model_class": "x", "parent_library": "evil"}}
+    (folder / "adapter_config.json").write_text(json.dumps(hostile))
+    with pytest.raises(UserError, match=r"an adapter lies in this folder \(adapter_config.json\), and would bring in another LLM"):
+        load_llm(str(folder), torch.float32)
+
+
+def test_code_of_a_text_tokenizer_is_never_run(tmp_path):
+    folder = write_small_llm(tmp_path)
+    change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Tokenizer", None]}, tokenizer_class="EvilTokenizer")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(UserError, match=r"its text tokenizer cannot be loaded"):
+        load_text_tokenizer(str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("template", ["{{ ''.__class__.__mro__[1].__subclasses__() }}", "{% for i in range(10**9) %}x{% endfor %}", "{% for %}"])
+def test_a_chat_template_can_do_no_harm(tmp_path, template):
+    (write_small_llm(tmp_path) / "chat_template.jinja").write_text(template)
+    prompts = PromptWriter(load_text_tokenizer(str(tmp_path)))
+    with pytest.raises(UserError, match=r"its chat template cannot be used \(.*\); choose another LLM"):
+        prompts.recognition()
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_settings_that_cannot_be_are_refused(changes, message):
 
 
 def launch(*arguments: str, processes: int = 0) -> subprocess.CompletedProcess:
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29611"] if processes else []
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29611", "--"] if processes else []
     command = [sys.executable, *torchrun, str(ROOT / "launch" / "pretrain_encoder.py"), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)

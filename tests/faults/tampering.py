@@ -1,0 +1,82 @@
+"""Ways to break a job from inside, for `jobs.start_job(tamper=...)`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from emotion_llm.training import checkpoint_writing, engine, finetune, loop
+
+
+def quick(_rank: int) -> None:
+    """Leaves out the generated answer of an evaluation: it takes as long as all else."""
+    finetune.explain = lambda *_: ["(not what is tested here)"]
+
+
+def kill_inside_save(call: int, rank: int) -> None:
+    """SIGKILL at the so-and-so-many-th thing that is done to the disk while checkpoints are written."""
+    quick(rank)
+    calls = 0
+
+    def deadly(true: Callable) -> Callable:
+        def instead(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            if threading.current_thread().name == "checkpoint":
+                calls += 1
+                if calls == call:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return true(*arguments, **named)
+
+        return instead
+
+    for name in ("fsync", "rename", "replace", "rmdir", "unlink", "mkdir"):
+        setattr(os, name, deadly(getattr(os, name)))
+    checkpoint_writing.save_file = deadly(checkpoint_writing.save_file)
+    checkpoint_writing.file_checksum = deadly(checkpoint_writing.file_checksum)
+
+
+def bf16(rank: int) -> None:
+    """Computes in bf16 although this CPU is slow at it."""
+    quick(rank)
+    engine.bf16_is_fast_on_cpu = lambda: True
+
+
+def signal_in_the_middle_of_a_step(step: int, number: int, rank: int) -> None:
+    """Every rank sends itself the signal between the micro-steps of that step."""
+    quick(rank)
+
+    def train_step(engine_: object, data: object, settings: object, now: int, *others: object) -> loop.StepReport:
+        if now == step:
+            true_backward = engine_.backward
+
+            def backward(share: object) -> None:
+                true_backward(share)
+                os.kill(os.getpid(), number)
+
+            engine_.backward = backward
+        return true_train_step(engine_, data, settings, now, *others)
+
+    true_train_step, loop.train_step = loop.train_step, train_step
+
+
+def slow_steps(seconds: float, rank: int) -> None:
+    quick(rank)
+
+    def train_step(*arguments: object) -> loop.StepReport:
+        time.sleep(seconds)
+        return true_train_step(*arguments)
+
+    true_train_step, loop.train_step = loop.train_step, train_step
+
+
+def slow_evaluation(seconds: float, rank: int) -> None:
+    quick(rank)
+
+    def score_clips(*arguments: object) -> object:
+        time.sleep(seconds)
+        return true_score_clips(*arguments)
+
+    true_score_clips, finetune.score_clips = finetune.score_clips, score_clips
