@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -80,3 +81,41 @@ def slow_evaluation(seconds: float, rank: int) -> None:
         return true_score_clips(*arguments)
 
     true_score_clips, finetune.score_clips = finetune.score_clips, score_clips
+
+
+def poison(steps: tuple[int, ...], rank_to_poison: int, rank: int) -> None:
+    """On one rank, the loss of these steps is no number, because of the first motion of its first micro-step."""
+    quick(rank)
+
+    def train_step(engine_: object, data: object, settings: object, now: int, *others: object) -> loop.StepReport:
+        true_forward, calls = engine_.model.forward, 0
+
+        def forward(row: object) -> object:
+            nonlocal calls
+            calls += 1
+            likelihoods = true_forward(row)
+            bad = now in steps and rank == rank_to_poison and calls == 1
+            return likelihoods * (row.answer_index == 0).float().where(row.answer_index != 0, float("nan")) if bad else likelihoods
+
+        engine_.model.forward = forward
+        try:
+            return true_train_step(engine_, data, settings, now, *others)
+        finally:
+            del engine_.model.forward
+
+    true_train_step, loop.train_step = loop.train_step, train_step
+
+
+def small_files_only(most_bytes: int, rank: int) -> None:
+    """From the third to the seventh step no file may grow beyond so many bytes: the kernel then refuses to write, as on a full disk."""
+    quick(rank)
+
+    def train_step(engine_: object, data: object, settings: object, now: int, *others: object) -> loop.StepReport:
+        for writing in threading.enumerate():
+            if writing.name == "checkpoint":
+                writing.join()
+        limit = most_bytes if 3 <= now <= 7 else resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        return true_train_step(engine_, data, settings, now, *others)
+
+    true_train_step, loop.train_step = loop.train_step, train_step

@@ -1,0 +1,59 @@
+"""One rank cannot go on: the others end too, and the last words are the true reason."""
+
+import os
+import signal
+import time
+
+import pytest
+from launching import Launched, launch
+
+from emotion_llm.watching.lives import is_alive
+
+pytestmark = pytest.mark.faults
+
+
+def run_to_its_end(settings, tampering: str, seconds: float = 120) -> tuple[Launched, int]:
+    job = launch(settings, 2, tampering)
+    try:
+        return job, job.wait(seconds)
+    finally:
+        job.end()
+
+
+def test_a_rank_that_raises_ends_all_and_its_error_is_the_last_word(small_run):
+    job, status = run_to_its_end(small_run("run"), "rank_1_raises")
+    assert status == 1
+    assert job.own_lines()[-1] == "RuntimeError: the true error of rank 1"
+    assert sum("Traceback" in line for line in job.own_lines()) == 1
+    assert "rank 1 failed:" in job.printed()
+
+
+def test_a_rank_that_hangs_is_named_with_its_place_and_the_job_ends(small_run):
+    settings = small_run("run", hang_timeout_seconds=10.0)
+    job, status = run_to_its_end(settings, "rank_1_hangs")
+    assert status == 1
+    words = "\n".join(job.own_lines())
+    assert "error: the job hangs: no step has got on for 10 s (--hang-timeout-seconds); behind: rank 1 at step 3, micro-step 0, backward" in words
+    assert "in stuck_in_an_endless_wait" in words
+    assert job.own_lines()[-1] == "run the same command again to go on from the newest checkpoint"
+
+
+def test_a_rank_that_is_frozen_is_named_and_the_job_ends(small_run):
+    settings = small_run("run", hang_timeout_seconds=8.0, max_steps=100_000)
+    job = launch(settings, 2, "slow_steps")
+    try:
+        job.wait_until(lambda: "micro-steps; " in job.printed())
+        time.sleep(2)
+        ranks = job.ranks
+        frozen = next(rank for rank in ranks if environment(rank)["RANK"] == "1")
+        os.kill(frozen, signal.SIGSTOP)
+        job.wait_until(lambda: not any(is_alive(rank) for rank in ranks), 90)
+        assert job.wait(30) == 1
+        assert "behind: rank 1 (no sign of life for" in "\n".join(job.own_lines())
+    finally:
+        job.end()
+
+
+def environment(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/environ", encoding="utf-8") as file:
+        return dict(entry.split("=", 1) for entry in file.read().split("\0") if "=" in entry)
