@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from launching import Launched, launch
@@ -55,5 +56,5 @@ def test_a_rank_that_is_frozen_is_named_and_the_job_ends(small_run):
 
 
 def environment(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/environ", encoding="utf-8") as file:
-        return dict(entry.split("=", 1) for entry in file.read().split("\0") if "=" in entry)
+    entries = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
