@@ -85,6 +85,7 @@ def _write_files(aside: Path, snapshot: Snapshot) -> None:
         save_file(moments, aside / MOMENT_FILE)
     files = sorted(path for path in aside.rglob("*") if path.is_file())
     for path in files:
+        path.chmod(aside.stat().st_mode & 0o666)  # safetensors writes for its owner only, whatever the umask grants
         flush(path)
     content = {
         "step": snapshot.step,

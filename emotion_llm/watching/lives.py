@@ -20,15 +20,25 @@ class Peer:
 
     host: str
     pid: int
+    machine: str
+    """Where `pid` means something: several machines, or containers of one, may go by the same host name."""
 
     @classmethod
     def this(cls) -> Peer:
-        return cls(socket.gethostname(), os.getpid())
+        return cls(socket.gethostname(), os.getpid(), _this_machine())
 
     @property
     def is_gone(self) -> bool:
         """True where the process is known to have ended; of another machine's processes nothing is known."""
-        return self.host == socket.gethostname() and not is_alive(self.pid)
+        return self.machine == _this_machine() and not is_alive(self.pid)
+
+
+def _this_machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()}, boot {boot}, {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux
+        return socket.gethostname()
 
 
 def launchers() -> tuple[int, ...]:

@@ -52,6 +52,10 @@ def test_a_checkpoint_holds_what_trains_and_nothing_else(run):
     assert {value.dtype for value in [*moments.values(), *checkpoint.weights().values()]} == {torch.float32}
 
 
+def test_whoever_may_read_the_run_may_read_its_checkpoints(run):
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in newest_checkpoint(run).folder.rglob("*.*"))
+
+
 def test_a_checkpoint_takes_at_most_a_tenth_more_than_16_bytes_per_trainable_parameter(parts, tmp_path):
     from emotion_llm.language.llm import LoraSettings
     from emotion_llm.training.checkpoint_writing import take_snapshot, write_checkpoint

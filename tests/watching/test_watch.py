@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_a_sign_tells_where_the_thread_stands():
 
 def test_an_ended_process_is_gone_even_before_its_parent_has_noticed():
     child = subprocess.Popen([sys.executable, "-c", ""])
-    peer = Peer(Peer.this().host, child.pid)
+    peer = replace(Peer.this(), pid=child.pid)
     deadline = time.monotonic() + 20
     while not peer.is_gone:
         assert time.monotonic() < deadline
@@ -77,7 +78,7 @@ def test_an_ended_process_is_gone_even_before_its_parent_has_noticed():
     assert peer.is_gone
     assert not Peer.this().is_gone
     assert is_alive(os.getpid())
-    assert not Peer("another machine", child.pid).is_gone  # nothing is known of it
+    assert not replace(peer, machine="another").is_gone  # nothing is known of it
 
 
 def test_started_by_hand_there_is_no_launcher():
@@ -130,7 +131,7 @@ def test_the_others_leave_without_a_word_and_bring_their_files_to_an_end(two, ca
 def test_a_rank_that_is_gone_is_named(two):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    gone = Peer(Peer.this().host, child.pid)
+    gone = replace(Peer.this(), pid=child.pid)
     two[0].peers = [Peer.this(), gone]
     assert two[0]._look().startswith("error: rank 1 is gone without a word: killed from outside, or the machine's memory was full; run the same")
     two[1].peers = [gone, Peer.this()]
@@ -140,7 +141,7 @@ def test_a_rank_that_is_gone_is_named(two):
 def test_a_rank_that_is_done_may_be_gone(two):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    two[0].peers = [Peer.this(), Peer(Peer.this().host, child.pid)]
+    two[0].peers = [Peer.this(), replace(Peer.this(), pid=child.pid)]
     two[0]._store.set("done/1", "")
     assert two[0]._look() is None
 
@@ -170,7 +171,7 @@ def test_a_machine_that_does_not_answer_is_named_after_a_while(two, monkeypatch)
         def set(self, *_):
             raise RuntimeError("Broken pipe")
 
-    two[1]._store, two[1].peers = Silent(), [Peer("node7", 1), Peer.this()]
+    two[1]._store, two[1].peers = Silent(), [Peer("node7", 1, "another"), Peer.this()]
     assert two[1]._look() is None
     two[1]._answered -= 61
     assert two[1]._look().startswith("error: rank 0 on node7 has not answered for 60 s; is that machine up? Then run the same command again")
