@@ -20,6 +20,8 @@ STEPS = 800_000
 """Of recognition (paper)."""
 LORA_RANK = 64
 """(paper)"""
+ANSWER = 2.5
+"""Text tokens of an answer: an emotion word and the end of the turn, on average."""
 COMPUTE_BYTES = 2
 """Of a number in bf16."""
 DAY_SECONDS = 86_400
@@ -79,11 +81,14 @@ def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost
     busy = largest_divisor(batch, cluster.gpus)
     motions = batch // busy
     frozen, adapter = matrix_weights(shape)
+    frozen_last, adapter_last = answers_only_weights(shape)
+    weights, adapter_weights = frozen + frozen_last + adapter + adapter_last, adapter + adapter_last
+    predictions = motions * ANSWER
     tokens = shape.prompt_tokens[0] + motions * tokens_of_a_motion(shape)
-    operations = tokens * (4 * frozen + 6 * adapter) + 4 * motions * 2.5 * shape.width * shape.vocabulary
+    operations = tokens * (4 * frozen + 6 * adapter) + predictions * (4 * frozen_last + 6 * adapter_last + 4 * shape.width * shape.vocabulary)
     by_arithmetic = operations / (cluster.peak_flops * cluster.mfu)
-    by_memory = 2 * COMPUTE_BYTES * (frozen + adapter) / cluster.memory_bytes_per_second  # read in forward and in backward
-    seconds = [max(by_arithmetic, by_memory), ring_seconds(COMPUTE_BYTES * adapter, busy, cluster), cluster.fixed_seconds]
+    by_memory = 2 * COMPUTE_BYTES * weights / cluster.memory_bytes_per_second  # read in forward and in backward
+    seconds = [max(by_arithmetic, by_memory), ring_seconds(COMPUTE_BYTES * adapter_weights, busy, cluster), cluster.fixed_seconds]
     return StepCost(busy, *seconds, dollars=sum(seconds) * cluster.gpus * cluster.dollars_per_gpu_hour / 3600)
 
 
@@ -92,20 +97,35 @@ def largest_divisor(batch: int, gpus: int) -> int:
     return max(count for count in range(1, min(batch, gpus) + 1) if batch % count == 0)
 
 
-def matrix_weights(shape: LlmShape, rank: int = LORA_RANK) -> tuple[int, int]:
-    """Weights of the frozen linear maps without the head, and of LoRA's matrices beside them."""
-    head = shape.width // shape.heads
+def matrix_weights(shape: LlmShape) -> tuple[int, int]:
+    """Weights of the linear maps that see every token: the frozen ones, and LoRA's matrices beside them."""
+    queries, others = _maps(shape)
+    frozen, adapter = _weights(queries + others)
+    frozen_last, adapter_last = _weights(queries)
+    return shape.layers * frozen - frozen_last, shape.layers * adapter - adapter_last
+
+
+def answers_only_weights(shape: LlmShape) -> tuple[int, int]:
+    """Weights of the last layer's maps that see only the tokens that predict an answer, likewise."""
+    return _weights(_maps(shape)[0])
+
+
+def _maps(shape: LlmShape) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """A layer's maps (in, out): those that a token needs for its own output, and those that others see of it."""
+    key_and_value = 2 * [(shape.width, shape.width // shape.heads * shape.key_heads)]
     query_and_output = 2 * [(shape.width, shape.width)]
-    key_and_value = 2 * [(shape.width, head * shape.key_heads)]
     gated = 3 * [(shape.width, shape.intermediate)]
-    maps = query_and_output + key_and_value + gated
-    return shape.layers * sum(i * o for i, o in maps), shape.layers * sum(rank * (i + o) for i, o in maps)
+    return query_and_output + gated, key_and_value
+
+
+def _weights(maps: list[tuple[int, int]]) -> tuple[int, int]:
+    return sum(i * o for i, o in maps), sum(LORA_RANK * (i + o) for i, o in maps)
 
 
 def tokens_of_a_motion(shape: LlmShape) -> float:
     """Skeleton tokens, the prompt's end and an emotion word, on average over the three corpora."""
     joints = sum(joints * recordings for joints, recordings in MOTIONS_OF_JOINTS.items()) / sum(MOTIONS_OF_JOINTS.values())
-    return 1 + joints + sum(TIME_STEPS) / 2 + shape.prompt_tokens[1] + 1.5
+    return 1 + joints + sum(TIME_STEPS) / 2 + shape.prompt_tokens[1] + ANSWER - 1  # the last token is predicted, never read
 
 
 def ring_seconds(size: float, gpus: int, cluster: Cluster) -> float:

@@ -25,9 +25,10 @@ class Dropout(nn.Dropout):
     def forward(self, activations: Tensor) -> Tensor:
         if not self.training or self.p == 0 or activations.device.type != "cpu":
             return super().forward(activations)
-        generator = np.random.Generator(np.random.SFC64(int(torch.randint(torch.iinfo(torch.int64).max, ()))))
-        kept = generator.integers(VALUES, size=tuple(activations.shape), dtype=np.uint16) >= round(self.p * VALUES)
-        return activations * torch.from_numpy(kept).to(activations.dtype).mul_(1 / (1 - self.p))
+        source = np.random.SFC64(int(torch.randint(torch.iinfo(torch.int64).max, ())))
+        bits = source.random_raw(-(-activations.numel() // 4)).view(np.uint16)[: activations.numel()]
+        kept = torch.from_numpy(bits >= round(self.p * VALUES)).view(activations.shape)
+        return activations * kept.to(activations.dtype).mul_(1 / (1 - self.p))
 
 
 def use_cheap_dropout(adapter: nn.Module) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
+from emotion_llm.language.answers_only import LastLayer, head_left_out, log_likelihoods
 from emotion_llm.language.packed import Example, PackedRow
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import Slots
@@ -22,11 +23,13 @@ class EmotionLLM(nn.Module):
     What trains: the LoRA weights in `llm` and `skeleton_tokenizer`'s projections. Everything else is frozen.
     """
 
-    def __init__(self, llm: PreTrainedModel, skeleton_tokenizer: SkeletonTokenizer, slots: Slots) -> None:
+    def __init__(self, llm: PeftModel, skeleton_tokenizer: SkeletonTokenizer, slots: Slots) -> None:
         super().__init__()
         self.llm = llm
         self.skeleton_tokenizer = skeleton_tokenizer
         self.slots = slots
+        self.last_layer = LastLayer(llm.get_base_model())
+        self._head_alone = True
 
     def embed(self, token_ids: Tensor, skeleton_rows: Tensor, features: Tensor, granularities: Tensor) -> Tensor:
         """Text embeddings with the skeleton tokens standing exactly at their rows.
@@ -44,16 +47,26 @@ class EmotionLLM(nn.Module):
         Shape:
             row of R tokens -> (A,) float32
         """
+        head = self.llm.get_output_embeddings()
+        if self._head_alone and not head.weight.requires_grad:
+            with head_left_out(head) as given:
+                states = self._logits(row)  # (A, D)
+            if states.data_ptr() == given[0].data_ptr():
+                return log_likelihoods(states, head, row.answer_ids)
+            self._head_alone = False  # this LLM does something to its logits, as Gemma 2 does
+        return -nn.functional.cross_entropy(self._logits(row).float(), row.answer_ids, reduction="none")  # (A,)
+
+    def _logits(self, row: PackedRow) -> Tensor:
+        """Logits where an answer token is predicted (A, vocabulary)."""
         embeddings = self.embed(row.token_ids, row.skeleton_rows, row.features, row.granularities)  # (R, D)
-        logits = self.llm(
+        return self.llm(
             inputs_embeds=embeddings[None],
             position_ids=row.position_ids[None],
             attention_mask=embeddings.new_ones(1, 1, 1, 1),  # four axes: transformers then builds no mask of its own; the row has its own
             logits_to_keep=row.predicting_rows,  # the head runs only where there is an answer
             use_cache=False,
             packed_row=row,
-        ).logits[0]  # (A, vocabulary)
-        return -nn.functional.cross_entropy(logits.float(), row.answer_ids, reduction="none")  # (A,)
+        ).logits.squeeze(0)  # (A, vocabulary)
 
     def answer_log_likelihoods(self, row: PackedRow) -> Tensor:
         """Log-likelihood of every whole answer.

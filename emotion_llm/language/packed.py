@@ -16,8 +16,8 @@ examples of a row share the beginning's noise.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TypeAlias
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from emotion_llm.errors import UserError
 from emotion_llm.language.prompt import Prompt
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 
@@ -32,9 +33,9 @@ PACKED_ATTENTION = "emotion_llm_packed"
 """Name under which the attention below is known to transformers; models are loaded with it."""
 
 
-LONGEST_TO_SHORTEST = 1.4
-"""Sequences whose lengths differ by more are not padded to each other for attention."""
-PackedSequence: TypeAlias = tuple[range, Sequence[int], Tensor]
+MOST_PADDING = 2.0
+"""Sequences of which one has so many times more pairs of query and key than the other are not padded to each other for attention."""
+PackedSequence: TypeAlias = tuple[Sequence[int], Sequence[int], Tensor]
 """One sequence's query rows, key rows, and who sees whom (Lq, Lk)."""
 
 
@@ -61,6 +62,17 @@ class AttentionGroup:
 
 
 @dataclass(frozen=True)
+class PackedAttention:
+    """Who sees whom, for Q of the row's tokens: all of them, or those that predict answers."""
+
+    rows: Tensor
+    """(Q,) int64: the tokens that look, in the order of the row."""
+    groups: tuple[AttentionGroup, ...]
+    unpack: Tensor
+    """(Q,) int64: where each token's output stands among the groups' outputs laid end to end."""
+
+
+@dataclass(frozen=True)
 class PackedRow:
     """R tokens of many examples, ready for the LLM."""
 
@@ -82,19 +94,24 @@ class PackedRow:
     """(A,) int64: which answer each belongs to, counted over all examples."""
     answers: int
     """Number of answers in the row."""
-    groups: tuple[AttentionGroup, ...]
-    unpack: Tensor
-    """(R,) int64: where each token's output stands among the groups' outputs laid end to end."""
+    attention: PackedAttention
+    """Of all tokens."""
+    last_attention: PackedAttention
+    """Of the tokens that predict answers; in the last layer the others' outputs go nowhere."""
 
     def to(self, device: torch.device) -> PackedRow:
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, value in moved.items():
-            if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
-        moved["groups"] = tuple(
-            AttentionGroup(*(getattr(group, field.name).to(device, non_blocking=True) for field in fields(group))) for group in self.groups
-        )
-        return replace(self, **moved)
+        return _moved(self, device)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """The same with all tensors in it on the device."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(_moved(item, device) for item in value)
+    if is_dataclass(value):
+        return replace(value, **{field.name: _moved(getattr(value, field.name), device) for field in fields(value)})
+    return value
 
 
 def pack(examples: Sequence[Example], slots: Slots, share_prompts: bool = True) -> PackedRow:
@@ -129,6 +146,7 @@ class _RowBuilder:
         self.answers = 0
         self.prompts: list[PackedSequence] = []
         self.sequences: list[PackedSequence] = []
+        self.predicting: list[PackedSequence] = []
 
     def _append(self, token_ids: Sequence[int], positions: Sequence[int]) -> range:
         first = len(self.token_ids)
@@ -168,16 +186,10 @@ class _RowBuilder:
             begin, end = branch.start - own.start, branch.stop - own.start
             visible[begin:end, len(trunk) + len(stem) : len(trunk) + begin] = False
         self.sequences.append((own, [*trunk, *own], visible))
+        predicting = [stem.stop - 1, *(row for branch in branches for row in branch)]
+        self.predicting.append((predicting, [*trunk, *own], visible[torch.tensor(predicting) - own.start]))
 
     def build(self) -> PackedRow:
-        groups, unpack, laid_out = [], torch.zeros(len(self.token_ids), dtype=torch.long), 0
-        for sequences in (*_of_like_length(self.prompts), *_of_like_length(self.sequences)):
-            group = _pad_together(sequences)
-            groups.append(group)
-            for index, (query_rows, _, _) in enumerate(sequences):
-                start = laid_out + index * group.query_rows.shape[1]
-                unpack[query_rows.start : query_rows.stop] = torch.arange(start, start + len(query_rows))
-            laid_out += group.query_rows.numel()
         return PackedRow(
             token_ids=torch.tensor(self.token_ids),
             position_ids=torch.tensor(self.position_ids),
@@ -188,19 +200,38 @@ class _RowBuilder:
             answer_ids=torch.tensor(self.answer_ids),
             answer_index=torch.tensor(self.answer_index),
             answers=self.answers,
-            groups=tuple(groups),
-            unpack=unpack,
+            attention=_lay_out(self.prompts, self.sequences),
+            last_attention=_lay_out(self.predicting),
         )
+
+
+def _lay_out(*kinds: Sequence[PackedSequence]) -> PackedAttention:
+    """Sequences of each kind in groups of like length."""
+    groups, order, places, laid_out = [], [], [], 0
+    for sequences in (group for kind in kinds for group in _of_like_length(kind)):
+        group = _pad_together(sequences)
+        groups.append(group)
+        for index, (query_rows, _, _) in enumerate(sequences):
+            start = laid_out + index * group.query_rows.shape[1]
+            order.extend(query_rows)
+            places.extend(range(start, start + len(query_rows)))
+        laid_out += group.query_rows.numel()
+    rows, first_to_last = torch.tensor(order).sort()
+    return PackedAttention(rows, tuple(groups), torch.tensor(places)[first_to_last])
 
 
 def _of_like_length(sequences: Sequence[PackedSequence]) -> list[list[PackedSequence]]:
     """Sequences sorted by length and cut where padding to the longest would begin to cost more than another call."""
     groups: list[list[PackedSequence]] = []
-    for sequence in sorted(sequences, key=lambda sequence: len(sequence[0])):
-        if not groups or len(sequence[0]) > LONGEST_TO_SHORTEST * len(groups[-1][0][0]):
+    for sequence in sorted(sequences, key=_pairs):
+        if not groups or _pairs(sequence) > MOST_PADDING * _pairs(groups[-1][0]):
             groups.append([])
         groups[-1].append(sequence)
     return groups
+
+
+def _pairs(sequence: PackedSequence) -> int:
+    return sequence[2].numel()
 
 
 def _pad_together(sequences: Sequence[PackedSequence]) -> AttentionGroup:
@@ -211,7 +242,7 @@ def _pad_together(sequences: Sequence[PackedSequence]) -> AttentionGroup:
     key_rows = torch.zeros(count, longest_key, dtype=torch.long)
     visible = torch.zeros(count, 1, longest_query, longest_key, dtype=torch.bool)
     for index, (queries, keys, seen) in enumerate(sequences):
-        query_rows[index, : len(queries)] = torch.arange(queries.start, queries.stop)
+        query_rows[index, : len(queries)] = torch.tensor(queries)
         key_rows[index, : len(keys)] = torch.tensor(keys)
         visible[index, 0, : len(queries), : len(keys)] = seen
         visible[index, 0, len(queries) :, 0] = True  # a padded query sees something, so that its unused output is no NaN
@@ -227,27 +258,57 @@ def packed_attention(
     packed_row: PackedRow | None = None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
     **other: object,  # transformers passes every model's extras to every attention
 ) -> tuple[Tensor, None]:
     """Attention over a packed row, or transformers' own where there is none (generation).
 
+    In the last layer only the tokens that predict answers look; the others get zeros, and nothing asks for them.
+
     Shape:
         query (1, heads, R, d), key and value (1, key heads, R, d) -> (1, R, heads, d)
+
+    Raises:
+        UserError: the LLM's attention is of another kind: capped, or blind to what is further away than a window.
     """
+    if softcap is not None:
+        raise UserError(f"--llm: its attention caps its scores at {softcap:g}, as Gemma 2's does, which is not known here; choose another LLM")
     if packed_row is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **other)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, sliding_window=sliding_window, **other
+        )
+    longest = max(group.key_rows.shape[1] for group in packed_row.attention.groups)
+    if sliding_window is not None and longest > sliding_window:
+        raise UserError(
+            f"--llm: its attention sees {sliding_window} tokens back, and a motion with its question and answer has {longest}; "
+            "choose another LLM, or train the encoder with a smaller --window-frames"
+        )
+    last = module.layer_idx == module.config.num_hidden_layers - 1
+    attention = packed_row.last_attention if last else packed_row.attention
+    q, k, v = (heads[0].transpose(0, 1) for heads in (query, key, value))  # (R, heads, d)
     outputs = []
-    for group in packed_row.groups:
-        sequences, queries = group.query_rows.shape
-        q = query[0][:, group.query_rows].transpose(0, 1)  # (n, heads, Lq, d)
-        k = key[0][:, group.key_rows].transpose(0, 1)  # (n, key heads, Lk, d)
-        v = value[0][:, group.key_rows].transpose(0, 1)  # (n, key heads, Lk, d)
+    for group in attention.groups:
+        q_side, k_side, v_side = _take(q, group.query_rows), _take(k, group.key_rows), _take(v, group.key_rows)
         repeats = q.shape[1] // k.shape[1]
         if repeats > 1:  # grouped-query attention
-            k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-        out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=group.visible, dropout_p=dropout, scale=scaling)
-        outputs.append(out.transpose(1, 2).reshape(sequences * queries, *out.shape[1:2], out.shape[-1]))  # (n Lq, heads, d)
-    return torch.cat(outputs)[packed_row.unpack][None], None  # (1, R, heads, d)
+            k_side, v_side = k_side.repeat_interleave(repeats, dim=1), v_side.repeat_interleave(repeats, dim=1)
+        out = nn.functional.scaled_dot_product_attention(
+            q_side, k_side, v_side, attn_mask=group.visible, dropout_p=dropout, scale=scaling
+        )  # (n, heads, Lq, d)
+        outputs.append(out.transpose(1, 2).flatten(0, 1))  # (n Lq, heads, d)
+    out = torch.cat(outputs).index_select(0, attention.unpack)  # (Q, heads, d)
+    if last:
+        out = out.new_zeros(q.shape[0], *out.shape[1:]).index_copy(0, attention.rows, out)
+    return out[None], None  # (1, R, heads, d)
+
+
+def _take(tokens: Tensor, rows: Tensor) -> Tensor:
+    """
+    Shape:
+        tokens (R, heads, d), rows (n, L) -> (n, heads, L, d)
+    """
+    return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape).transpose(1, 2)
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)
