@@ -28,6 +28,7 @@ Settings = TypeVar("Settings")
 Item = TypeVar("Item")
 
 USER_ERROR_STATUS = 2
+PROGRAM_BEGIN = time.perf_counter()
 
 
 def parse_settings(presets: Mapping[str, Settings], description: str, arguments: list[str] | None = None) -> Settings:

@@ -22,8 +22,6 @@ LORA_RANK = 64
 """(paper)"""
 ANSWER = 2.5
 """Text tokens of an answer: an emotion word and the end of the turn, on average."""
-COMPUTE_BYTES = 2
-"""Of a number in bf16."""
 DAY_SECONDS = 86_400
 
 
@@ -45,6 +43,8 @@ class Cluster:
     """Of a node to the next one (200 Gbit/s)."""
     hop_seconds: float = 10e-6
     """Latency of one hop of a ring."""
+    bytes_per_number: int = 2
+    """bf16."""
     fixed_seconds: float = 0.02
     """Of a step, whatever its size: Python, kernel launches, the optimizer."""
     dollars_per_gpu_hour: float = 2.0
@@ -87,8 +87,8 @@ def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost
     tokens = shape.prompt_tokens[0] + motions * tokens_of_a_motion(shape)
     operations = tokens * (4 * frozen + 6 * adapter) + predictions * (4 * frozen_last + 6 * adapter_last + 4 * shape.width * shape.vocabulary)
     by_arithmetic = operations / (cluster.peak_flops * cluster.mfu)
-    by_memory = 2 * COMPUTE_BYTES * weights / cluster.memory_bytes_per_second  # read in forward and in backward
-    seconds = [max(by_arithmetic, by_memory), ring_seconds(COMPUTE_BYTES * adapter_weights, busy, cluster), cluster.fixed_seconds]
+    by_memory = 2 * cluster.bytes_per_number * weights / cluster.memory_bytes_per_second  # read in forward and in backward
+    seconds = [max(by_arithmetic, by_memory), ring_seconds(cluster.bytes_per_number * adapter_weights, busy, cluster), cluster.fixed_seconds]
     return StepCost(busy, *seconds, dollars=sum(seconds) * cluster.gpus * cluster.dollars_per_gpu_hour / 3600)
 
 

@@ -104,13 +104,15 @@ def measure_descriptions(shape: LlmShape, motions: int = 16, repeats: int = 3) -
     return _record(f"describing, {shape.name}", ratio, what, "seconds")
 
 
-def our_step(model: EmotionLLM, optimizer: torch.optim.Optimizer, examples: Sequence[Example]) -> float:
+def our_step(
+    model: EmotionLLM, optimizer: torch.optim.Optimizer, examples: Sequence[Example], micro_batch: int = MICRO_BATCH
+) -> float:
     """One optimizer step our way: sorted by length, packed, the head at answers alone. Returns the loss."""
     answer_tokens = count_answer_tokens(examples)
     ordered = sorted(examples, key=lambda example: len(example.motion.rows) + len(example.answers[0]))
     total = 0.0
-    for start in range(0, len(ordered), MICRO_BATCH):
-        loss = -model(pack(ordered[start : start + MICRO_BATCH], model.slots)).sum() / answer_tokens
+    for start in range(0, len(ordered), micro_batch):
+        loss = -model(pack(ordered[start : start + micro_batch], model.slots)).sum() / answer_tokens
         loss.backward()
         total += loss.item()
     optimizer.step()

@@ -19,7 +19,7 @@ from emotion_llm.benchmarks.workload import LLAMA_7B, LlmShape, build_model, dra
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
-from emotion_llm.training.assembly import ds_config_path
+from emotion_llm.training.assembly import checkpoint_gradients, ds_config_path
 from emotion_llm.training.efficiency import finish, matrix_peak, peak_memory_bytes
 from emotion_llm.training.engine import Engine, model_dtype, start_processes
 from emotion_llm.training.settings import FinetuneSettings
@@ -75,7 +75,7 @@ def measure_step(shape: LlmShape = LLAMA_7B, motions: int = MOTIONS_PER_GPU, rep
     device = start_processes()
     model = build_model(shape, LoraSettings(), model_dtype(ds_config), str(device)).train()
     if checkpointing:
-        model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_gradients(model)
     engine = Engine(model, weight_decay=0.0, gradient_clipping=1.0, global_batch=motions, ds_config=ds_config)
     engine.learning_rate = 1e-5
     flops, seconds, rates, tokens = FlopCount(model), [], [], 0

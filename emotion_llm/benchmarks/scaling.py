@@ -1,6 +1,7 @@
-"""Weak scaling: twice the processes, twice the batch, under DeepSpeed's launcher.
+"""Weak scaling: twice the processes, twice the batch, under DeepSpeed's launcher; and whether the cost model foretells a step's seconds.
 
 1 and 2 processes with the same motions each  ->  how much of the doubled throughput arrives, and whether overlapping communication helps
+LLM shapes and batches  ->  seconds that the cost model foretells against measured ones
 """
 
 from __future__ import annotations
@@ -13,19 +14,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from emotion_llm.benchmarks.finetuning import count_answer_tokens
+import torch
+
+from emotion_llm.benchmarks.cost_model import Cluster, step_cost
+from emotion_llm.benchmarks.finetuning import adamw, count_answer_tokens, our_step
 from emotion_llm.benchmarks.measurement import Measurement, machine_name
-from emotion_llm.benchmarks.workload import SMALL, build_model, draw_examples
+from emotion_llm.benchmarks.workload import SMALL, LlmShape, build_model, draw_examples
 from emotion_llm.language.llm import LoraSettings
+from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import pack
 from emotion_llm.processes import process_count, process_rank
 from emotion_llm.training.assembly import ds_config_path
+from emotion_llm.training.efficiency import matrix_peak
 from emotion_llm.training.engine import Engine
 from emotion_llm.training.settings import FinetuneSettings
 
 MOTIONS_PER_PROCESS = 16
+CALIBRATION = 32
+"""Motions of the step that tells the cost model its MFU."""
 
 
 def measure_weak_scaling(steps: int = 8, rounds: int = 3) -> Measurement:
@@ -64,6 +74,52 @@ def measure_overlap(steps: int = 8, rounds: int = 3) -> Measurement:
         f"with overlap_comm {statistics.median(seconds[True]):.2f} s",
         machine=f"{machine_name()}, one thread per process, fp32",
     )
+
+
+def check_cost_model(shapes: Sequence[LlmShape], repeats: int = 3) -> Iterator[Measurement]:
+    """The cost model, its MFU taken from one measured step (the first shape, CALIBRATION motions), against other measured steps."""
+    peak, bandwidth = matrix_peak(torch.device("cpu"), torch.float32), _memory_bandwidth()
+    unknown = Cluster(gpus=1, peak_flops=peak, mfu=1.0, memory_bytes_per_second=bandwidth, bytes_per_number=4, fixed_seconds=0.0)
+    model = build_model(shapes[0], LoraSettings()).train()
+    mfu = step_cost(shapes[0], unknown, CALIBRATION).compute_seconds / _seconds_of_a_step(model, shapes[0], CALIBRATION, repeats)
+    here = replace(unknown, mfu=mfu)
+    for shape in shapes:
+        model = build_model(shape, LoraSettings()).train()
+        for motions in (CALIBRATION // 4, CALIBRATION // 2, CALIBRATION):
+            if shape is shapes[0] and motions == CALIBRATION:
+                continue
+            measured, foretold = _seconds_of_a_step(model, shape, motions, repeats), step_cost(shape, here, motions).seconds
+            yield Measurement(
+                name=f"cost model, {shape.name}, {motions} motions",
+                ratio=foretold / measured,
+                low=foretold / measured,
+                high=foretold / measured,
+                unit="foretold seconds over measured ones (1 is perfect)",
+                compared=f"one process, recognition: foretold {foretold:.2f} s, measured {measured:.2f} s; matrix peak {peak / 1e9:.0f} GFLOP/s, "
+                f"MFU {mfu:.0%} from a step of {CALIBRATION} motions of {shapes[0].name}, memory {bandwidth / 1e9:.0f} GB/s",
+                machine=f"{machine_name()}, {torch.get_num_threads()} threads, fp32",
+            )
+
+
+def _seconds_of_a_step(model: EmotionLLM, shape: LlmShape, motions: int, repeats: int) -> float:
+    """Median over batches, after one to warm up; one micro-batch each."""
+    optimizer, seconds = adamw(model), []
+    for seed in range(repeats + 1):
+        examples = draw_examples(shape, "recognition", motions, seed)
+        begin = time.perf_counter()
+        our_step(model, optimizer, examples, micro_batch=motions)
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[1:])
+
+
+def _memory_bandwidth() -> float:
+    """Bytes per second that this processor reads."""
+    numbers, seconds = torch.ones(1 << 26), []
+    for _ in range(5):
+        begin = time.perf_counter()
+        numbers.sum()
+        seconds.append(time.perf_counter() - begin)
+    return numbers.nbytes / min(seconds)
 
 
 def _median_step(processes: int, steps: int, overlap: bool = False) -> float:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.benchmarks import corpus_scale, encoding, finetuning, gpu, readers, scaling
+from emotion_llm.benchmarks import attention, corpus_scale, encoding, finetuning, gpu, loss_curves, readers, scaling, startup
 from emotion_llm.benchmarks.cost_model import table
 from emotion_llm.benchmarks.measurement import Measurement
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL, SMOLLM2
 from emotion_llm.console import say, write_json
 from emotion_llm.errors import UserError
+from emotion_llm.training.settings import PRESETS as PRESETS_OF_STAGES
+
+DEMO = PRESETS_OF_STAGES["recognition"]["demo"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class BenchmarkSettings:
     """What to measure."""
 
     only: str | None = None
-    """One group; by default all that need nothing but a CPU: training, memory, answering, scaling, encoder, corpus."""
+    """One group; by default all that need nothing but a CPU: training, memory, attention, curves (after the demo), startup, answering, scaling,
+    encoder, corpus."""
     json: Path | None = None
     """File for one record per measurement."""
     quick: bool = False
@@ -44,8 +48,11 @@ def run_benchmarks(settings: BenchmarkSettings) -> list[Measurement]:
     """Runs the chosen groups; what is measured so far is on disk after each measurement.
 
     Raises:
-        UserError: the GPU's group without a GPU.
+        UserError: a group without what it needs: a GPU, or the demo's files.
     """
+    if settings.only == "curves" and not _have("curves", settings):
+        needed = f"{DEMO.data}, {DEMO.encoder}, {DEMO.llm}"
+        raise UserError(f"--only curves: needs the demo's corpora, encoder and LLM ({needed}); run launch/demo.py first")
     if settings.only == "gpu" and not torch.cuda.is_available():
         raise UserError("--only gpu: no GPU here; run it on a machine that has one")
     names = [settings.only] if settings.only else [name for name in GROUPS if name not in NEED_MORE or _have(name, settings)]
@@ -64,6 +71,8 @@ def run_benchmarks(settings: BenchmarkSettings) -> list[Measurement]:
 
 
 def _have(name: str, settings: BenchmarkSettings) -> bool:
+    if name == "curves":
+        return all(Path(path).is_dir() for path in (DEMO.data, DEMO.encoder, DEMO.llm))
     return settings.clips is not None if name == "readers" else torch.cuda.is_available()
 
 
@@ -83,6 +92,19 @@ def _memory(settings: BenchmarkSettings) -> Iterator[Measurement]:
             yield finetuning.measure_memory(shape, stage)
 
 
+def _attention(settings: BenchmarkSettings) -> Iterator[Measurement]:
+    yield from attention.measure(SMALL, motions=4, repeats=1) if settings.quick else attention.measure()
+
+
+def _curves(settings: BenchmarkSettings) -> Iterator[Measurement]:
+    for stage in ("recognition", "description"):
+        yield loss_curves.measure(PRESETS_OF_STAGES[stage]["demo"], steps=loss_curves.SMOOTHED_STEPS if settings.quick else 60)
+
+
+def _startup(settings: BenchmarkSettings) -> Iterator[Measurement]:
+    yield startup.measure(SMALL, repeats=1) if settings.quick else startup.measure()
+
+
 def _answering(settings: BenchmarkSettings) -> Iterator[Measurement]:
     few = {"motions": 4, "repeats": 1} if settings.quick else {}
     yield finetuning.measure_labels(SMALL, **few)
@@ -95,6 +117,7 @@ def _answering(settings: BenchmarkSettings) -> Iterator[Measurement]:
 def _scaling(settings: BenchmarkSettings) -> Iterator[Measurement]:
     yield scaling.measure_weak_scaling(steps=2 if settings.quick else 8)
     yield scaling.measure_overlap(steps=2 if settings.quick else 8)
+    yield from scaling.check_cost_model((SMALL,) if settings.quick else (SMALL, SMOLLM2), repeats=1 if settings.quick else 3)
     say("cost model, a LLaMA-7B on A100s:\n" + table(LLAMA_7B))
 
 
@@ -116,10 +139,10 @@ def _gpu(settings: BenchmarkSettings) -> Iterator[Measurement]:
 
 
 GROUPS: dict[str, Callable[[BenchmarkSettings], Iterator[Measurement]]] = {
-    "training": _training, "memory": _memory, "answering": _answering, "scaling": _scaling, "encoder": _encoder, "corpus": _corpus,
-    "readers": _readers, "gpu": _gpu,
+    "training": _training, "memory": _memory, "attention": _attention, "curves": _curves, "startup": _startup, "answering": _answering,
+    "scaling": _scaling, "encoder": _encoder, "corpus": _corpus, "readers": _readers, "gpu": _gpu,
 }  # fmt: skip
 """In the order in which they run."""
-NEED_MORE = ("readers", "gpu")
+NEED_MORE = ("curves", "readers", "gpu")
 """Groups that run only where there is what they need."""
 PRESETS = {"paper": BenchmarkSettings(), "demo": BenchmarkSettings(quick=True)}

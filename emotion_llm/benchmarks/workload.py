@@ -58,18 +58,21 @@ ANSWER_TOKENS = {"recognition": (2, 3), "description": (32, 64)}
 """Text tokens of an answer, uniform from and to: an emotion word; two or three sentences."""
 
 
-def build_model(shape: LlmShape, lora: LoraSettings, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EmotionLLM:
-    """The Llama with random weights and a fresh adapter."""
-    config = LlamaConfig(
+def llama_config(shape: LlmShape) -> LlamaConfig:
+    return LlamaConfig(
         vocab_size=shape.vocabulary, hidden_size=shape.width, intermediate_size=shape.intermediate, num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads, num_key_value_heads=shape.key_heads, max_position_embeddings=1024,
         tie_word_embeddings=shape.tied_head, attn_implementation=PACKED_ATTENTION, use_cache=False,
     )  # fmt: skip
+
+
+def build_model(shape: LlmShape, lora: LoraSettings, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EmotionLLM:
+    """The Llama with random weights and a fresh adapter."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            llm = LlamaForCausalLM(config).requires_grad_(False)
+            llm = LlamaForCausalLM(llama_config(shape)).requires_grad_(False)
     finally:
         torch.set_default_dtype(before)
     tokenizer = SkeletonTokenizer(CHANNELS, shape.width, embedding_scale(llm))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from emotion_llm.language.answers_only import LastLayer, head_left_out, log_likelihoods
 from emotion_llm.language.packed import Example, PackedRow
@@ -23,12 +24,12 @@ class EmotionLLM(nn.Module):
     What trains: the LoRA weights in `llm` and `skeleton_tokenizer`'s projections. Everything else is frozen.
     """
 
-    def __init__(self, llm: PeftModel, skeleton_tokenizer: SkeletonTokenizer, slots: Slots) -> None:
+    def __init__(self, llm: PeftModel | PreTrainedModel, skeleton_tokenizer: SkeletonTokenizer, slots: Slots) -> None:
         super().__init__()
         self.llm = llm
         self.skeleton_tokenizer = skeleton_tokenizer
         self.slots = slots
-        self.last_layer = LastLayer(llm.get_base_model())
+        self.last_layer = LastLayer(llm.get_base_model() if isinstance(llm, PeftModel) else llm)
         self._head_alone = True
 
     def embed(self, token_ids: Tensor, skeleton_rows: Tensor, features: Tensor, granularities: Tensor) -> Tensor:

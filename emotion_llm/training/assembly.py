@@ -25,7 +25,7 @@ from emotion_llm.training.settings import FinetuneSettings
 
 FREE_TO_CHANGE = (
     "run", "data", "encoder", "llm", "start_from", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints", "ds_config",
-    "resume", "max_skipped_in_a_row", "hang_timeout_seconds",
+    "resume", "gradient_checkpointing", "max_skipped_in_a_row", "hang_timeout_seconds",
 )  # fmt: skip
 """Settings that a resumed run may change; what the paths lead to is compared by content instead."""
 
@@ -35,6 +35,11 @@ def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels:
     llm = load_llm(llm_name, dtype)
     tokenizer = SkeletonTokenizer(channels, llm.config.get_text_config().hidden_size, embedding_scale(llm))
     return EmotionLLM(add_adapter(llm, lora), tokenizer, slots)
+
+
+def checkpoint_gradients(model: EmotionLLM) -> None:
+    """Trades time for memory: each layer's activations are computed again in the backward pass, with the same dropout noise."""
+    model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def start_weights(model: EmotionLLM, settings: FinetuneSettings, corpora: Sequence[EncodedCorpus], encoder_hash: str) -> None:

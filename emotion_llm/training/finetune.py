@@ -18,7 +18,7 @@ from emotion_llm.language.prompt import PromptWriter
 from emotion_llm.processes import gather_over_processes, keep_watch
 from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
 from emotion_llm.skeleton_encoder.trained import load_encoder
-from emotion_llm.training.assembly import build_model, check_resumable, describe_run, ds_config_path, start_weights
+from emotion_llm.training.assembly import build_model, check_resumable, checkpoint_gradients, describe_run, ds_config_path, start_weights
 from emotion_llm.training.batches import TrainingData
 from emotion_llm.training.board import Board
 from emotion_llm.training.checkpoint import Checkpoint, newest_checkpoint
@@ -47,6 +47,8 @@ def _finetune(settings: FinetuneSettings, device: torch.device) -> None:
     data = TrainingData(corpora, prompts, settings)
     torch.manual_seed(settings.seed)  # the adapter's and the projections' first weights
     model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)
+    if settings.gradient_checkpointing:
+        checkpoint_gradients(model)
     about = describe_run(settings, model, encoder, corpora)
 
     checkpoint = checkpoint_to_resume(settings)

@@ -5,6 +5,7 @@ model, engine, data, settings  ->  steps, checkpoints, TensorBoard
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion_llm.console import progress, say
+from emotion_llm.console import PROGRAM_BEGIN, progress, say
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import pack
 from emotion_llm.processes import gather_over_processes, keep_watch, sum_over_processes
@@ -120,6 +121,8 @@ def train(
         for step in (done + 1 for done in bar):
             report = train_step(engine, data, settings, step, flops, watch, stop)
             last_step_done = step == settings.max_steps
+            if step == first_step + 1:
+                say(f"first step of this start after {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
             look_at_numbers(numbers, report, step, data, board, keeper)
             log_step(board, report, step, settings.global_batch, len(data), numbers.skipped)
             memory = peak_memory_bytes(engine.device) / 1e9

@@ -69,6 +69,8 @@ class FinetuneSettings:
     """Description only: share of each step that goes on naming emotions, so that it is not forgotten (our choice)."""
     share_prompts: bool = True
     """Compute the prompt's beginning once per micro-batch; with LoRA dropout its motions then share the noise there."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time (our choice)."""
     seed: int = 0
     """Decides the first weights, the order of the data and the dropout noise."""
     evaluate_every: int = 10_000

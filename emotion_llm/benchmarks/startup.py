@@ -1,0 +1,98 @@
+"""How long a resumed run takes to its first optimizer step, with an LLM of SmolLM2's size.
+
+nothing  ->  a corpus, an encoder, an LLM folder, a run with a checkpoint  ->  seconds from the command to the first step's end
+
+Everything is embedded: one synthetic corpus, random weights. The command is the one that users type, launcher included.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import LlamaForCausalLM
+
+from emotion_llm.benchmarks.measurement import Measurement, machine_name
+from emotion_llm.benchmarks.workload import SMOLLM2, LlmShape, llama_config
+from emotion_llm.corpus.definition import read_definition
+from emotion_llm.corpus.importing import import_corpus
+from emotion_llm.corpus.synthetic import write_egbm
+from emotion_llm.language.small_llm import build_text_tokenizer
+from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.skeleton_encoder.encoder import SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.pretraining import PretrainSettings, pretrain
+from emotion_llm.skeleton_encoder.text_alignment import RANDOM_CLIP
+from emotion_llm.training.checkpoint import checkpoint_folders
+
+FIRST_STEP = "first step of this start after"
+"""What training/loop.py says then."""
+ROOT = Path(__file__).parents[2]
+LONGEST_SECONDS = 600
+
+
+def measure(shape: LlmShape = SMOLLM2, repeats: int = 3) -> Measurement:
+    """Starts, stops and resumes a recognition run of eight motions per step."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_world(folder, shape)
+        run = folder / "run"
+        _start(folder, lambda _: bool(checkpoint_folders(run)))
+        seconds = [_start(folder, lambda said: FIRST_STEP in said) for _ in range(repeats)]
+    median = statistics.median(seconds)
+    return Measurement(
+        name=f"start-up of a resumed run, {shape.name}",
+        ratio=30 / median,
+        low=30 / max(seconds),
+        high=30 / min(seconds),
+        unit="times faster than the half minute that we allow it",
+        compared=f"`deepspeed --num_gpus 1 launch/finetune.py` to the end of its first step: {median:.1f} s",
+        machine=f"{machine_name()}, fp32",
+    )
+
+
+def make_world(folder: Path, shape: LlmShape) -> None:
+    """What a fine-tune needs, at the smallest size, but for the LLM."""
+    write_egbm(folder / "raw", clips_per_emotion=3, seed=0)
+    import_corpus(read_definition("egbm"), folder / "raw", folder / "data", CanonicalSettings(), workers=1)
+    pretrain(
+        PretrainSettings(
+            run=folder / "encoder", data=folder / "data", corpora=("egbm",), encoder=SkeletonEncoderSettings((8, 16), (2, 2)), epochs=1,
+            batch_size=8, milestones=(), warmup_epochs=0, text_encoder=RANDOM_CLIP, evaluate_every=1,
+        )
+    )  # fmt: skip
+    text_tokenizer = build_text_tokenizer(["The movement is slow."])
+    text_tokenizer.save_pretrained(folder / "llm")
+    config = llama_config(shape)
+    config.eos_token_id = text_tokenizer.eos_token_id
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "llm")
+
+
+def _start(folder: Path, reached: Callable[[str], bool]) -> float:
+    """Seconds from the command until it is so far; then the run is asked to stop, which saves it."""
+    log = folder / "log.txt"
+    words = [
+        "--num_gpus", "1", "launch/finetune.py", "--run", folder / "run", "--data", folder / "data", "--corpora", "egbm",
+        "--encoder", folder / "encoder", "--llm", folder / "llm", "--global-batch", "8", "--checkpoint-every", "1",
+    ]  # fmt: skip
+    with log.open("wb") as output:
+        begin = time.perf_counter()
+        command = [sys.executable, "-m", "deepspeed.launcher.runner", *map(str, words)]
+        launched = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=output, stderr=output, start_new_session=True)
+        try:
+            while not reached(log.read_text(encoding="utf-8", errors="replace")):
+                if launched.poll() is not None or time.perf_counter() - begin > LONGEST_SECONDS:
+                    raise RuntimeError(f"the run ended or took too long:\n{log.read_text(encoding='utf-8', errors='replace')}")
+                time.sleep(0.05)
+            return time.perf_counter() - begin
+        finally:
+            if launched.poll() is None:
+                os.killpg(launched.pid, signal.SIGTERM)
+                launched.wait(LONGEST_SECONDS)
