@@ -71,6 +71,7 @@ def make_world(folder: Path, shape: LlmShape) -> None:
     text_tokenizer = build_text_tokenizer(["The movement is slow."])
     text_tokenizer.save_pretrained(folder / "llm")
     config = llama_config(shape)
+    config.vocab_size = max(shape.vocabulary, len(text_tokenizer))
     config.eos_token_id = text_tokenizer.eos_token_id
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "llm")
 

@@ -228,8 +228,9 @@ def _open_array(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: is missing; {_ANEW}") from None
-    except (OSError, ValueError, OverflowError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); {_ANEW}") from None
+    except Exception as error:  # NumPy hands a damaged header to Python's own tokenizer, whose errors are of many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: cannot be read ({reason}); {_ANEW}") from None
 
 
 def _fault(corpus: Corpus, clips: int, frames: int) -> str | None:

@@ -88,6 +88,19 @@ def load_llm(name_or_folder: str, dtype: torch.dtype) -> PreTrainedModel:
     return llm.requires_grad_(False)
 
 
+def check_text_tokenizer(llm: PreTrainedModel, text_tokenizer: PreTrainedTokenizerBase) -> None:
+    """
+    Raises:
+        UserError: the text tokenizer knows tokens for which the LLM has no embedding.
+    """
+    embeddings = llm.get_input_embeddings().weight.shape[0]
+    if len(text_tokenizer) > embeddings:
+        raise UserError(
+            f"--llm {text_tokenizer.name_or_path}: its text tokenizer knows {len(text_tokenizer):,} tokens, but its weights only {embeddings:,}; "
+            "the two do not belong together, fetch the LLM anew"
+        )
+
+
 def add_adapter(llm: PreTrainedModel, settings: LoraSettings) -> PeftModel:
     """A fresh adapter on all linear layers but the head (our choice; the paper says only rank, alpha and dropout)."""
     adapted = get_peft_model(

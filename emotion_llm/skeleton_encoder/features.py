@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion_llm.console import is_first_rank, progress
+from emotion_llm.console import is_first_rank, progress, say
 from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus, open_corpus
 from emotion_llm.corpus.windows import windows
@@ -189,22 +189,25 @@ def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path, devi
     """The folder of a corpus's features; made by all ranks together where it is not there yet."""
     identity = [FORMAT, trained.encoder_hash, corpus.data_hash, trained.window_frames]
     target = folder / f"{corpus.name}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}"
-    there, token = gather_over_processes((target.is_dir(), uuid.uuid4().hex))[0]
+    table = _window_table(corpus, trained.window_frames)
+    there, token = gather_over_processes((target.is_dir() and _is_whole(target, table, corpus, trained.channels), uuid.uuid4().hex))[0]
     if there:
         return target
     aside = folder / f"{target.name}.{token}.aside"
     aside.mkdir(parents=True, exist_ok=True)
-    table = _window_table(corpus, trained.window_frames)
     share = np.array_split(np.arange(len(table)), process_count())[process_rank()]
     _encode_share(trained, corpus, table[share], aside / f"features-{process_rank()}.npy")
     gather_over_processes(None)  # every share is written
     if is_first_rank():
         _join(aside, trained.channels)
         np.save(aside / "windows.npy", table)
-        if not target.is_dir():
+        if target.is_dir() and not _is_whole(target, table, corpus, trained.channels):
+            say(f"{target}: is damaged; encoded anew")
+            target.rename(aside.with_name(f"{target.name}.{token}.damaged.aside"))
+        if not target.is_dir():  # another job may have been quicker
             aside.rename(target)
         for left_behind in folder.glob(f"{target.name}.*.aside"):
-            if left_behind == aside or time.time() - left_behind.stat().st_mtime > DAY:
+            if left_behind.name.startswith(f"{target.name}.{token}.") or time.time() - left_behind.stat().st_mtime > DAY:
                 shutil.rmtree(left_behind, ignore_errors=True)
     gather_over_processes(None)  # the folder is in place
     return target
@@ -217,6 +220,16 @@ def _window_table(corpus: Corpus, window_frames: int) -> np.ndarray:
             rows.append((clip, start, frames, row))
             row += _rows_of_window(corpus, frames)
     return np.array(rows, WINDOW_FIELDS)
+
+
+def _is_whole(folder: Path, table: np.ndarray, corpus: Corpus, channels: int) -> bool:
+    """Whether the folder holds these windows and as many features as they have. The features' numbers are not looked at."""
+    rows = sum(_rows_of_window(corpus, frames) for frames in table["frames"].tolist())
+    try:
+        windows, features = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("windows.npy", "features.npy"))
+        return np.array_equal(windows, table) and features.shape == (rows, channels) and features.dtype == np.float32
+    except Exception:  # NumPy hands a damaged header to Python's own tokenizer, whose errors are of many kinds
+        return False
 
 
 def _rows_of_window(corpus: Corpus, frames: int) -> int:

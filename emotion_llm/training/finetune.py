@@ -13,7 +13,7 @@ from emotion_llm.console import is_first_rank, say
 from emotion_llm.errors import UserError
 from emotion_llm.evaluation.explanation import explain, middle
 from emotion_llm.evaluation.recognition import score_clips
-from emotion_llm.language.llm import load_text_tokenizer
+from emotion_llm.language.llm import check_text_tokenizer, load_text_tokenizer
 from emotion_llm.language.prompt import PromptWriter
 from emotion_llm.processes import gather_over_processes, keep_watch
 from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
@@ -47,6 +47,7 @@ def _finetune(settings: FinetuneSettings, device: torch.device) -> None:
     data = TrainingData(corpora, prompts, settings)
     torch.manual_seed(settings.seed)  # the adapter's and the projections' first weights
     model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)
+    check_text_tokenizer(model.llm, text_tokenizer)
     if settings.gradient_checkpointing:
         checkpoint_gradients(model)
     about = describe_run(settings, model, encoder, corpora)

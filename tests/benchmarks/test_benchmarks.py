@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from emotion_llm.benchmarks import finetuning, gpu, scaling
+from emotion_llm.benchmarks import attention, finetuning, gpu, loss_curves, scaling, startup, suite
 from emotion_llm.benchmarks.cost_model import BATCH, Cluster, answers_only_weights, matrix_weights, ring_seconds, step_cost, table
 from emotion_llm.benchmarks.suite import BenchmarkSettings, run_benchmarks
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL, TINY, build_model, draw_examples
@@ -17,6 +19,7 @@ from emotion_llm.errors import UserError
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
+from emotion_llm.skeleton_tokens.unified import Slots
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +48,54 @@ def test_the_gpu_benchmark_runs_on_any_device_and_prints_a_line_of_the_readmes_t
     assert step.days == pytest.approx(step.seconds * 800_000 / 86_400)
     heading, line, values = step.table().splitlines()
     assert heading.count("|") == line.count("|") == values.count("|")
+
+
+@pytest.mark.parametrize("other_way", [attention.one_by_one, attention.dense])
+@pytest.mark.parametrize("stage", ["recognition", "description"])
+def test_the_three_ways_of_attention_give_the_same(stage, other_way):
+    row = pack(draw_examples(TINY, stage, 5, seed=2), Slots())
+    heads = tuple(torch.randn(1, count, len(row.token_ids), 8) for count in (4, 2, 2))
+    other = other_way(row.attention)
+    assert [group.query_rows.shape for group in other.groups] != [group.query_rows.shape for group in row.attention.groups]
+    torch.testing.assert_close(attention.attend(heads, other), attention.attend(heads, row.attention))
+
+
+def test_attention_is_measured():
+    measured = attention.measure(TINY, motions=3, repeats=1)
+    assert len(measured) == 4 and all(one.ratio > 0 for one in measured)
+
+
+def test_the_cost_model_is_held_against_measured_steps():
+    measured = list(scaling.check_cost_model((TINY,), repeats=1))
+    assert [one.name for one in measured] == ["cost model, tiny Llama, 8 motions", "cost model, tiny Llama, 16 motions"]
+    assert all("foretold" in one.compared and one.ratio > 0 for one in measured)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["recognition", "description"])
+def test_both_ways_have_the_same_loss_curve_on_real_batches(small_world, tmp_path, stage):
+    settings = small_world.settings(tmp_path, stage, max_steps=30, peak_learning_rate=3e-3)
+    without_dropout = small_world.settings(
+        tmp_path, stage, max_steps=30, peak_learning_rate=3e-3, lora=LoraSettings(rank=4, alpha=8, dropout=0.0)
+    )
+    exact = loss_curves.loss_curve(without_dropout, 30)
+    assert exact[-5:].mean() < exact[:5].mean()  # it learns
+    np.testing.assert_allclose(loss_curves.loss_curve(without_dropout, 30, usual=True), exact, atol=2e-3)
+    measured = loss_curves.measure(settings, steps=30)
+    assert measured.ratio > 0.2, measured.compared  # apart by no more than a few times the noise
+
+
+@pytest.mark.slow
+def test_the_start_of_a_resumed_run_is_measured():
+    measured = startup.measure(TINY, repeats=1)
+    assert "to the end of its first step" in measured.compared
+    assert measured.ratio > 0
+
+
+def test_loss_curves_without_the_demo_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(suite, "DEMO", replace(suite.DEMO, data=tmp_path / "nothing"))
+    with pytest.raises(UserError, match=r"--only curves: needs the demo's corpora, encoder and LLM \(.*nothing.*\); run launch/demo.py first"):
+        run_benchmarks(BenchmarkSettings(only="curves"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -42,6 +42,11 @@ def make_corpus(tmp_path):
 
 
 @pytest.fixture
+def corpus(make_corpus):
+    return make_corpus([("a/1", "anger", "Ann", None), ("a/2", "joy", None, None), ("a/3", "joy", "Bob", None)])
+
+
+@pytest.fixture
 def write_files(tmp_path):
     """write_files("folder", {"relative/path": "text"}) -> the folder."""
 

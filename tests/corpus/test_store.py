@@ -9,11 +9,6 @@ from emotion_llm.corpus.store import CLIP_FIELDS, open_corpus, recomputed_hash
 from emotion_llm.errors import UserError
 
 
-@pytest.fixture
-def corpus(make_corpus):
-    return make_corpus([("a/1", "anger", "Ann", None), ("a/2", "joy", None, None), ("a/3", "joy", "Bob", None)])
-
-
 def edit(corpus, **changes) -> None:
     """Changes fields of corpus.json."""
     path = corpus.folder / "corpus.json"

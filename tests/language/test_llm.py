@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from emotion_llm.errors import UserError
 from emotion_llm.language import get_llm, llm
-from emotion_llm.language.llm import LoraSettings, add_adapter, fingerprint, load_llm, load_text_tokenizer
+from emotion_llm.language.llm import LoraSettings, add_adapter, check_text_tokenizer, fingerprint, load_llm, load_text_tokenizer
 from emotion_llm.language.prompt import PromptWriter
 
 
@@ -190,3 +190,12 @@ def test_get_llm_keeps_a_folder_that_is_there_and_says_when_the_hub_is_out_of_re
 def test_offline_mode_is_respected(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert not llm.hub_in_reach()
+
+
+def test_a_text_tokenizer_of_another_llm_is_refused(tmp_path):
+    folder = write_small_llm(tmp_path)
+    model, text_tokenizer = load_llm(str(folder), torch.float32), load_text_tokenizer(str(folder))
+    check_text_tokenizer(model, text_tokenizer)
+    text_tokenizer.add_tokens(["<a word that the LLM has never seen>"])
+    with pytest.raises(UserError, match=r"its text tokenizer knows \d+ tokens, but its weights only \d+; the two do not belong together"):
+        check_text_tokenizer(model, text_tokenizer)

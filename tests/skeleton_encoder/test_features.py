@@ -91,6 +91,25 @@ def test_an_interrupted_encoding_leaves_nothing_that_looks_whole(trained, tmp_pa
     assert np.isfinite(encoded.features).all() and (encoded.features != 0).any(1).all()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "features.npy").unlink(),
+        lambda folder: (folder / "features.npy").write_bytes((folder / "features.npy").read_bytes()[:-100]),
+        lambda folder: (folder / "windows.npy").write_bytes(b"\x93NUMPY\x01\x00 \x00{"),
+        lambda folder: np.save(folder / "windows.npy", np.array([{}]), allow_pickle=True),
+        lambda folder: np.save(folder / "features.npy", np.zeros((3, 4), np.float32)),
+    ],
+)
+def test_damaged_features_are_encoded_anew(trained, encoded, tmp_path, capsys, damage):
+    before = np.array(encoded[0].features)
+    damage(encoded[0].folder)
+    again = encode_corpora(trained, tmp_path / "data", ("one",), "cpu")[0]
+    assert f"{again.folder}: is damaged; encoded anew" in capsys.readouterr().out
+    assert np.array_equal(again.features, before)
+    assert sorted((tmp_path / "data" / "features").iterdir()) == sorted(one.folder for one in encoded)
+
+
 def test_a_motion_is_encoded_as_its_corpus_is(trained, encoded):
     clip = int(np.argmax(encoded[1].corpus.clips["frames"]))
     motions = encode_motion(trained, 1, encoded[1].corpus.positions(clip))

@@ -108,3 +108,8 @@ def test_the_checkpoint_says_what_the_run_is(checkpoint, small_world):
     assert set(about["versions"]) == {"python", "emotion_llm", "torch", "deepspeed", "transformers", "peft"}
     assert set(about["corpora"]) == {"egbm", "emilya"}
     assert all({"data_hash", "split_hash", "emotions", "layout"} <= set(corpus) for corpus in about["corpora"].values())
+
+
+def test_computing_activations_again_changes_nothing_learnt(small_world, finished_run, tmp_path):
+    small_world.train(tmp_path, max_steps=6, evaluate_every=3, checkpoint_every=2, gradient_checkpointing=True)
+    assert outcome(tmp_path) == outcome(finished_run)
