@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.benchmarks import attention, corpus_scale, encoding, finetuning, gpu, loss_curves, readers, scaling, startup
+from emotion_llm.benchmarks import attention, corpus_scale, encoding, finetuning, gpu, loss_curves, overhead, readers, scaling
 from emotion_llm.benchmarks.cost_model import table
 from emotion_llm.benchmarks.measurement import Measurement
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL, SMOLLM2
@@ -28,7 +28,7 @@ class BenchmarkSettings:
     """What to measure."""
 
     only: str | None = None
-    """One group; by default all that need nothing but a CPU: training, memory, attention, curves (after the demo), startup, answering, scaling,
+    """One group; by default all that need nothing but a CPU: training, memory, attention, curves (after the demo), overhead, answering, scaling,
     encoder, corpus."""
     json: Path | None = None
     """File for one record per measurement."""
@@ -101,8 +101,8 @@ def _curves(settings: BenchmarkSettings) -> Iterator[Measurement]:
         yield loss_curves.measure(PRESETS_OF_STAGES[stage]["demo"], steps=loss_curves.SMOOTHED_STEPS if settings.quick else 60)
 
 
-def _startup(settings: BenchmarkSettings) -> Iterator[Measurement]:
-    yield startup.measure(SMALL, repeats=1) if settings.quick else startup.measure()
+def _overhead(settings: BenchmarkSettings) -> Iterator[Measurement]:
+    yield from overhead.measure(SMALL, repeats=1) if settings.quick else overhead.measure()
 
 
 def _answering(settings: BenchmarkSettings) -> Iterator[Measurement]:
@@ -139,7 +139,7 @@ def _gpu(settings: BenchmarkSettings) -> Iterator[Measurement]:
 
 
 GROUPS: dict[str, Callable[[BenchmarkSettings], Iterator[Measurement]]] = {
-    "training": _training, "memory": _memory, "attention": _attention, "curves": _curves, "startup": _startup, "answering": _answering,
+    "training": _training, "memory": _memory, "attention": _attention, "curves": _curves, "overhead": _overhead, "answering": _answering,
     "scaling": _scaling, "encoder": _encoder, "corpus": _corpus, "readers": _readers, "gpu": _gpu,
 }  # fmt: skip
 """In the order in which they run."""

@@ -7,12 +7,14 @@ A folder without a leading dot is whole, at whatever moment the process or the m
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from peft import PeftConfig
+from peft.utils import CONFIG_NAME
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -78,7 +80,7 @@ def _write_files(aside: Path, snapshot: Snapshot) -> None:
     adapter = {_peft_name(name): value for name, value in weights.items() if name.startswith("llm.")}
     projections = {name.removeprefix("skeleton_tokenizer."): value for name, value in weights.items() if not name.startswith("llm.")}
     moments = {f"{moment}/{name}": value for moment in MOMENTS for name, value in snapshot.state.get(moment, {}).items()}
-    snapshot.adapter_config.save_pretrained(str((aside / ADAPTER).parent))
+    _write_adapter_config(snapshot.adapter_config, (aside / ADAPTER).parent)
     save_file(adapter, aside / ADAPTER, metadata={"format": "pt"})
     save_file(snapshot.statistics | projections, aside / TOKENIZER)
     if moments:
@@ -96,6 +98,15 @@ def _write_files(aside: Path, snapshot: Snapshot) -> None:
     write_json(aside / ABOUT, content | {"checksum": content_checksum(content)})
     flush((aside / ADAPTER).parent)
     flush(aside)
+
+
+def _write_adapter_config(config: PeftConfig, folder: Path) -> None:
+    """PEFT's own file, its sets in a fixed order: the same run writes the same bytes."""
+    config.save_pretrained(str(folder))
+    path = folder / CONFIG_NAME
+    written = json.loads(path.read_text(encoding="utf-8"))
+    sets = [name for name, value in vars(config).items() if isinstance(value, set)]
+    write_json(path, written | {name: sorted(written[name]) for name in sets})
 
 
 def _peft_name(name: str) -> str:

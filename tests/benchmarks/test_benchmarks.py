@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_llm.benchmarks import attention, finetuning, gpu, loss_curves, scaling, startup, suite
+from emotion_llm.benchmarks import attention, finetuning, gpu, loss_curves, overhead, scaling, suite
 from emotion_llm.benchmarks.cost_model import BATCH, Cluster, answers_only_weights, matrix_weights, ring_seconds, step_cost, table
 from emotion_llm.benchmarks.suite import BenchmarkSettings, run_benchmarks
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL, TINY, build_model, draw_examples
@@ -86,10 +86,11 @@ def test_both_ways_have_the_same_loss_curve_on_real_batches(small_world, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_start_of_a_resumed_run_is_measured():
-    measured = startup.measure(TINY, repeats=1)
-    assert "to the end of its first step" in measured.compared
-    assert measured.ratio > 0
+def test_a_runs_start_and_saves_are_measured():
+    start, saving = overhead.measure(TINY, repeats=1)
+    assert "to the end of its first step" in start.compared
+    assert "a checkpoint stops training for" in saving.compared
+    assert start.ratio > 0 and saving.ratio > 0
 
 
 def test_loss_curves_without_the_demo_are_refused(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from tampering import poison, quick
 
 from emotion_llm.training.checkpoint import newest_checkpoint
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 
 def test_a_bad_step_is_skipped_on_all_processes_counted_and_its_motion_named(small_run):

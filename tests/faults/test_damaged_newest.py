@@ -9,7 +9,7 @@ from tampering import quick
 
 from emotion_llm.training.checkpoint import MOMENT_FILE
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 
 def truncate(newest) -> None:

@@ -12,7 +12,7 @@ from tampering import bf16, quick
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.training.checkpoint import newest_checkpoint
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 WITHOUT_DROPOUT = LoraSettings(rank=4, alpha=8, dropout=0.0)
 
 

@@ -10,7 +10,7 @@ from launching import Launched, launch
 
 from emotion_llm.watching.lives import is_alive
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 
 def run_to_its_end(settings, tampering: str, seconds: float = 120) -> tuple[Launched, int]:

@@ -13,7 +13,7 @@ from tampering import quick, small_files_only
 
 from emotion_llm.training.checkpoint import newest_checkpoint, read_checkpoint
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 
 def test_a_disk_that_is_full_for_a_while_costs_those_checkpoints_only(small_run):

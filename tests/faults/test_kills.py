@@ -14,7 +14,7 @@ from tampering import kill_inside_save, quick
 
 from emotion_llm.training.checkpoint import newest_checkpoint
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 KILLS_OF_ONE, KILLS_OF_TWO = 52, 8
 
 

@@ -16,7 +16,7 @@ from emotion_llm.training.checkpoint import newest_checkpoint
 from emotion_llm.training.stopping import MARKER
 from emotion_llm.watching.lives import is_alive
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)])

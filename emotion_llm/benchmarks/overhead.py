@@ -1,6 +1,7 @@
-"""How long a resumed run takes to its first optimizer step, with an LLM of SmolLM2's size.
+"""What a run costs beside its steps, with an LLM of SmolLM2's size: its start, and its saves.
 
-nothing  ->  a corpus, an encoder, an LLM folder, a run with a checkpoint  ->  seconds from the command to the first step's end
+nothing  ->  a corpus, an encoder, an LLM folder, a run with checkpoints  ->  seconds from the command to a resumed run's first step, and
+the share of the time for which saving stops training
 
 Everything is embedded: one synthetic corpus, random weights. The command is the one that users type, launcher included.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import LlamaForCausalLM
 
 from emotion_llm.benchmarks.measurement import Measurement, machine_name
@@ -31,31 +33,54 @@ from emotion_llm.skeleton_encoder.encoder import SkeletonEncoderSettings
 from emotion_llm.skeleton_encoder.pretraining import PretrainSettings, pretrain
 from emotion_llm.skeleton_encoder.text_alignment import RANDOM_CLIP
 from emotion_llm.training.checkpoint import checkpoint_folders
+from emotion_llm.training.settings import FinetuneSettings
 
 FIRST_STEP = "first step of this start after"
 """What training/loop.py says then."""
 ROOT = Path(__file__).parents[2]
 LONGEST_SECONDS = 600
+ALLOWED_START, ALLOWED_SHARE = 30.0, 0.02
+SAVE_EVERY, SAVES = 2, 3
+DEFAULT_INTERVAL = FinetuneSettings().checkpoint_every
 
 
-def measure(shape: LlmShape = SMOLLM2, repeats: int = 3) -> Measurement:
-    """Starts, stops and resumes a recognition run of eight motions per step."""
+def measure(shape: LlmShape = SMOLLM2, repeats: int = 3) -> list[Measurement]:
+    """Starts, stops and resumes a recognition run of eight motions per step that saves every SAVE_EVERY steps."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_world(folder, shape)
         run = folder / "run"
-        _start(folder, lambda _: bool(checkpoint_folders(run)))
-        seconds = [_start(folder, lambda said: FIRST_STEP in said) for _ in range(repeats)]
-    median = statistics.median(seconds)
-    return Measurement(
-        name=f"start-up of a resumed run, {shape.name}",
-        ratio=30 / median,
-        low=30 / max(seconds),
-        high=30 / min(seconds),
-        unit="times faster than the half minute that we allow it",
-        compared=f"`deepspeed --num_gpus 1 launch/finetune.py` to the end of its first step: {median:.1f} s",
-        machine=f"{machine_name()}, fp32",
-    )
+        _start(folder, lambda _: len(checkpoint_folders(run)) >= SAVES)
+        step, stops = _seconds_of(run, "speed/seconds_per_step"), _seconds_of(run, "speed/checkpoint_stop_seconds")[:-1]  # the last one waits
+        starts = [_start(folder, lambda said: FIRST_STEP in said) for _ in range(repeats)]
+    shares = [stop / (DEFAULT_INTERVAL * statistics.median(step)) for stop in stops]
+    start = statistics.median(starts)
+    return [
+        Measurement(
+            name=f"start-up of a resumed run, {shape.name}",
+            ratio=ALLOWED_START / start,
+            low=ALLOWED_START / max(starts),
+            high=ALLOWED_START / min(starts),
+            unit=f"times faster than the {ALLOWED_START:.0f} s that we allow it",
+            compared=f"`deepspeed --num_gpus 1 launch/finetune.py` to the end of its first step of eight motions: {start:.1f} s",
+            machine=f"{machine_name()}, fp32",
+        ),
+        Measurement(
+            name=f"saving, {shape.name}",
+            ratio=ALLOWED_SHARE / statistics.median(shares),
+            low=ALLOWED_SHARE / max(shares),
+            high=ALLOWED_SHARE / min(shares),
+            unit=f"times less than the {ALLOWED_SHARE:.0%} of the time that we allow it",
+            compared=f"a checkpoint stops training for {statistics.median(stops):.3f} s; at the default interval of {DEFAULT_INTERVAL:,} steps "
+            f"({statistics.median(step):.2f} s each, eight motions) {statistics.median(shares):.4%} of the time",
+            machine=f"{machine_name()}, fp32",
+        ),
+    ]
+
+
+def _seconds_of(run: Path, curve: str) -> list[float]:
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    return [event.value for event in events.Scalars(curve)]
 
 
 def make_world(folder: Path, shape: LlmShape) -> None:
@@ -81,7 +106,7 @@ def _start(folder: Path, reached: Callable[[str], bool]) -> float:
     log = folder / "log.txt"
     words = [
         "--num_gpus", "1", "launch/finetune.py", "--run", folder / "run", "--data", folder / "data", "--corpora", "egbm",
-        "--encoder", folder / "encoder", "--llm", folder / "llm", "--global-batch", "8", "--checkpoint-every", "1",
+        "--encoder", folder / "encoder", "--llm", folder / "llm", "--global-batch", "8", "--checkpoint-every", str(SAVE_EVERY),
     ]  # fmt: skip
     with log.open("wb") as output:
         begin = time.perf_counter()
