@@ -15,7 +15,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import tyro
@@ -120,15 +119,3 @@ def progress(items: Iterable[Item], label: str, unit: str, total: int | None = N
         items, desc=label, unit=unit, total=total, initial=start, disable=not is_first_rank(), mininterval=seconds, maxinterval=seconds,
         dynamic_ncols=True, smoothing=0.1,
     )  # fmt: skip
-
-
-def write_json(path: Path, value: object) -> None:
-    """Writes JSON aside, flushed, then renamed: the file is whole or is not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".aside")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

@@ -14,8 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from emotion_llm.console import say, write_json
+from emotion_llm.console import say
 from emotion_llm.errors import UserError
+from emotion_llm.files import write_json
 
 ROOT = Path(__file__).parents[1]
 RUN = Path("runs/demo")

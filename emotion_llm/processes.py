@@ -6,6 +6,7 @@ a value on every process  ->  its sum on every process
 from __future__ import annotations
 
 import os
+import socket
 
 import torch
 from torch import Tensor
@@ -16,6 +17,13 @@ from emotion_llm.watching.watch import Watch, current, set_current
 
 def process_count() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def process_rank() -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from families import write_small_llm
 
 from emotion_llm import console
 from emotion_llm.language.llm import load_llm
+from emotion_llm.processes import free_port
 from emotion_llm.training import engine
 from emotion_llm.training.finetune import finetune
 from emotion_llm.training.settings import FinetuneSettings
@@ -80,7 +80,7 @@ def start_job(settings: FinetuneSettings, processes: int = 1, tamper: Callable[[
     os.environ |= {WARM: "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent / "language")])}
     _context.set_forkserver_preload(["jobs"])
     settings.run.mkdir(parents=True, exist_ok=True)
-    log, port = settings.run / "log.txt", _free_port()
+    log, port = settings.run / "log.txt", free_port()
     log.touch()
     started = []
     for rank in range(processes):
@@ -107,9 +107,3 @@ def _work(settings: FinetuneSettings, environment: dict[str, str], log: Path, ta
     if tamper is not None:
         tamper(int(environment["RANK"]))
     console.run(lambda: finetune(settings))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

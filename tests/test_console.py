@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from emotion_llm.console import parse_settings, progress, write_json
+from emotion_llm.console import parse_settings, progress
 from emotion_llm.errors import UserError
+from emotion_llm.files import write_json, written_whole
 from emotion_llm.training.settings import PRESETS, presets_of_stage
 
 LAUNCH = Path(__file__).parents[1] / "launch"
@@ -66,3 +67,22 @@ def test_only_the_first_rank_shows_a_bar(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
     assert list(progress(range(3), "label", "step")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_a_setting_out_of_bounds_is_one_line_too():
+    command = [sys.executable, LAUNCH / "finetune.py", "--max-steps", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: --max-steps 0: must be at least 1"
+
+
+def test_an_aside_file_takes_the_place_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), written_whole(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    with written_whole(path) as aside:
+        aside.write_text("new")
+    assert path.read_text() == "new" and not aside.exists()

@@ -8,6 +8,7 @@ Everything is embedded: one synthetic corpus, random weights. The command is the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import statistics
@@ -29,6 +30,7 @@ from emotion_llm.corpus.importing import import_corpus
 from emotion_llm.corpus.synthetic import write_egbm
 from emotion_llm.language.small_llm import build_text_tokenizer
 from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.processes import free_port
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoderSettings
 from emotion_llm.skeleton_encoder.pretraining import PretrainSettings, pretrain
 from emotion_llm.skeleton_encoder.text_alignment import RANDOM_CLIP
@@ -110,7 +112,7 @@ def _start(folder: Path, reached: Callable[[str], bool]) -> float:
     ]  # fmt: skip
     with log.open("wb") as output:
         begin = time.perf_counter()
-        command = [sys.executable, "-m", "deepspeed.launcher.runner", *map(str, words)]
+        command = [sys.executable, "-m", "deepspeed.launcher.runner", "--master_port", str(free_port()), *map(str, words)]
         launched = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=output, stderr=output, start_new_session=True)
         try:
             while not reached(log.read_text(encoding="utf-8", errors="replace")):
@@ -119,6 +121,15 @@ def _start(folder: Path, reached: Callable[[str], bool]) -> float:
                 time.sleep(0.05)
             return time.perf_counter() - begin
         finally:
-            if launched.poll() is None:
-                os.killpg(launched.pid, signal.SIGTERM)
-                launched.wait(LONGEST_SECONDS)
+            _end(launched)
+
+
+def _end(launched: subprocess.Popen) -> None:
+    """Asks every process of the run to stop, and waits until all have: the launcher ends first, the run is then still saving."""
+    end = time.perf_counter() + LONGEST_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(launched.pid, signal.SIGTERM)
+        launched.wait(LONGEST_SECONDS)
+        while time.perf_counter() < end:
+            os.killpg(launched.pid, 0)
+            time.sleep(0.1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from emotion_llm.benchmarks.workload import SMALL, LlmShape, build_model, draw_e
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import pack
-from emotion_llm.processes import process_count, process_rank
+from emotion_llm.processes import free_port, process_count, process_rank
 from emotion_llm.training.assembly import ds_config_path
 from emotion_llm.training.efficiency import matrix_peak
 from emotion_llm.training.engine import Engine
@@ -128,17 +127,11 @@ def _median_step(processes: int, steps: int, overlap: bool = False) -> float:
         config = json.loads(ds_config_path(FinetuneSettings()).read_text(encoding="utf-8"))
         config["zero_optimization"]["overlap_comm"] = overlap
         ds_config.write_text(json.dumps(config), encoding="utf-8")
-        launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--master_port", str(_free_port())]
+        launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--master_port", str(free_port())]
         command = [*launcher, "--module", "emotion_llm.benchmarks.scaling", str(steps), str(ds_config), str(result)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return statistics.median(json.loads(result.read_text(encoding="utf-8")))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _time_steps(steps: int, ds_config: Path, result: Path) -> None:

@@ -16,8 +16,9 @@ from emotion_llm.benchmarks import attention, corpus_scale, encoding, finetuning
 from emotion_llm.benchmarks.cost_model import table
 from emotion_llm.benchmarks.measurement import Measurement
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL, SMOLLM2
-from emotion_llm.console import say, write_json
+from emotion_llm.console import say
 from emotion_llm.errors import UserError
+from emotion_llm.files import write_json
 from emotion_llm.training.settings import PRESETS as PRESETS_OF_STAGES
 
 DEMO = PRESETS_OF_STAGES["recognition"]["demo"]

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_llm.console import progress, write_json
+from emotion_llm.console import progress
 from emotion_llm.corpus.definition import CorpusDefinition, natural_order
 from emotion_llm.corpus.fields import read_json_object
 from emotion_llm.corpus.reading import Reading, ReadingSettings, is_unchanged, load_readings, read_clips
@@ -30,6 +30,7 @@ from emotion_llm.corpus.report import Report, make_report, report_text, report_t
 from emotion_llm.corpus.scan import Scan, scan_source
 from emotion_llm.corpus.store import CLIP_FIELDS, Corpus, clip_hash, data_hash, movement_number, open_corpus, write_corpus
 from emotion_llm.errors import UserError
+from emotion_llm.files import flush, write_json
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.motion.layout import layout_to_dict
 
@@ -169,7 +170,7 @@ def _put_together(
     write_json(folder / "report.json", report_to_dict(report))
     (folder / "report.txt").write_text(report_text(report), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
-        _flush(path)
+        flush(path)
     return report
 
 
@@ -208,7 +209,7 @@ def _put_in_place(new: Path, folder: Path) -> None:
     if folder.exists():
         folder.rename(set_aside)
     new.rename(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
     shutil.rmtree(set_aside, ignore_errors=True)
 
 
@@ -236,12 +237,3 @@ def _written_or_said(partial: Path) -> Iterator[None]:
             f"{error.filename or partial}: cannot be written ({error.strerror}); make room or choose another --output and run again: "
             f"what was imported before is untouched, and what has been read so far is kept in {partial}"
         ) from None
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_llm.console import write_json
 from emotion_llm.corpus.fields import FOLDER_NAME, Fields, read_json_object
 from emotion_llm.errors import UserError
+from emotion_llm.files import write_json
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 
 FORMAT = 1

@@ -6,19 +6,19 @@ TrainedRun, prepared corpora  ->  metrics.json, predictions.jsonl
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from emotion_llm.console import is_first_rank, say, settings_to_dict, write_json
+from emotion_llm.console import is_first_rank, say, settings_to_dict
 from emotion_llm.errors import UserError
 from emotion_llm.evaluation.explanation import explain, middle
 from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
 from emotion_llm.evaluation.recognition import CorpusScores, score_clips
 from emotion_llm.evaluation.trained_run import TrainedRun, load_run
+from emotion_llm.files import write_json, written_whole
 from emotion_llm.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
 from emotion_llm.training.board import Board
@@ -164,10 +164,6 @@ def _draw(folder: Path, metrics: dict, step: int) -> None:
 
 
 def _write_lines(path: Path, records: list[dict]) -> None:
-    aside = path.with_name(path.name + ".aside")
-    with aside.open("w", encoding="utf-8") as file:
+    with written_whole(path) as aside, aside.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

@@ -28,7 +28,26 @@ class Dropout(nn.Dropout):
         source = np.random.SFC64(int(torch.randint(torch.iinfo(torch.int64).max, ())))
         bits = source.random_raw(-(-activations.numel() // 4)).view(np.uint16)[: activations.numel()]
         kept = torch.from_numpy(bits >= round(self.p * VALUES)).view(activations.shape)
-        return activations * kept.to(activations.dtype).mul_(1 / (1 - self.p))
+        return _Drop.apply(activations, kept, 1 / (1 - self.p))
+
+
+class _Drop(torch.autograd.Function):
+    """Keeps a byte per activation for the backward pass, not the noise as numbers.
+
+    Shape:
+        activations (...), kept (...) bool -> (...)
+    """
+
+    @staticmethod
+    def forward(ctx, activations: Tensor, kept: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(kept)
+        ctx.scale = scale
+        return kept.to(activations.dtype).mul_(scale).mul_(activations)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (kept,) = ctx.saved_tensors
+        return kept.to(gradient.dtype).mul_(ctx.scale).mul_(gradient), None, None
 
 
 def use_cheap_dropout(adapter: nn.Module) -> None:

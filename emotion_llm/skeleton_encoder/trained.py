@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from emotion_llm.console import write_json
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.errors import UserError
+from emotion_llm.files import write_json
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
 from emotion_llm.skeleton_encoder.pooling import EmotionClassifier

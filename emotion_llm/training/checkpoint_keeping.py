@@ -17,8 +17,9 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.console import is_first_rank, say, write_json
+from emotion_llm.console import is_first_rank, say
 from emotion_llm.errors import UserError
+from emotion_llm.files import write_json
 from emotion_llm.processes import gather_over_processes, sum_over_processes
 from emotion_llm.training.checkpoint import BEST, checkpoint_folder, checkpoint_folders
 from emotion_llm.training.checkpoint_writing import Snapshot, remove_leftovers, take_snapshot, write_checkpoint

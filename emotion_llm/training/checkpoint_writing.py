@@ -8,7 +8,6 @@ A folder without a leading dot is whole, at whatever moment the process or the m
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotion_llm.console import write_json
+from emotion_llm.files import flush, write_json
 from emotion_llm.training.checkpoint import ABOUT, ADAPTER, MOMENT_FILE, TOKENIZER, checkpoint_folder, content_checksum, file_checksum
 from emotion_llm.training.engine import MOMENTS, Engine
 
@@ -111,12 +110,3 @@ def _write_adapter_config(config: PeftConfig, folder: Path) -> None:
 
 def _peft_name(name: str) -> str:
     return name.removeprefix("llm.").replace(".default.", ".")
-
-
-def flush(path: Path) -> None:
-    """Waits until the file, or the folder's list of files, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from emotion_llm.devices import bf16_is_fast_on_cpu
 from emotion_llm.errors import UserError
-from emotion_llm.processes import keep_watch, process_count, process_rank
+from emotion_llm.processes import free_port, keep_watch, process_count, process_rank
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's two moments, under the names torch gives them."""
@@ -34,11 +34,24 @@ def start_processes() -> torch.device:
     deepspeed = _import_deepspeed()
     if not torch.distributed.is_initialized():
         if os.environ["MASTER_PORT"] == "0":
-            os.environ["MASTER_PORT"] = str(_free_port())
-        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+            os.environ["MASTER_PORT"] = str(free_port())
+        try:
+            deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+        except torch.distributed.DistNetworkError as error:
+            raise _in_words(error) from None
     device = _device()
     keep_watch()
     return device
+
+
+def _in_words(error: torch.distributed.DistNetworkError) -> Exception:
+    """What a user can do about it; the error itself where that is not known."""
+    if "EADDRINUSE" not in str(error):
+        return error
+    return UserError(
+        f"port {os.environ['MASTER_PORT']} of this machine is in use: another job runs here, or the last one is still saving; "
+        "wait for it, or give the launcher another port (--master_port)"
+    )
 
 
 @dataclass(frozen=True)
@@ -262,14 +275,6 @@ def _device() -> torch.device:
         return torch.device("cpu")
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def evaluation_dtype(device: torch.device) -> torch.dtype:

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emotion_llm.console import is_first_rank, say, settings_to_dict, write_json
+from emotion_llm.console import is_first_rank, say, settings_to_dict
 from emotion_llm.errors import UserError
+from emotion_llm.files import write_json, written_whole
 from emotion_llm.skeleton_encoder.trained import ABOUT, WEIGHTS
 from emotion_llm.training.settings import FinetuneSettings
 from emotion_llm.training.stopping import remove_marker
@@ -63,13 +64,8 @@ def open_run_folder(settings: FinetuneSettings) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copied aside, flushed, then renamed: the file is whole or is not there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(target.name + ".aside")
-    shutil.copyfile(source, aside)
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(target)
+    with written_whole(target) as aside:
+        shutil.copyfile(source, aside)
 
 
 def _try_to_lock(descriptor: int) -> bool:

@@ -27,7 +27,8 @@ def read_whole(folder: Path) -> Corpus:
     corpus = open_corpus(folder)
     for index in range(len(corpus)):
         corpus.clip(index)
-        corpus.positions(index).sum()
+        with np.errstate(all="ignore"):
+            corpus.positions(index).sum()
     return corpus
 
 

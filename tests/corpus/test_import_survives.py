@@ -125,7 +125,7 @@ def test_killed_at_any_step_of_the_writing_either_the_old_or_the_new_corpus_is_t
 
     def killed_import(kill_at):
         for holder, name in (
-            (importing, "_flush"),
+            (importing, "flush"),
             (importing, "write_json"),
             (store, "write_json"),
             (Path, "rename"),

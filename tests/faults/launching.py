@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion_llm.processes import free_port
 from emotion_llm.training.settings import FinetuneSettings
 
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def launch(settings: FinetuneSettings, processes: int, tampering: str = "") -> L
     """
     settings.run.mkdir(parents=True, exist_ok=True)
     log = settings.run / "log.txt"
-    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--master_port", str(_free_port())]
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--master_port", str(free_port())]
     environment = os.environ | {"TAMPERING": tampering, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     environment["PYTHONPATH"] = str(HERE.parents[1])
     with log.open("ab") as output:
@@ -101,9 +101,3 @@ def arguments(settings: FinetuneSettings) -> list[str]:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -29,7 +29,7 @@ def newest_step(settings) -> int:
 
 
 def test_fifty_kills_of_a_process_are_survived_bit_for_bit(small_run):
-    unbroken, killed = (small_run(name, max_steps=240) for name in ("unbroken", "killed"))
+    unbroken, killed = (small_run(name, max_steps=500) for name in ("unbroken", "killed"))
     run_job(unbroken, tamper=quick)
     dice, saved, moments = random.Random(0), 0, {"inside a save": 0, "in training": 0, "at the start": 0}
     for kill in range(KILLS_OF_ONE):

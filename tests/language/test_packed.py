@@ -4,6 +4,7 @@ import pytest
 import torch
 from families import FAMILIES, write_small_llm
 
+from emotion_llm.errors import UserError
 from emotion_llm.language.llm import LoraSettings, add_adapter, load_llm, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import Example, pack
@@ -145,7 +146,7 @@ def test_generation_says_the_likeliest_token_of_the_packed_form(setup):
 
 def test_a_motion_larger_than_the_unified_form_is_refused(setup):
     _, examples = setup
-    with pytest.raises(ValueError, match=r"11 joints but there are 10 spatial slots; set --slots.spatial 11"):
+    with pytest.raises(UserError, match=r"11 joints but there are 10 spatial slots; set --slots.spatial 11"):
         pack([Example(examples[0].prompt, motion(11, 2), examples[0].answers)], SLOTS)
-    with pytest.raises(ValueError, match=r"7 time steps but there are 6 temporal slots; set --slots.temporal 7"):
+    with pytest.raises(UserError, match=r"7 time steps but there are 6 temporal slots; set --slots.temporal 7"):
         pack([Example(examples[0].prompt, motion(3, 7), examples[0].answers)], SLOTS)

@@ -1,5 +1,10 @@
 """One step of the engine: its gradient, its rate, what it moves, and its state that can be taken out and put back."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -112,3 +117,18 @@ def test_dropout_noise_belongs_to_seed_step_micro_step_and_rank():
     seeds = {loop.noise_seed(*numbers) for numbers in [(0, 1, 0, 0), (1, 1, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1)]}
     assert len(seeds) == 5
     assert loop.noise_seed(0, 1, 0, 0) == loop.noise_seed(0, 1, 0, 0)
+
+
+def test_a_port_in_use_is_said_in_one_line(tmp_path):
+    with socket.socket() as other_job:
+        other_job.bind(("127.0.0.1", 0))
+        other_job.listen()
+        port = str(other_job.getsockname()[1])
+        code = "from emotion_llm.console import run; from emotion_llm.training.engine import start_processes; run(start_processes)"
+        environment = os.environ | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error: port {port} of this machine is in use: another job runs here, or the last one is still saving; "
+        "wait for it, or give the launcher another port (--master_port)"
+    )
