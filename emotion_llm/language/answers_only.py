@@ -39,10 +39,11 @@ class LastLayer:
         self.modules = [getattr(attention, name) for name in ("q_proj", "o_proj") if hasattr(attention, name)]
         if hasattr(mlp, "up_proj") and hasattr(mlp, "down_proj"):  # no mixture of experts
             self.modules.append(mlp)
-        layer.register_forward_pre_hook(self._begin, with_kwargs=True)
+        for handle in vars(layer).pop("answers_only_handles", ()):  # of another model around the same LLM
+            handle.remove()
+        layer.answers_only_handles = [layer.register_forward_pre_hook(self._begin, with_kwargs=True)]
         for module in self.modules:
-            module.register_forward_pre_hook(self._select)
-            module.register_forward_hook(self._put_back)
+            layer.answers_only_handles += [module.register_forward_pre_hook(self._select), module.register_forward_hook(self._put_back)]
 
     def _begin(self, layer: nn.Module, args: tuple, kwargs: dict) -> None:
         row = kwargs.get("packed_row")
@@ -96,11 +97,11 @@ def log_likelihoods(states: Tensor, head: nn.Linear, token_ids: Tensor) -> Tenso
 
 @contextmanager
 def head_left_out(head: nn.Module) -> Iterator[list[Tensor]]:
-    """Inside, the head hands on what it is given, and notes it in the list."""
+    """Inside, the head hands on what it is given; the list gets a copy."""
     given: list[Tensor] = []
 
     def hand_on(states: Tensor) -> Tensor:
-        given.append(states)
+        given.append(states.detach().clone())
         return states
 
     head.forward = hand_on

@@ -30,7 +30,8 @@ class EmotionLLM(nn.Module):
         self.skeleton_tokenizer = skeleton_tokenizer
         self.slots = slots
         self.last_layer = LastLayer(llm.get_base_model() if isinstance(llm, PeftModel) else llm)
-        self._head_alone = True
+        self._head_comes_last: bool | None = None
+        """False where the LLM does something to its logits, as Gemma 2 does; seen at the first row."""
 
     def embed(self, token_ids: Tensor, skeleton_rows: Tensor, features: Tensor, granularities: Tensor) -> Tensor:
         """Text embeddings with the skeleton tokens standing exactly at their rows.
@@ -49,12 +50,13 @@ class EmotionLLM(nn.Module):
             row of R tokens -> (A,) float32
         """
         head = self.llm.get_output_embeddings()
-        if self._head_alone and not head.weight.requires_grad:
+        if self._head_comes_last is not False and not head.weight.requires_grad:
             with head_left_out(head) as given:
                 states = self._logits(row)  # (A, D)
-            if states.data_ptr() == given[0].data_ptr():
+            if self._head_comes_last is None:
+                self._head_comes_last = torch.equal(states, given[0].squeeze(0))
+            if self._head_comes_last:
                 return log_likelihoods(states, head, row.answer_ids)
-            self._head_alone = False  # this LLM does something to its logits, as Gemma 2 does
         return -nn.functional.cross_entropy(self._logits(row).float(), row.answer_ids, reduction="none")  # (A,)
 
     def _logits(self, row: PackedRow) -> Tensor:

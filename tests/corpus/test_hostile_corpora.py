@@ -6,21 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import Payload, mutated
 
 from emotion_llm.corpus.store import Corpus, open_corpus
 from emotion_llm.errors import UserError
 
+WORDS = (b"[", b"{", b'"', b"null", b"1e999", b"-1", b"99999999999999999999", b"'O'", b"\xff\xfe", b"(1,)")
+"""Of JSON and of NumPy's headers."""
 FILES = ("corpus.json", "clips.npy", "names.npy", "positions.npy", "texts.json")
-
-
-class Payload:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, proof: Path) -> None:
-        self.proof = proof
-
-    def __reduce__(self):
-        return (Path.touch, (self.proof,))
 
 
 def read_whole(folder: Path) -> Corpus:
@@ -56,32 +49,13 @@ def test_an_array_of_a_gigantic_declared_shape_allocates_nothing(corpus, name):
         open_corpus(corpus.folder)
 
 
-def mutated(content: bytes, dice: random.Random) -> bytes:
-    """The content with a few bytes changed, cut out, doubled, or replaced by others that mean something in JSON and NPY."""
-    changed = bytearray(content)
-    for _ in range(dice.randint(1, 4)):
-        place = dice.randrange(min(len(changed), 200) + 1)  # the headers lie in front
-        kind = dice.randrange(5)
-        if kind == 0 and changed:
-            changed[min(place, len(changed) - 1)] = dice.randrange(256)
-        elif kind == 1:
-            del changed[place : place + dice.randint(1, 64)]
-        elif kind == 2:
-            changed[place:place] = changed[place : place + dice.randint(1, 64)]
-        elif kind == 3:
-            changed[place:place] = dice.choice([b"[", b"{", b'"', b"null", b"1e999", b"-1", b"99999999999999999999", b"'O'", b"\xff\xfe", b"(1,)"])
-        else:
-            changed[place:] = b""
-    return bytes(changed)
-
-
 def test_mutated_corpora_give_nothing_but_user_errors(corpus):
     dice, refused = random.Random(0), 0
     (corpus.folder / "texts.json").write_text('{"a/1": ["The steps are slow."]}')
     whole = {name: (corpus.folder / name).read_bytes() for name in FILES}
     for _ in range(500):
         name = dice.choice(FILES)
-        (corpus.folder / name).write_bytes(mutated(whole[name], dice))
+        (corpus.folder / name).write_bytes(mutated(whole[name], dice, WORDS, within=200))
         try:
             read_whole(corpus.folder)
         except UserError as error:

@@ -11,22 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hostile import Payload, mutated
 from safetensors.torch import load_file, save_file
 
 from emotion_llm.errors import UserError
 from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.skeleton_encoder import trained
 from emotion_llm.training.checkpoint import ABOUT, ADAPTER, MOMENT_FILE, TOKENIZER, content_checksum, file_checksum, read_checkpoint
-
-
-class Payload:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, proof: Path) -> None:
-        self.proof = proof
-
-    def __reduce__(self):
-        return (Path.touch, (self.proof,))
 
 
 @pytest.fixture
@@ -228,23 +219,8 @@ def test_an_encoder_that_is_a_pickle_is_never_unpickled(folder, tmp_path):
     assert not (tmp_path / "proof").exists()
 
 
-def mutated(content: bytes, dice: random.Random) -> bytes:
-    """The content with a few bytes changed, cut out, doubled, or replaced by others that mean something in JSON and safetensors."""
-    changed = bytearray(content)
-    for _ in range(dice.randint(1, 4)):
-        place = dice.randrange(len(changed) + 1)
-        kind = dice.randrange(5)
-        if kind == 0 and changed:
-            changed[min(place, len(changed) - 1)] = dice.randrange(256)
-        elif kind == 1:
-            del changed[place : place + dice.randint(1, 64)]
-        elif kind == 2:
-            changed[place:place] = changed[place : place + dice.randint(1, 64)]
-        elif kind == 3:
-            changed[place:place] = dice.choice([b"[", b"{", b'"', b"null", b"1e999", b"-1", b"99999999999999999999", b"\xff\xfe", b"\\u0000"])
-        else:
-            changed[place:] = b""
-    return bytes(changed)
+WORDS = (b"[", b"{", b'"', b"null", b"1e999", b"-1", b"99999999999999999999", b"\xff\xfe", b"\\u0000")
+"""Of JSON and safetensors."""
 
 
 def fuzz(folder: Path, rounds: int, seed: int) -> int:
@@ -254,7 +230,7 @@ def fuzz(folder: Path, rounds: int, seed: int) -> int:
     trainable = {name: value for name, value in read_checkpoint(folder).weights().items() if ".feature_" not in name}
     for _ in range(rounds):
         name = dice.choice(list(whole))
-        (folder / name).write_bytes(mutated(whole[name], dice))
+        (folder / name).write_bytes(mutated(whole[name], dice, WORDS))
         if dice.random() < 0.5:
             with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):  # no JSON of ours any more: it stays unsealed
                 seal(folder)

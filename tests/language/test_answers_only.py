@@ -4,14 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from families import write_small_llm
 from torch import nn
 
-from emotion_llm.benchmarks.workload import TINY, build_model, draw_examples
+from emotion_llm.benchmarks.workload import CHANNELS, TINY, build_model, draw_examples
 from emotion_llm.errors import UserError
 from emotion_llm.language import answers_only
 from emotion_llm.language.answers_only import head_left_out, log_likelihoods
-from emotion_llm.language.llm import LoraSettings
+from emotion_llm.language.llm import LoraSettings, add_adapter, load_llm
+from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import pack
+from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
+from emotion_llm.skeleton_tokens.unified import Slots
 
 
 def model_and_row(stage: str = "description"):
@@ -35,7 +39,7 @@ def test_answers_and_gradients_are_those_of_the_whole_computation(stage, logits_
     model, row = model_and_row(stage)
     monkeypatch.setattr(answers_only, "LOGITS_AT_ONCE", logits_at_once)
     ours, our_gradients = answers_and_gradients(model, row)
-    monkeypatch.setattr(model, "_head_alone", False)
+    monkeypatch.setattr(model, "_head_comes_last", False)
     whole, gradients = answers_and_gradients(model, replace(row, last_attention=row.attention))
     torch.testing.assert_close(ours, whole, rtol=1e-5, atol=1e-5)
     assert our_gradients.keys() == gradients.keys()
@@ -86,7 +90,8 @@ def test_the_head_is_itself_again_afterwards():
     head, states = nn.Linear(3, 5), torch.randn(2, 3)
     before = head(states)
     with pytest.raises(RuntimeError), head_left_out(head) as given:
-        assert head(states) is states is given[0]
+        assert head(states) is states
+        assert torch.equal(given[0], states)
         raise RuntimeError
     assert torch.equal(head(states), before)
 
@@ -106,3 +111,28 @@ def test_an_attention_of_another_kind_is_refused(change, message):
     attention = model.llm.get_base_model().model.layers[0].self_attn
     with pytest.raises(UserError, match=message):
         packed_attention(attention, heads, heads[:, :2], heads[:, :2], None, packed_row=row, **change)
+
+
+def test_what_an_llm_does_to_its_logits_is_noticed_even_in_place(tmp_path):
+    folder = write_small_llm(tmp_path)
+    llm = add_adapter(load_llm(str(folder), torch.float32), LoraSettings(rank=4, dropout=0.0))
+    model = EmotionLLM(llm, SkeletonTokenizer(CHANNELS, 32, 1.0), Slots()).eval()
+    row = pack(draw_examples(TINY, "recognition", 2, seed=0), model.slots)
+    plain = model(row)
+    assert model._head_comes_last
+    base = llm.get_base_model()
+    true_forward = base.forward
+
+    def forward(**arguments):
+        out = true_forward(**arguments)
+        out.logits.data.mul_(0.5)
+        return out
+
+    base.forward = forward
+    again = EmotionLLM(llm, model.skeleton_tokenizer, Slots()).eval()
+    halved = again(row)
+    assert again._head_comes_last is False
+    logits = model._logits(row)
+    expected = logits.log_softmax(-1).gather(1, row.answer_ids[:, None])[:, 0]
+    torch.testing.assert_close(halved, expected)
+    assert not torch.allclose(halved, plain)
