@@ -87,10 +87,10 @@ def _end(message: str, status: int) -> NoReturn:
     watch = current()
     if watch is not None and status == 1:
         watch.fail(message, status)
+    if not is_first_rank():
+        time.sleep(2)  # rank 0 most often says the same, below its progress bar, and ends this process before it can repeat it
     if watch is not None:
         watch.end(message, status)
-    if not is_first_rank():
-        time.sleep(2)  # rank 0 most often says the same: the launcher then ends this process before it repeats it
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(status)
