@@ -35,10 +35,9 @@ from emotion_llm.skeleton_encoder.encoder import SkeletonEncoderSettings
 from emotion_llm.skeleton_encoder.pretraining import PretrainSettings, pretrain
 from emotion_llm.skeleton_encoder.text_alignment import RANDOM_CLIP
 from emotion_llm.training.checkpoint import checkpoint_folders
+from emotion_llm.training.loop import FIRST_STEP
 from emotion_llm.training.settings import FinetuneSettings
 
-FIRST_STEP = "first step of this start after"
-"""What training/loop.py says then."""
 ROOT = Path(__file__).parents[2]
 LONGEST_SECONDS = 600
 ALLOWED_START, ALLOWED_SHARE = 30.0, 0.02

@@ -29,6 +29,8 @@ from emotion_llm.training.settings import FinetuneSettings
 from emotion_llm.training.stopping import StopRequest, leave_marker
 from emotion_llm.watching.watch import Watch
 
+FIRST_STEP = "first step of this start after"
+"""Words that begin a line, once per start."""
 LONGEST_WAIT = 60.0
 """Seconds that a process which leaves for another's sake waits for the disk."""
 
@@ -122,7 +124,7 @@ def train(
             report = train_step(engine, data, settings, step, flops, watch, stop)
             last_step_done = step == settings.max_steps
             if step == first_step + 1:
-                say(f"first step of this start after {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
+                say(f"{FIRST_STEP} {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
             look_at_numbers(numbers, report, step, data, board, keeper)
             log_step(board, report, step, settings.global_batch, len(data), numbers.skipped)
             memory = peak_memory_bytes(engine.device) / 1e9
