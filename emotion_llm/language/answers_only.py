@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 LOGITS_AT_ONCE = 1 << 22
-"""Numbers; more would leave the processor's cache."""
+"""Numbers: 16 MiB in fp32 (our choice)."""
 
 
 class LastLayer:
