@@ -1,7 +1,7 @@
 """A small engine with its data, made anew for every test."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from emotion_llm.language.llm import LoraSettings, load_text_tokenizer
 from emotion_llm.language.prompt import PromptWriter
 from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
 from emotion_llm.skeleton_encoder.trained import TrainedEncoder, load_encoder
+from emotion_llm.training import engine
 from emotion_llm.training.assembly import build_model, describe_run, ds_config_path, start_weights
 from emotion_llm.training.batches import TrainingData
 from emotion_llm.training.engine import Engine, model_dtype
@@ -33,10 +34,14 @@ class Parts:
 
 
 @pytest.fixture
-def parts(small_world, tmp_path) -> Callable[..., Parts]:
-    """parts(micro_batch=..., any setting) -> Parts; the same weights every time, dropout off unless asked for."""
+def parts(small_world, tmp_path) -> Iterator[Callable[..., Parts]]:
+    """parts(micro_batch=..., precision=..., any setting) -> Parts; the same weights every time, dropout off unless asked for.
 
-    def make(micro_batch: int = 8, stage: str = "recognition", **changes: object) -> Parts:
+    The precision is fixed: results in bf16 differ from fp32 in the third digit, and only some CPUs have bf16 instructions.
+    """
+
+    def make(micro_batch: int = 8, stage: str = "recognition", precision: str = "fp32", **changes: object) -> Parts:
+        fixed_precision.setattr(engine, "bf16_is_fast_on_cpu", lambda: precision == "bf16")
         config = json.loads((DS_CONFIGS / f"{stage}.json").read_text()) | {"train_micro_batch_size_per_gpu": micro_batch}
         (tmp_path / "ds.json").write_text(json.dumps(config))
         few = {"ds_config": tmp_path / "ds.json", "lora": LoraSettings(rank=4, alpha=8, dropout=0.0)}
@@ -50,4 +55,5 @@ def parts(small_world, tmp_path) -> Callable[..., Parts]:
         engine = Engine(model, settings.weight_decay, settings.gradient_clipping, settings.global_batch, ds_config_path(settings))
         return Parts(settings, encoder, corpora, data, engine, describe_run(settings, model, encoder, corpora))
 
-    return make
+    with pytest.MonkeyPatch.context() as fixed_precision:
+        yield make

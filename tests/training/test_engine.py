@@ -38,6 +38,16 @@ def test_loss_and_gradient_do_not_depend_on_the_division_into_micro_batches(part
         torch.testing.assert_close(moment, first_moments[1][name], rtol=1e-4, atol=1e-5 * float(moment.abs().max()) + 1e-9)
 
 
+def test_bf16_gives_the_loss_and_gradient_of_fp32_within_its_precision(parts):
+    exact, rounded = parts(precision="fp32"), parts(precision="bf16")
+    assert (exact.engine.dtype, rounded.engine.dtype) == (torch.float32, torch.bfloat16)
+    reports = take_step(exact), take_step(rounded)
+    assert reports[0].loss != reports[1].loss
+    assert reports[0].loss == pytest.approx(reports[1].loss, rel=2e-2)
+    assert reports[0].gradient_norm == pytest.approx(reports[1].gradient_norm, rel=5e-2)
+    assert {value.dtype for value in rounded.engine.gather_state()["weight"].values()} == {torch.float32}
+
+
 def test_the_loss_is_the_mean_over_the_answer_tokens_of_the_whole_step(parts):
     made = parts(micro_batch=4)
     report = take_step(made)
