@@ -1,10 +1,10 @@
 """The whole path on a small scale: motion files, corpora, encoder, both fine-tunes, evaluation, one clip explained. CPU is enough.
 
-    python launch/demo.py
+python launch/demo.py
 """
 
-from emotion_llm.console import run
-from emotion_llm.demo import run_demo
+from emotion_llm.runtime.console import run
+from emotion_llm.synthetic.demo import run_demo
 
 
 def main() -> None:

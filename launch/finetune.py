@@ -8,7 +8,7 @@ Needs prepared corpora (launch/prepare.py), a pre-trained encoder (launch/pretra
 Run again, it goes on where it stopped.
 """
 
-from emotion_llm.console import parse_settings, run
+from emotion_llm.runtime.console import parse_settings, run
 from emotion_llm.training.finetune import finetune
 from emotion_llm.training.settings import presets_of_stage
 

@@ -1,12 +1,12 @@
 """Brings an LLM into an ordinary Hugging Face folder.
 
-    python launch/get_llm.py --llm smollm2-135m-instruct --output models/smollm2-135m-instruct
-    python launch/get_llm.py --preset demo          # builds and pre-trains the demo's small Llama
-    python launch/get_llm.py --llm huggyllama/llama-7b --output models/llama-7b
+python launch/get_llm.py --llm smollm2-135m-instruct --output models/smollm2-135m-instruct
+python launch/get_llm.py --preset demo          # builds and pre-trains the demo's small Llama
+python launch/get_llm.py --llm huggyllama/llama-7b --output models/llama-7b
 """
 
-from emotion_llm.console import parse_settings, run
-from emotion_llm.language.get_llm import PRESETS, get_llm
+from emotion_llm.runtime.console import parse_settings, run
+from emotion_llm.synthetic.get_llm import PRESETS, get_llm
 
 
 def main() -> None:

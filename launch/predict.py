@@ -1,10 +1,10 @@
 """Names the emotion of one motion file, with its probability, and explains it.
 
-    python launch/predict.py clip.bvh --checkpoint runs/description
+python launch/predict.py clip.bvh --checkpoint runs/description
 """
 
-from emotion_llm.console import parse_settings, run, say
-from emotion_llm.evaluation.predict import PRESETS, as_json, predict
+from emotion_llm.evaluation.prediction import PRESETS, as_json, predict
+from emotion_llm.runtime.console import parse_settings, run, say
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ with them, or files are missing (the report names them; files that the definitio
 
 import sys
 
-from emotion_llm.console import parse_settings, run, say
 from emotion_llm.corpus.preparing import PRESETS, draw_layout_file, known_corpora_text, prepare_corpus, sources_of
+from emotion_llm.runtime.console import parse_settings, run, say
 
 LEFT_OUT_STATUS = 3
 

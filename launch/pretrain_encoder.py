@@ -6,8 +6,8 @@
 Needs prepared corpora (launch/prepare.py). Run again, it goes on after the last whole epoch.
 """
 
-from emotion_llm.console import parse_settings, run
-from emotion_llm.skeleton_encoder.pretraining import PRESETS, pretrain
+from emotion_llm.pretraining.pretrain import PRESETS, pretrain
+from emotion_llm.runtime.console import parse_settings, run
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def _no_launcher(monkeypatch) -> None:
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory):
     """Two imported corpora, an encoder and an LLM, made once."""
-    from small_world import make_small_world
+    from tests.helpers.small_world import make_small_world
 
     return make_small_world(tmp_path_factory.mktemp("world"))
 

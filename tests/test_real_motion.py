@@ -10,7 +10,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from test_readme import PROGRAMS, REAL, ROOT
+
+from tests.test_readme import PROGRAMS, REAL, ROOT
 
 ARCHIVES = Path(os.environ.get("EMOTION_LLM_REAL_DATA", ROOT.parent / "shared" / "data"))
 

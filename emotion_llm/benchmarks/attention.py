@@ -52,7 +52,9 @@ def one_by_one(attention: PackedAttention) -> PackedAttention:
             there = (attention.unpack >= first) & (attention.unpack < first + width)
             queries = attention.rows[there]  # in order
             keys = group.visible[index, 0, : len(queries)].any(0)
-            groups.append(AttentionGroup(queries[None], group.key_rows[index, keys][None], group.visible[index, :, : len(queries), keys][None]))
+            groups.append(
+                AttentionGroup(queries[None], group.key_rows[index, keys][None], group.visible[index, :, : len(queries), keys][None])
+            )
             unpack[there] = laid_out + torch.arange(len(queries))
             laid_out, first = laid_out + len(queries), first + width
     return PackedAttention(attention.rows, tuple(groups), unpack)

@@ -20,8 +20,8 @@ from emotion_llm.benchmarks.measurement import Measurement, machine_name
 from emotion_llm.corpus.definition import CorpusDefinition, definition_from_dict
 from emotion_llm.corpus.importing import import_corpus
 from emotion_llm.corpus.store import open_corpus
-from emotion_llm.corpus.synthetic import EGBM, kinect_positions, takes
 from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.synthetic.corpora import EGBM, kinect_positions, takes
 
 FRAMES = 8
 """Frames per clip: the clips are tiny, their number is what is measured."""

@@ -85,10 +85,16 @@ def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost
     weights, adapter_weights = frozen + frozen_last + adapter + adapter_last, adapter + adapter_last
     predictions = motions * ANSWER
     tokens = shape.prompt_tokens[0] + motions * tokens_of_a_motion(shape)
-    operations = tokens * (4 * frozen + 6 * adapter) + predictions * (4 * frozen_last + 6 * adapter_last + 4 * shape.width * shape.vocabulary)
+    operations = tokens * (4 * frozen + 6 * adapter) + predictions * (
+        4 * frozen_last + 6 * adapter_last + 4 * shape.width * shape.vocabulary
+    )
     by_arithmetic = operations / (cluster.peak_flops * cluster.mfu)
     by_memory = 2 * cluster.bytes_per_number * weights / cluster.memory_bytes_per_second  # read in forward and in backward
-    seconds = [max(by_arithmetic, by_memory), ring_seconds(cluster.bytes_per_number * adapter_weights, busy, cluster), cluster.fixed_seconds]
+    seconds = [
+        max(by_arithmetic, by_memory),
+        ring_seconds(cluster.bytes_per_number * adapter_weights, busy, cluster),
+        cluster.fixed_seconds,
+    ]
     return StepCost(busy, *seconds, dollars=sum(seconds) * cluster.gpus * cluster.dollars_per_gpu_hour / 3600)
 
 

@@ -47,7 +47,7 @@ def measure(
     examples = draw_examples(llm, "recognition", motions, seed=0)
 
     def step() -> None:
-        row = pack(examples, model.slots, share_prompts=True)
+        row = pack(examples, model.slots, share_prefix=True)
         (-model(row).mean()).backward()
 
     def step_with_encoder() -> None:
@@ -105,8 +105,8 @@ def usual_features(encoder: SkeletonEncoder, batch: MotionBatch) -> Tensor:
         own = slice(0, layout.joints)
         positions, pelvis = batch.positions[n : n + 1, :, own], layout.landmarks["pelvis"]
         inputs = joint_inputs(positions, batch.frame_mask[n : n + 1], pelvis, batch.frames_per_second)  # (6, 1, V, T)
-        mean, spread = getattr(encoder, f"input_mean_{index}"), getattr(encoder, f"input_spread_{index}")
-        x[n, :, :, own] = ((inputs[:, 0] - mean[..., None]) / spread[..., None]).transpose(1, 2)
+        mean, std = getattr(encoder, f"input_mean_{index}"), getattr(encoder, f"input_spread_{index}")
+        x[n, :, :, own] = ((inputs[:, 0] - mean[..., None]) / std[..., None]).transpose(1, 2)
         adjacency[n, :, own, own] = getattr(encoder, f"adjacency_{index}")
     for block in encoder.blocks:
         x = _block(block, x, adjacency)

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from emotion_llm.benchmarks.baseline import Baseline, pad
 from emotion_llm.benchmarks.measurement import Measurement, Ratio, interleaved_ratio, machine_name
-from emotion_llm.benchmarks.usual_way import UsualWay, pad
 from emotion_llm.benchmarks.workload import SMALL, SMOLLM2, LlmShape, build_model, draw_examples
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.model import EmotionLLM
@@ -44,7 +44,7 @@ def measure_training(shape: LlmShape, stage: str, batch: int | None = None, repe
     """Samples per second of optimizer steps."""
     batch = batch or BATCH[stage]
     model = build_model(shape, LoraSettings()).train()
-    usual = UsualWay(model).train()
+    usual = Baseline(model).train()
     examples = draw_examples(shape, stage, batch, seed=1)
     our_optimizer, their_optimizer = adamw(model), adamw(usual)
     encode = _encoder_run(examples) if encoder_in_loop else None
@@ -97,16 +97,12 @@ def measure_descriptions(shape: LlmShape, motions: int = 16, repeats: int = 3) -
     """Descriptions of many motions generated at once, against one by one."""
     model = build_model(shape, LoraSettings()).eval()
     examples = draw_examples(shape, "description", motions, seed=1)
-    ratio = interleaved_ratio(
-        lambda: model.generate(examples, NEW_TOKENS), lambda: _one_by_one(model, examples, NEW_TOKENS), repeats
-    )
+    ratio = interleaved_ratio(lambda: model.generate(examples, NEW_TOKENS), lambda: _one_by_one(model, examples, NEW_TOKENS), repeats)
     what = f"{motions} motions, {NEW_TOKENS} tokens each, together against one by one"
     return _record(f"describing, {shape.name}", ratio, what, "seconds")
 
 
-def our_step(
-    model: EmotionLLM, optimizer: torch.optim.Optimizer, examples: Sequence[Example], micro_batch: int = MICRO_BATCH
-) -> float:
+def our_step(model: EmotionLLM, optimizer: torch.optim.Optimizer, examples: Sequence[Example], micro_batch: int = MICRO_BATCH) -> float:
     """One optimizer step our way: sorted by length, packed, the head at answers alone. Returns the loss."""
     answer_tokens = count_answer_tokens(examples)
     ordered = sorted(examples, key=lambda example: len(example.motion.rows) + len(example.answers[0]))
@@ -120,7 +116,7 @@ def our_step(
     return total
 
 
-def usual_step(usual: UsualWay, optimizer: torch.optim.Optimizer, examples: Sequence[Example], encode=None) -> float:
+def usual_step(usual: Baseline, optimizer: torch.optim.Optimizer, examples: Sequence[Example], encode=None) -> float:
     """One optimizer step the usual way. Returns the loss."""
     answer_tokens = count_answer_tokens(examples)
     total = 0.0
@@ -193,7 +189,7 @@ def _print_memory_of_a_step(side: str, shape_name: str, stage: str, batch: int) 
     model = build_model(shape, LoraSettings()).train()
     examples = draw_examples(shape, stage, batch, seed=1)
     if side == "usual":
-        model = UsualWay(model).train()
+        model = Baseline(model).train()
         step = usual_step
     else:
         step = our_step

@@ -11,14 +11,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from emotion_llm.benchmarks.baseline import Baseline
 from emotion_llm.benchmarks.finetuning import adamw, machine, our_step, usual_step
 from emotion_llm.benchmarks.measurement import Measurement
-from emotion_llm.benchmarks.usual_way import UsualWay
 from emotion_llm.language.llm import load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.language.prompt import PromptWriter
-from emotion_llm.skeleton_encoder.features import encode_corpora
-from emotion_llm.skeleton_encoder.trained import load_encoder
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.pretraining.trained_encoder import load_encoder
+from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from emotion_llm.training.assembly import build_model, start_weights
 from emotion_llm.training.batches import TrainingData
 from emotion_llm.training.schedule import learning_rate
@@ -64,7 +64,7 @@ def loss_curve(settings: FinetuneSettings, steps: int, usual: bool = False, nois
     torch.manual_seed(settings.seed)
     model = build_model(settings.llm, torch.float32, settings.lora, encoder.channels, settings.slots)
     start_weights(model, settings, corpora, encoder.encoder_hash)
-    trained: EmotionLLM | UsualWay = UsualWay(model).train() if usual else model.train()
+    trained: EmotionLLM | Baseline = Baseline(model).train() if usual else model.train()
     take_step: Callable[..., float] = usual_step if usual else our_step
     optimizer = adamw(trained)
     torch.manual_seed(noise)

@@ -63,8 +63,8 @@ def interleaved_ratio(ours: Callable[[], object], theirs: Callable[[], object], 
 
 def machine_name() -> str:
     """Processor and the cores of it that this process may use."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
+    metadata = Path("/proc/cpuinfo")
+    lines = metadata.read_text(encoding="utf-8").splitlines() if metadata.is_file() else []
     model = next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine()
     )

@@ -27,13 +27,13 @@ from emotion_llm.benchmarks.measurement import Measurement, machine_name
 from emotion_llm.benchmarks.workload import SMOLLM2, LlmShape, llama_config
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.importing import import_corpus
-from emotion_llm.corpus.synthetic import write_egbm
-from emotion_llm.language.small_llm import build_text_tokenizer
 from emotion_llm.motion.canonical import CanonicalSettings
-from emotion_llm.processes import free_port
+from emotion_llm.pretraining.pretrain import PretrainSettings, pretrain
+from emotion_llm.pretraining.text_alignment import RANDOM_CLIP
+from emotion_llm.runtime.processes import free_port
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoderSettings
-from emotion_llm.skeleton_encoder.pretraining import PretrainSettings, pretrain
-from emotion_llm.skeleton_encoder.text_alignment import RANDOM_CLIP
+from emotion_llm.synthetic.corpora import write_egbm
+from emotion_llm.synthetic.small_llm import build_text_tokenizer
 from emotion_llm.training.checkpoint import checkpoint_folders
 from emotion_llm.training.loop import FIRST_STEP
 from emotion_llm.training.settings import FinetuneSettings
@@ -52,7 +52,10 @@ def measure(shape: LlmShape = SMOLLM2, repeats: int = 3) -> list[Measurement]:
         make_world(folder, shape)
         run = folder / "run"
         _start(folder, lambda _: len(checkpoint_folders(run)) >= SAVES)
-        step, stops = _seconds_of(run, "speed/seconds_per_step"), _seconds_of(run, "speed/checkpoint_stop_seconds")[:-1]  # the last one waits
+        step, stops = (
+            _seconds_of(run, "speed/seconds_per_step"),
+            _seconds_of(run, "speed/checkpoint_stop_seconds")[:-1],
+        )  # the last one waits
         starts = [_start(folder, lambda said: FIRST_STEP in said) for _ in range(repeats)]
     shares = [stop / (DEFAULT_INTERVAL * statistics.median(step)) for stop in stops]
     start = statistics.median(starts)
@@ -112,7 +115,9 @@ def _start(folder: Path, reached: Callable[[str], bool]) -> float:
     with log.open("wb") as output:
         begin = time.perf_counter()
         command = [sys.executable, "-m", "deepspeed.launcher.runner", "--master_port", str(free_port()), *map(str, words)]
-        launched = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=output, stderr=output, start_new_session=True)
+        launched = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=output, stderr=output, start_new_session=True
+        )
         try:
             while not reached(log.read_text(encoding="utf-8", errors="replace")):
                 if launched.poll() is not None or time.perf_counter() - begin > LONGEST_SECONDS:

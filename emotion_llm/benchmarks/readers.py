@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from emotion_llm.benchmarks.measurement import Measurement, interleaved_ratio, machine_name
-from emotion_llm.errors import UserError
 from emotion_llm.motion.bvh import BvhJoint, read_bvh, world_positions
+from emotion_llm.runtime.errors import UserError
 
 
 def measure(folder: Path, repeats: int = 5) -> list[Measurement]:

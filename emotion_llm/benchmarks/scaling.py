@@ -26,7 +26,7 @@ from emotion_llm.benchmarks.workload import SMALL, LlmShape, build_model, draw_e
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import pack
-from emotion_llm.processes import free_port, process_count, process_rank
+from emotion_llm.runtime.processes import free_port, process_count, process_rank
 from emotion_llm.training.assembly import ds_config_path
 from emotion_llm.training.efficiency import matrix_peak
 from emotion_llm.training.engine import Engine

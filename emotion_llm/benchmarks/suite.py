@@ -16,9 +16,9 @@ from emotion_llm.benchmarks import attention, corpus_scale, encoding, finetuning
 from emotion_llm.benchmarks.cost_model import table
 from emotion_llm.benchmarks.measurement import Measurement
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL, SMOLLM2
-from emotion_llm.console import say
-from emotion_llm.errors import UserError
-from emotion_llm.files import write_json
+from emotion_llm.runtime.console import say
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import write_json
 from emotion_llm.training.settings import PRESETS as PRESETS_OF_STAGES
 
 DEMO = PRESETS_OF_STAGES["recognition"]["demo"]
@@ -62,8 +62,8 @@ def run_benchmarks(settings: BenchmarkSettings) -> list[Measurement]:
         say(f"== {name}")
         for measurement in GROUPS[name](settings):
             measurements.append(measurement)
-            spread = f"{measurement.low:.2f} to {measurement.high:.2f}"
-            say(f"{measurement.name}: {measurement.ratio:.2f}x ({spread}), {measurement.unit}\n    {measurement.compared}")
+            std = f"{measurement.low:.2f} to {measurement.high:.2f}"
+            say(f"{measurement.name}: {measurement.ratio:.2f}x ({std}), {measurement.unit}\n    {measurement.compared}")
             if settings.json is not None:
                 write_json(settings.json, [dataclasses.asdict(record) for record in measurements])
     if measurements:

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import PACKED_ATTENTION, Example
-from emotion_llm.language.prompt import Prompt
+from emotion_llm.language.prompts import Prompt
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 

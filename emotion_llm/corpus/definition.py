@@ -23,9 +23,9 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from emotion_llm.corpus.fields import FOLDER_NAME, Fields, read_json_object
-from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import Layout, read_layout
 from emotion_llm.motion.table import TableColumns, table_columns_from_dict
+from emotion_llm.runtime.errors import UserError
 
 DEFINITION_FOLDER = Path(__file__).parent / "definitions"
 LABELS = ("emotion", "actor", "action", "take")
@@ -121,13 +121,13 @@ def read_definition(name_or_path: str | Path) -> CorpusDefinition:
     return definition_from_dict(read_json_object(path, "see the definitions that ship for the form"), path)
 
 
-def definition_from_dict(about: dict, path: Path) -> CorpusDefinition:
+def definition_from_dict(metadata: dict, path: Path) -> CorpusDefinition:
     """The definition that a JSON object describes, checked in full; `path` is where it was found.
 
     Raises:
         UserError: a field is missing, unknown or makes no sense; the message names it, its value and the remedy.
     """
-    fields = Fields(about, path.name)
+    fields = Fields(metadata, path.name)
     name = fields.text("name")
     if not FOLDER_NAME.fullmatch(name):
         raise fields.wrong("name", name, "it names a folder: use up to 64 letters, digits and _ -")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """What a corpus may be called: folders are named after it."""
@@ -26,24 +26,24 @@ def read_json_object(path: Path, remedy: str) -> dict:
         UserError: not readable, not JSON or not an object; the message ends with the remedy.
     """
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        metadata = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
     except (ValueError, RecursionError) as error:  # broken JSON, broken UTF-8, or nested beyond reason
         raise UserError(f"{path}: not a JSON file ({error}); {remedy}") from None
-    if not isinstance(about, dict):
-        raise UserError(f"{path}: found {_shown(about)} where a JSON object {{...}} is expected; {remedy}")
-    return about
+    if not isinstance(metadata, dict):
+        raise UserError(f"{path}: found {_shown(metadata)} where a JSON object {{...}} is expected; {remedy}")
+    return metadata
 
 
 class Fields:
     """The fields of one JSON object. Every method takes one field and says what it wants where it finds something else."""
 
-    def __init__(self, about: object, place: str) -> None:
+    def __init__(self, metadata: object, place: str) -> None:
         """`place`: file and position, as the error messages name it."""
-        if not isinstance(about, dict):
-            raise UserError(f"{place}: found {_shown(about)}; write a JSON object {{...}}")
-        self.about, self.place, self.taken = about, place, set()
+        if not isinstance(metadata, dict):
+            raise UserError(f"{place}: found {_shown(metadata)}; write a JSON object {{...}}")
+        self.metadata, self.place, self.taken = metadata, place, set()
 
     def text(self, name: str, default: object = _REQUIRED) -> str:
         return self._take(name, default, _is_text, "a text")
@@ -75,11 +75,11 @@ class Fields:
     def has(self, name: str) -> bool:
         """True where the field is there and not null."""
         self.taken.add(name)
-        return self.about.get(name) is not None
+        return self.metadata.get(name) is not None
 
     def nothing_else(self) -> None:
         """Refuses fields that nobody took: most often a misspelt name."""
-        unknown = sorted(set(self.about) - self.taken)
+        unknown = sorted(set(self.metadata) - self.taken)
         if unknown:
             raise UserError(f"{self.place}: field '{unknown[0]}' is not known; the fields are {', '.join(sorted(self.taken))}")
 
@@ -89,7 +89,7 @@ class Fields:
 
     def _take(self, name: str, default: object, fits: Callable[[object], bool], wanted: str) -> Any:
         self.taken.add(name)
-        value = self.about.get(name)
+        value = self.metadata.get(name)
         if value is None:
             if default is _REQUIRED:
                 raise UserError(f"{self.place}: field '{name}' is missing; give {wanted}")

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_llm.console import progress
 from emotion_llm.corpus.definition import CorpusDefinition, natural_order
 from emotion_llm.corpus.fields import read_json_object
 from emotion_llm.corpus.reading import Reading, ReadingSettings, is_unchanged, load_readings, read_clips
@@ -29,10 +28,11 @@ from emotion_llm.corpus.reading_log import ReadingLog
 from emotion_llm.corpus.report import Report, make_report, report_text, report_to_dict
 from emotion_llm.corpus.scan import Scan, scan_source
 from emotion_llm.corpus.store import CLIP_FIELDS, Corpus, clip_hash, data_hash, movement_number, open_corpus, write_corpus
-from emotion_llm.errors import UserError
-from emotion_llm.files import flush, write_json
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.motion.layout import layout_to_dict
+from emotion_llm.runtime.console import progress
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import flush, write_json
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _put_together(
     canonical, frames_per_second = asdict(settings.canonical), settings.canonical.frames_per_second
     whole_hash = data_hash(definition.layout, emotions, frames_per_second, canonical, hashes)
     report = make_report(definition, scan, readings, frames_per_second, whole_hash)
-    about = {
+    metadata = {
         "name": definition.name, "title": definition.title, "licence": definition.licence,
         "clips": len(kept), "frames": start, "frames_per_second": frames_per_second,
         "emotions": emotions, "actors": actors, "actions": actions, "canonical": canonical, "layout": layout_to_dict(definition.layout),
@@ -164,7 +164,7 @@ def _put_together(
     }  # fmt: skip
     names, tracks = [file.name for file, _ in kept], (log.positions(file.path) for file, _ in kept)
     shutil.rmtree(folder, ignore_errors=True)  # left over from an import that was killed here
-    write_corpus(folder, about, np.array(rows, CLIP_FIELDS), names, tracks, {file.name: file.texts for file, _ in kept if file.texts})
+    write_corpus(folder, metadata, np.array(rows, CLIP_FIELDS), names, tracks, {file.name: file.texts for file, _ in kept if file.texts})
     with (folder / "sources.jsonl").open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(asdict(readings[file.path])) + "\n" for file in scan.files)
     write_json(folder / "report.json", report_to_dict(report))
@@ -178,8 +178,8 @@ def _import_hash(definition: CorpusDefinition, scan: Scan, settings: ReadingSett
     """Hash of all that the corpus depends on besides the content of its files."""
     files = [[file.path, file.emotion, file.actor, file.action, file.take, file.texts] for file in scan.files]
     left_out = [asdict(item) for item in scan.left_out]
-    about = [definition.name, definition.title, definition.licence, definition.note, definition.emotions, settings.fingerprint]
-    return hashlib.sha256(json.dumps([about, files, left_out, scan.missing]).encode()).hexdigest()
+    metadata = [definition.name, definition.title, definition.licence, definition.note, definition.emotions, settings.fingerprint]
+    return hashlib.sha256(json.dumps([metadata, files, left_out, scan.missing]).encode()).hexdigest()
 
 
 def _imported_before(folder: Path, settings: ReadingSettings) -> tuple[Corpus | None, dict[str, Reading]]:

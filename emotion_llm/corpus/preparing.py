@@ -9,16 +9,16 @@ import os
 import shutil
 from pathlib import Path
 
-from emotion_llm.console import say
 from emotion_llm.corpus.definition import CorpusDefinition, known_definitions, read_definition
 from emotion_llm.corpus.importing import PrepareSettings, check_corpus, import_corpus
 from emotion_llm.corpus.report import Report, report_text
-from emotion_llm.corpus.synthetic import write_synthetic_corpora
-from emotion_llm.errors import UserError
-from emotion_llm.files import write_json
-from emotion_llm.motion.drawing import draft_layout
+from emotion_llm.motion.infer_layout import draft_layout
 from emotion_llm.motion.layout import known_layouts
 from emotion_llm.motion.reading import read_motion_file
+from emotion_llm.runtime.console import say
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import write_json
+from emotion_llm.synthetic.corpora import write_synthetic_corpora
 
 PRESETS = {
     "paper": PrepareSettings(),

@@ -25,12 +25,12 @@ import numpy as np
 from emotion_llm.corpus.definition import CorpusDefinition
 from emotion_llm.corpus.scan import SourceFile
 from emotion_llm.corpus.store import movement_hash
-from emotion_llm.errors import UserError
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
 from emotion_llm.motion.checks import check_clip
 from emotion_llm.motion.layout import Layout, layout_to_dict
 from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.motion.table import TableColumns
+from emotion_llm.runtime.errors import UserError
 
 READING_VERSION = 1
 """Raised when the readers or the canonical form change what positions a file becomes: everything is then read anew."""
@@ -68,8 +68,8 @@ class ReadingSettings:
     @property
     def fingerprint(self) -> str:
         """Files read with the same fingerprint become the same positions."""
-        about = asdict(self) | {"layout": layout_to_dict(self.layout), "version": READING_VERSION}
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        metadata = asdict(self) | {"layout": layout_to_dict(self.layout), "version": READING_VERSION}
+        return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ class Reading:
     """Why it could not be read."""
 
     @classmethod
-    def from_dict(cls, about: dict) -> Reading:
-        return cls(**{**about, "findings": tuple(about["findings"])})
+    def from_dict(cls, metadata: dict) -> Reading:
+        return cls(**{**metadata, "findings": tuple(metadata["findings"])})
 
 
 def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tuple[Reading, np.ndarray | None]:

@@ -81,12 +81,12 @@ class ReadingLog:
         whole, self._next_row = 0, 0
         for index, line in enumerate(self._lines.read().splitlines(keepends=True)):
             try:
-                about = json.loads(line)
-                if not line.endswith(b"\n") or (index == 0 and about != {"fingerprint": fingerprint}):
+                metadata = json.loads(line)
+                if not line.endswith(b"\n") or (index == 0 and metadata != {"fingerprint": fingerprint}):
                     break
                 if index > 0:
-                    row = about.pop("row")
-                    reading = Reading.from_dict(about)
+                    row = metadata.pop("row")
+                    reading = Reading.from_dict(metadata)
                     self._found[reading.path] = (reading, row)
                     self._next_row = row + reading.frames
             except (ValueError, TypeError, KeyError, AttributeError):

@@ -153,9 +153,9 @@ def _table(heading: str, groups: tuple[Group, ...]) -> list[str]:
     most = max(group.clips for group in groups) or 1
     lines = ["", f"{heading:{width}}  {'clips':>7}  {'minutes':>7}  {'shortest':>8}  {'median':>6}  {'longest':>7}"]
     for group in groups[:MAX_ROWS]:
-        spread = f"{group.shortest:6.1f} s  {group.median:4.1f} s  {group.longest:5.1f} s"
+        std = f"{group.shortest:6.1f} s  {group.median:4.1f} s  {group.longest:5.1f} s"
         bar = "█" * round(BAR_WIDTH * group.clips / most)
-        lines.append(f"{group.word:{width}}  {group.clips:7,}  {group.seconds / 60:7.1f}  {spread}  {bar}".rstrip())
+        lines.append(f"{group.word:{width}}  {group.clips:7,}  {group.seconds / 60:7.1f}  {std}  {bar}".rstrip())
     return [*lines, f"... and {len(groups) - MAX_ROWS:,} more, in report.json"] if len(groups) > MAX_ROWS else lines
 
 

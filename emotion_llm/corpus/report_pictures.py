@@ -192,9 +192,9 @@ def _strip(axes: Axes, corpus: Corpus, index: int, floor: float, top: float) -> 
         axes.text(
             POSE_SPACING * place, floor - 0.07, f"{frame / corpus.frames_per_second:.1f}", color=FAINT, fontsize=8, ha="center", va="top"
         )
-    about = " · ".join(word for word in (clip.actor, clip.action) if word)
+    metadata = " · ".join(word for word in (clip.actor, clip.action) if word)
     axes.text(-0.95, top, clip.emotion, color=INK, fontsize=11, fontweight="bold", ha="right", va="top")
-    axes.text(-0.95, top - 0.3, about, color=INK, fontsize=8, ha="right", va="top", wrap=True)
+    axes.text(-0.95, top - 0.3, metadata, color=INK, fontsize=8, ha="right", va="top", wrap=True)
     axes.set_xlim(-2.6, POSE_SPACING * (POSES - 1) + 0.8)
     axes.set_ylim(floor - 0.25, top + HEAD_METRES / 2 + 0.02)
     axes.set_aspect("equal")

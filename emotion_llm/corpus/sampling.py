@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 Weighting = Literal["size", "equal", "temperature"]
 

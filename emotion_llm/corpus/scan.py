@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion_llm.corpus.definition import CorpusDefinition, fits
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 MOTION_SUFFIXES = (".bvh", ".csv", ".txt", ".tsv", ".npy", ".npz")
 MAX_TAKE = 32767

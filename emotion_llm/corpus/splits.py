@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion_llm.corpus.store import Corpus
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Split:
     """Hash of kind, seed, fold and the clip names of both sides: two splits with one hash are the same split."""
 
 
-def random_split(corpus: Corpus, seed: int, held_out_share: float = 0.2) -> Split:
+def random_split(corpus: Corpus, seed: int, held_out_fraction: float = 0.2) -> Split:
     """A random share of the clips held out (paper: 4:1).
 
     Raises:
         UserError: a share that leaves one side empty.
     """
-    if not 0 < held_out_share < 1:
-        raise UserError(f"held-out share {held_out_share}: give a share between 0 and 1, for example 0.2")
+    if not 0 < held_out_fraction < 1:
+        raise UserError(f"held-out share {held_out_fraction}: give a share between 0 and 1, for example 0.2")
     movements = np.asarray(corpus.clips["movement"])
     _, movement_of_clip, clips_of_movement = np.unique(movements, return_inverse=True, return_counts=True)
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(clips_of_movement))
     held_out_clips = np.cumsum(clips_of_movement[order]) - clips_of_movement[order]  # clips held out before this movement's turn
-    held_out = np.isin(movement_of_clip, order[held_out_clips < round(held_out_share * len(corpus))])
+    held_out = np.isin(movement_of_clip, order[held_out_clips < round(held_out_fraction * len(corpus))])
     return _split(corpus, "random", seed, 0, held_out)
 
 

@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from emotion_llm.corpus.fields import FOLDER_NAME, Fields, read_json_object
-from emotion_llm.errors import UserError
-from emotion_llm.files import write_json
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import write_json
 
 FORMAT = 1
 """Raised when the files above change their form; a folder of another form is refused."""
@@ -96,7 +96,7 @@ class Corpus:
         if not path.is_file():
             return {}
         texts = Fields(read_json_object(path, _ANEW), str(path))
-        return {name: list(texts.texts(name)) for name in texts.about}
+        return {name: list(texts.texts(name)) for name in texts.metadata}
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -135,29 +135,29 @@ def open_corpus(folder: Path) -> Corpus:
         if (set_aside / "corpus.json").is_file():
             return open_corpus(set_aside)
         raise UserError(_no_corpus(folder))
-    about = Fields(read_json_object(path, _ANEW), str(path))
-    if about.count("format", 0) != FORMAT:
-        raise UserError(f"{path}: has format {about.count('format', 0)}, this version reads format {FORMAT}; {_ANEW}")
+    metadata = Fields(read_json_object(path, _ANEW), str(path))
+    if metadata.count("format", 0) != FORMAT:
+        raise UserError(f"{path}: has format {metadata.count('format', 0)}, this version reads format {FORMAT}; {_ANEW}")
     corpus = Corpus(
         folder=folder,
-        name=about.text("name"),
-        layout=layout_from_dict(about.mapping("layout"), place=str(path)),
-        emotions=about.texts("emotions"),
-        actors=about.texts("actors"),
-        actions=about.texts("actions"),
-        frames_per_second=float(about.number("frames_per_second")),
-        data_hash=about.text("data_hash"),
-        canonical=about.mapping("canonical"),
-        reading=about.mapping("reading"),
+        name=metadata.text("name"),
+        layout=layout_from_dict(metadata.mapping("layout"), place=str(path)),
+        emotions=metadata.texts("emotions"),
+        actors=metadata.texts("actors"),
+        actions=metadata.texts("actions"),
+        frames_per_second=float(metadata.number("frames_per_second")),
+        data_hash=metadata.text("data_hash"),
+        canonical=metadata.mapping("canonical"),
+        reading=metadata.mapping("reading"),
     )
-    fault = _fault(corpus, clips=about.count("clips"), frames=about.count("frames"))
+    fault = _fault(corpus, clips=metadata.count("clips"), frames=metadata.count("frames"))
     if fault:
         raise UserError(f"{folder}: {fault}; {_ANEW}")
     return corpus
 
 
 def write_corpus(
-    folder: Path, about: dict, rows: np.ndarray, names: Sequence[str], positions: Iterable[np.ndarray], texts: dict[str, Sequence[str]]
+    folder: Path, metadata: dict, rows: np.ndarray, names: Sequence[str], positions: Iterable[np.ndarray], texts: dict[str, Sequence[str]]
 ) -> None:
     """Writes what `open_corpus` reads; corpus.json comes last. The positions are written one clip after another, none is kept.
 
@@ -171,13 +171,13 @@ def write_corpus(
     np.save(folder / "clips.npy", rows)
     np.save(folder / "names.npy", np.array(names))
     with (folder / "positions.npy").open("wb") as file:
-        shape = (about["frames"], len(about["layout"]["joints"]), 3)
+        shape = (metadata["frames"], len(metadata["layout"]["joints"]), 3)
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for track in positions:
             file.write(np.ascontiguousarray(track, dtype="<f4"))
     if texts:
         write_json(folder / "texts.json", texts)
-    write_json(folder / "corpus.json", {"format": FORMAT} | about)
+    write_json(folder / "corpus.json", {"format": FORMAT} | metadata)
 
 
 def movement_hash(positions: np.ndarray) -> str:
@@ -197,8 +197,8 @@ def clip_hash(emotion: str, actor: str | None, action: str | None, take: int, te
 
 def data_hash(layout: Layout, emotions: Iterable[str], frames_per_second: float, canonical: dict, clip_hashes: Iterable[bytes]) -> str:
     """Hash of a whole corpus, the same in whatever order its clips come."""
-    about = [layout_to_dict(layout), list(emotions), frames_per_second, canonical]
-    whole = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    metadata = [layout_to_dict(layout), list(emotions), frames_per_second, canonical]
+    whole = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for clip in sorted(clip_hashes):
         whole.update(clip)
     return whole.hexdigest()

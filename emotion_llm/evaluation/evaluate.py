@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.console import is_first_rank, say, settings_to_dict
-from emotion_llm.errors import UserError
-from emotion_llm.evaluation.explanation import explain, middle
 from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
-from emotion_llm.evaluation.recognition import CorpusScores, score_clips
 from emotion_llm.evaluation.trained_run import TrainedRun, load_run
-from emotion_llm.files import write_json, written_whole
-from emotion_llm.processes import gather_over_processes, process_count, process_rank
-from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
-from emotion_llm.training.board import Board
+from emotion_llm.language.explaining import explain, middle
+from emotion_llm.language.label_scoring import CorpusScores, score_clips
+from emotion_llm.runtime.console import is_first_rank, say, settings_to_dict
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import atomic_write, write_json
+from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
+from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus, encode_corpora
 from emotion_llm.training.engine import evaluation_dtype, start_processes
 
 
@@ -85,7 +85,7 @@ def evaluate(settings: EvaluateSettings) -> dict:
         "corpora": metrics,
         "checkpoint": str(trained.checkpoint.folder),
         "step": trained.checkpoint.step,
-        "trained": trained.checkpoint.about,
+        "trained": trained.checkpoint.metadata,
         "evaluated_with": settings_to_dict(settings),
         "differs_from_training": differing,
     }
@@ -100,7 +100,7 @@ def evaluate(settings: EvaluateSettings) -> dict:
 
 def data_differences(trained: TrainedRun, encoded: EncodedCorpus) -> list[str]:
     """How a corpus differs from what the run was trained on, in words."""
-    name, known = encoded.corpus.name, trained.checkpoint.about["corpora"]
+    name, known = encoded.corpus.name, trained.checkpoint.metadata["corpora"]
     if name not in known:
         return [f"corpus '{name}' was not among the training corpora ({', '.join(known)})"]
     now = {"data_hash": encoded.corpus.data_hash, "split_hash": encoded.split.split_hash}
@@ -154,16 +154,16 @@ def _overlap(encoded: EncodedCorpus, explanations: dict[int, str]) -> dict | Non
 
 
 def _draw(folder: Path, metrics: dict, step: int) -> None:
-    from emotion_llm.evaluation.figures import confusion_figure
+    from emotion_llm.runtime.figures import confusion_figure
 
-    board = Board(folder)
+    tensorboard = TensorBoardWriter(folder)
     for name, values in metrics.items():
-        board.figure(f"confusion/{name}", confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step)
-        board.scalars({f"evaluation/{key}/{name}": values[key] for key in ("accuracy", "macro_f1", "calibration_error")}, step)
-    board.close()
+        tensorboard.figure(f"confusion/{name}", confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step)
+        tensorboard.scalars({f"evaluation/{key}/{name}": values[key] for key in ("accuracy", "macro_f1", "calibration_error")}, step)
+    tensorboard.close()
 
 
 def _write_lines(path: Path, records: list[dict]) -> None:
-    with written_whole(path) as aside, aside.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as tmp, tmp.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import (
 )
 from torchmetrics.functional.text import bleu_score, rouge_score
 
-from emotion_llm.evaluation.recognition import CorpusScores
+from emotion_llm.language.label_scoring import CorpusScores
 
 
 def recognition_metrics(scores: CorpusScores) -> dict:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.console import say
 from emotion_llm.language.llm import LoraSettings, fingerprint, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.language.prompt import PromptWriter
-from emotion_llm.skeleton_encoder.trained import TrainedEncoder, load_encoder
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
+from emotion_llm.runtime.console import say
 from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.assembly import build_model, check_same_origin
 from emotion_llm.training.checkpoint import Checkpoint, find_checkpoint
@@ -31,12 +31,12 @@ class TrainedRun:
 
     @property
     def stage(self) -> str:
-        return self.checkpoint.about["settings"]["stage"]
+        return self.checkpoint.metadata["settings"]["stage"]
 
     @property
     def settings(self) -> dict:
         """The settings it was trained with."""
-        return self.checkpoint.about["settings"]
+        return self.checkpoint.metadata["settings"]
 
 
 def load_run(path: Path, llm: str | None, device: torch.device, dtype: torch.dtype) -> TrainedRun:
@@ -49,7 +49,7 @@ def load_run(path: Path, llm: str | None, device: torch.device, dtype: torch.dty
         UserError: no checkpoint there, a damaged one, another LLM than it was trained with.
     """
     checkpoint = find_checkpoint(path)
-    settings = checkpoint.about["settings"]
+    settings = checkpoint.metadata["settings"]
     encoder = load_encoder(checkpoint.folder.parents[1] / "encoder")
     name = llm or settings["llm"]
     model = build_model(name, dtype, LoraSettings(**settings["lora"]), encoder.channels, Slots(**settings["slots"]))

@@ -20,10 +20,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from emotion_llm.errors import UserError
 from emotion_llm.language.dropout import use_cheap_dropout
 from emotion_llm.language.lora import use_quick_layers
 from emotion_llm.language.packed import PACKED_ATTENTION
+from emotion_llm.runtime.errors import UserError
 
 MOST_LAYERS = 1000
 """Of the LLMs that there are, none has a quarter of it; a model is built from its configuration before its weights are looked at."""
@@ -179,7 +179,9 @@ def _refuse_what_is_no_llm(name_or_folder: str) -> None:
         raise UserError(f"{folder / 'config.json'}: speaks of {layers:,} layers; this is no LLM, fetch it anew")
     _refuse_index_that_leads_elsewhere(folder)
     if not list(folder.glob("*.safetensors")):
-        raise UserError(f"--llm {name_or_folder}: an LLM folder without weights (no *.safetensors); fetch the LLM anew with launch/get_llm.py")
+        raise UserError(
+            f"--llm {name_or_folder}: an LLM folder without weights (no *.safetensors); fetch the LLM anew with launch/get_llm.py"
+        )
 
 
 def _refuse_index_that_leads_elsewhere(folder: Path) -> None:

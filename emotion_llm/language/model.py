@@ -98,9 +98,7 @@ class EmotionLLM(nn.Module):
             skeleton_rows = torch.arange(len(before), len(before) + len(slots), device=device)
             rows.append(self.embed(token_ids, skeleton_rows, motion.rows.to(device), motion.granularities.to(device)))  # (L, D)
             behind_slots = len(before) + self.slots.total
-            positions.append(
-                torch.cat([torch.arange(len(before)), len(before) + slots, behind_slots + torch.arange(len(after))])
-            )  # (L,)
+            positions.append(torch.cat([torch.arange(len(before)), len(before) + slots, behind_slots + torch.arange(len(after))]))  # (L,)
         longest = max(len(row) for row in rows)
         embeddings = rows[0].new_zeros(len(rows), longest, rows[0].shape[-1])  # (N, L, D)
         position_ids = torch.zeros(len(rows), longest, dtype=torch.long, device=device)

@@ -25,8 +25,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from emotion_llm.errors import UserError
-from emotion_llm.language.prompt import Prompt
+from emotion_llm.language.prompts import Prompt
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 
 PACKED_ATTENTION = "emotion_llm_packed"
@@ -114,17 +114,17 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def pack(examples: Sequence[Example], slots: Slots, share_prompts: bool = True) -> PackedRow:
+def pack(examples: Sequence[Example], slots: Slots, share_prefix: bool = True) -> PackedRow:
     """Lays examples out as one row.
 
     Args:
-        share_prompts: compute each distinct prompt beginning once; False gives every example a copy of its own (the same answers
+        share_prefix: compute each distinct prompt beginning once; False gives every example a copy of its own (the same answers
             and gradients, more work; with LoRA dropout every example then has noise of its own).
     """
     row = _RowBuilder(slots)
     trunks: dict[tuple[int, ...], range] = {}
     for index, example in enumerate(examples):
-        key = example.prompt.before if share_prompts else (index,)
+        key = example.prompt.before if share_prefix else (index,)
         if key not in trunks:
             trunks[key] = row.add_prompt(example.prompt.before)
         row.add_example(example, trunks[key])
@@ -273,7 +273,9 @@ def packed_attention(
         UserError: the LLM's attention is of another kind: capped, or blind to what is further away than a window.
     """
     if softcap is not None:
-        raise UserError(f"--llm: its attention caps its scores at {softcap:g}, as Gemma 2's does, which is not known here; choose another LLM")
+        raise UserError(
+            f"--llm: its attention caps its scores at {softcap:g}, as Gemma 2's does, which is not known here; choose another LLM"
+        )
     if packed_row is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, sliding_window=sliding_window, **other

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import Layout, known_layouts, read_layout
 from emotion_llm.motion.motion import FRAMES_PER_SECOND, Motion, MotionFileError, RecordedMotion
 from emotion_llm.motion.resampling import averaged, between_frames
+from emotion_llm.runtime.errors import UserError
 
 UP_AXES = {
     "x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 LAYOUT_FOLDER = Path(__file__).parent / "layouts"
 LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
@@ -133,7 +133,7 @@ def layout_to_dict(layout: Layout) -> dict:
     }
 
 
-def layout_from_dict(about: dict, place: str) -> Layout:
+def layout_from_dict(metadata: dict, place: str) -> Layout:
     """The layout that a JSON object describes, checked in full.
 
     Args:
@@ -143,7 +143,7 @@ def layout_from_dict(about: dict, place: str) -> Layout:
     Raises:
         UserError: something is missing or contradicts itself; the message names the place, the value and the remedy.
     """
-    layout = _typed(about, place)
+    layout = _typed(metadata, place)
     for check in (_check_names, _check_tree, _check_parts_and_lengths, _check_mirror, _check_landmarks):
         fault = check(layout)
         if fault:
@@ -151,7 +151,7 @@ def layout_from_dict(about: dict, place: str) -> Layout:
     return layout
 
 
-def _typed(about: dict, place: str) -> Layout:
+def _typed(metadata: dict, place: str) -> Layout:
     """The fields with their types checked, joint names turned into indices; what they mean is not checked yet."""
 
     def field(holder: object, name: str, kind: type | tuple[type, ...], where: str) -> object:
@@ -161,7 +161,7 @@ def _typed(about: dict, place: str) -> Layout:
             raise UserError(f"{place}: {where} needs '{name}', {wanted}, found {str(value)[:60]!r}; see the layouts that ship for the form")
         return value
 
-    joints = field(about, "joints", list, "a layout")
+    joints = field(metadata, "joints", list, "a layout")
     if not 0 < len(joints) <= MAX_JOINTS:
         raise UserError(f"{place}: a layout has 1 to {MAX_JOINTS} joints, found {len(joints)}; list the body's joints only")
     names = tuple(field(joint, "name", str, f"joint {index}") for index, joint in enumerate(joints))
@@ -173,18 +173,18 @@ def _typed(about: dict, place: str) -> Layout:
         return index_of[name]
 
     parents = [joint.get("parent") for joint in joints]
-    pairs = field(about, "mirror_pairs", list, "a layout")
+    pairs = field(metadata, "mirror_pairs", list, "a layout")
     if any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
         raise UserError(f"{place}: a mirror pair is a list of two joint names, [left, right]; found {pairs!r:.100}")
-    landmarks = field(about, "landmarks", dict, "a layout")
-    aliases = field(about, "aliases", dict, "a layout")
+    landmarks = field(metadata, "landmarks", dict, "a layout")
+    aliases = field(metadata, "aliases", dict, "a layout")
     for spelling, name in aliases.items():
         joint_index(name, f"alias {spelling!r}")
         if spelling in index_of:
             raise UserError(f"{place}: alias {spelling!r} is itself a joint of the layout; remove the alias")
     return Layout(
-        name=field(about, "name", str, "a layout"),
-        source=field(about, "source", str, "a layout"),
+        name=field(metadata, "name", str, "a layout"),
+        source=field(metadata, "source", str, "a layout"),
         joint_names=names,
         parents=tuple(
             -1 if parent is None else joint_index(parent, f"the parent of '{name}'") for name, parent in zip(names, parents, strict=True)

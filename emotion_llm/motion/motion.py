@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import Layout
+from emotion_llm.runtime.errors import UserError
 
 FRAMES_PER_SECOND = (1.0, 100_000.0)
 """Rates that motion capture can have."""

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import MAX_JOINTS
 from emotion_llm.motion.motion import FRAMES_PER_SECOND, MotionFileError, RecordedMotion
 from emotion_llm.motion.number_text import NOT_FINITE, NUMBER, read_rows
 from emotion_llm.motion.plain_text import plain_text, read_bytes
 from emotion_llm.motion.resampling import between_frames
+from emotion_llm.runtime.errors import UserError
 
 DELIMITERS = (";", "\t", ",")
 """The surest first: a comma may also be a decimal point."""
@@ -115,18 +115,18 @@ def _are_words(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(word, str) for word in value)
 
 
-def table_columns_from_dict(about: dict, place: str) -> TableColumns:
+def table_columns_from_dict(metadata: dict, place: str) -> TableColumns:
     """The settings that a JSON object holds; `place` is where it was found.
 
     Raises:
         UserError: a setting that does not exist, or whose value makes no sense.
     """
     known = [field.name for field in fields(TableColumns)]
-    unknown = [name for name in about if name not in known]
+    unknown = [name for name in metadata if name not in known]
     if unknown:
         raise UserError(f"{place}: table columns have no setting '{unknown[0]}'; the settings are {', '.join(known)}")
     try:
-        return TableColumns(**{name: tuple(value) if isinstance(value, list) else value for name, value in about.items()})
+        return TableColumns(**{name: tuple(value) if isinstance(value, list) else value for name, value in metadata.items()})
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
 

@@ -16,8 +16,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import Layout
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_encoder.batch import MotionBatch
 from emotion_llm.skeleton_encoder.graph import adjacency_subsets
 from emotion_llm.skeleton_encoder.inputs import INPUT_CHANNELS, joint_inputs
@@ -117,12 +117,12 @@ class SkeletonEncoder(nn.Module):
             pelvis = self.layouts[group.layout].landmarks["pelvis"]
             positions = batch.positions[group.samples, :, : group.joints]  # (N, T, V, 3)
             x = joint_inputs(positions, batch.frame_mask[group.samples], pelvis, batch.frames_per_second)  # (6, N, V, T)
-            mean, spread = getattr(self, f"input_mean_{group.layout}"), getattr(self, f"input_spread_{group.layout}")
-            parts.append(((x - mean[:, None, :, None]) / spread[:, None, :, None]).flatten(1, 2))
+            mean, std = getattr(self, f"input_mean_{group.layout}"), getattr(self, f"input_spread_{group.layout}")
+            parts.append(((x - mean[:, None, :, None]) / std[:, None, :, None]).flatten(1, 2))
         return torch.cat(parts, dim=1) * rows.real  # (6, R, T)
 
     @torch.no_grad()
-    def set_input_statistics(self, layout: int, mean: Tensor, spread: Tensor) -> None:
+    def set_input_statistics(self, layout: int, mean: Tensor, std: Tensor) -> None:
         """Fix the input normalisation of a layout: mean and standard deviation (6, V) over the training motions."""
         getattr(self, f"input_mean_{layout}").copy_(mean)
-        getattr(self, f"input_spread_{layout}").copy_(torch.maximum(spread, torch.tensor(SMALLEST_SPREAD)[:, None].to(spread)))
+        getattr(self, f"input_spread_{layout}").copy_(torch.maximum(std, torch.tensor(SMALLEST_SPREAD)[:, None].to(std)))

@@ -40,10 +40,10 @@ class SkeletonTokenizer(nn.Module):
             nn.init.normal_(projection.weight, std=embedding_scale / channels**0.5)  # unit features in, embedding-sized tokens out
             nn.init.zeros_(projection.bias)
 
-    def set_feature_statistics(self, mean: Tensor, deviation: Tensor) -> None:
+    def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Mean and deviation of the training features, each (3, C); a channel that never moves is left as it is."""
         self.feature_mean.copy_(mean)
-        self.feature_deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+        self.feature_deviation.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
     def forward(self, features: Tensor, granularities: Tensor) -> Tensor:
         standard = (features - self.feature_mean[granularities]) / self.feature_deviation[granularities]  # (M, C)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 SEMANTIC, SPATIAL, TEMPORAL = 0, 1, 2
 """The granularities of skeleton tokens, in the order of their slots."""

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.console import say, settings_to_dict
-from emotion_llm.errors import UserError
 from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, fingerprint, load_llm
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.skeleton_encoder.features import EncodedCorpus
-from emotion_llm.skeleton_encoder.trained import TrainedEncoder
+from emotion_llm.pretraining.trained_encoder import TrainedEncoder
+from emotion_llm.runtime.console import say, settings_to_dict
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.checkpoint import Checkpoint, newest_checkpoint
@@ -49,8 +49,8 @@ def start_weights(model: EmotionLLM, settings: FinetuneSettings, corpora: Sequen
         UserError: `start_from` has no checkpoint, or one of another encoder or LLM.
     """
     if settings.start_from is None:
-        mean, deviation = feature_statistics(corpora)
-        model.skeleton_tokenizer.set_feature_statistics(mean, deviation)
+        mean, std = feature_statistics(corpora)
+        model.skeleton_tokenizer.set_feature_statistics(mean, std)
         return
     checkpoint = newest_checkpoint(settings.start_from)
     if checkpoint is None:
@@ -101,29 +101,29 @@ def check_same_origin(checkpoint: Checkpoint, llm_fingerprint: str, encoder_hash
         UserError: the checkpoint was trained on another LLM or another encoder.
     """
     for what, found, remedy in (("llm_fingerprint", llm_fingerprint, "--llm"), ("encoder_hash", encoder_hash, "--encoder")):
-        if checkpoint.about[what] != found:
+        if checkpoint.metadata[what] != found:
             raise UserError(
-                f"{checkpoint.folder}: trained with {what} {checkpoint.about[what]}, but {remedy} brings {found}; "
+                f"{checkpoint.folder}: trained with {what} {checkpoint.metadata[what]}, but {remedy} brings {found}; "
                 f"give {remedy} the one it was trained with, or start a new run"
             )
 
 
-def check_resumable(checkpoint: Checkpoint, about: dict) -> None:
+def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
     """
     Raises:
         UserError: something that matters differs from what the run was started with; it is named.
     """
-    check_same_origin(checkpoint, about["llm_fingerprint"], about["encoder_hash"])
-    before, now = checkpoint.about["settings"], about["settings"]
+    check_same_origin(checkpoint, metadata["llm_fingerprint"], metadata["encoder_hash"])
+    before, now = checkpoint.metadata["settings"], metadata["settings"]
     for name in sorted(now.keys() | before.keys()):
         if name not in FREE_TO_CHANGE and before.get(name) != now.get(name):
             raise UserError(
                 f"{checkpoint.folder}: the run was started with {name} = {before.get(name)}, now it is {now.get(name)}; "
                 "resume with the old value, or start a new run with another --run folder"
             )
-    for name, corpus in about["corpora"].items():
+    for name, corpus in metadata["corpora"].items():
         for what in ("data_hash", "split_hash"):
-            started_with = checkpoint.about["corpora"][name][what]
+            started_with = checkpoint.metadata["corpora"][name][what]
             if started_with != corpus[what]:
                 raise UserError(
                     f"{checkpoint.folder}: the run was started with {what} {started_with[:12]} of corpus '{name}', now it is "

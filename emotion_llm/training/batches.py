@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotion_llm.corpus.sampling import MixtureSampler
-from emotion_llm.errors import UserError
 from emotion_llm.language.packed import Example
-from emotion_llm.language.prompt import PromptWriter
-from emotion_llm.skeleton_encoder.features import EncodedCorpus
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 from emotion_llm.training.engine import ProcessShare
 from emotion_llm.training.settings import FinetuneSettings
 

@@ -26,11 +26,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, float32
 
-from emotion_llm.console import say
-from emotion_llm.errors import UserError
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.runtime.console import say
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.engine import MOMENTS
 from emotion_llm.training.settings import PRESETS
@@ -50,7 +50,7 @@ class Checkpoint:
     folder: Path
     step: int
     updates: int
-    about: dict
+    metadata: dict
     """What the run is: stage, settings, LLM and its fingerprint, encoder and data hashes, label sets."""
 
     def load_model(self, model: EmotionLLM) -> None:
@@ -138,13 +138,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         content = json.loads(_read_json(folder / ABOUT))
         if content.pop("checksum") != content_checksum(content):
             raise UserError(f"{folder}: {ABOUT} is damaged (its checksum differs from its content)")
-        step, updates, about = content["step"], content["updates"], content["about"]
+        step, updates, metadata = content["step"], content["updates"], content["metadata"]
         if not (type(step) is int and type(updates) is int and 0 <= updates <= step):
             raise UserError(f"{folder}: {ABOUT} speaks of step {step!r} and {updates!r} updates; do not use this checkpoint")
         _check_files(folder, dict(content["sha256"]), with_moments=updates > 0)
-        _check_about(about)
-        _check_rank(folder, about["settings"]["lora"]["rank"])
-        return Checkpoint(folder, step, updates, about)
+        _check_about(metadata)
+        _check_rank(folder, metadata["settings"]["lora"]["rank"])
+        return Checkpoint(folder, step, updates, metadata)
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -215,22 +215,22 @@ def _check_files(folder: Path, checksums: dict[str, str], with_moments: bool) ->
             raise UserError(f"{folder}: {name} is damaged (its checksum differs from the one in {ABOUT})")
 
 
-def _check_about(about: dict) -> None:
+def _check_about(metadata: dict) -> None:
     """Everything that the readers of a checkpoint rely on, so that a made-up record ends here and not somewhere inside.
 
     Raises:
         UserError, ValueError, KeyError, TypeError: a value of another kind than ours.
     """
-    settings = about["settings"]
+    settings = metadata["settings"]
     if settings["stage"] not in PRESETS:
         raise ValueError(f"no such stage: {settings['stage']!r}")
-    _expect(str, about["llm_fingerprint"], about["encoder_hash"], settings["llm"], settings["data"], *settings["corpora"])
-    _expect(dict, about["versions"], about["corpora"], *about["corpora"].values())
+    _expect(str, metadata["llm_fingerprint"], metadata["encoder_hash"], settings["llm"], settings["data"], *settings["corpora"])
+    _expect(dict, metadata["versions"], metadata["corpora"], *metadata["corpora"].values())
     lora, slots = LoraSettings(**settings["lora"]), Slots(**settings["slots"])
     _expect(int, lora.rank, slots.spatial, slots.temporal)
     if not (math.isfinite(lora.alpha) and math.isfinite(lora.dropout) and slots.total <= MOST_SLOTS):
         raise ValueError(f"no usable settings: {settings['lora']}, {settings['slots']}")
-    for corpus in about["corpora"].values():
+    for corpus in metadata["corpora"].values():
         _expect(str, corpus["data_hash"], corpus["split_hash"], corpus["layout"], *corpus["emotions"])
         _expect(dict, corpus["canonical"], corpus["reading"])
         CanonicalSettings(**corpus["canonical"])

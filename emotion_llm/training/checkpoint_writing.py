@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emotion_llm.files import flush, write_json
+from emotion_llm.runtime.files import flush, write_json
 from emotion_llm.training.checkpoint import ABOUT, ADAPTER, MOMENT_FILE, TOKENIZER, checkpoint_folder, content_checksum, file_checksum
 from emotion_llm.training.engine import MOMENTS, Engine
 
@@ -29,7 +29,7 @@ class Snapshot:
 
     step: int
     updates: int
-    about: dict
+    metadata: dict
     adapter_config: PeftConfig
     state: dict[str, dict[str, Tensor]]
     """`Engine.gather_state`; only on the first rank."""
@@ -37,11 +37,11 @@ class Snapshot:
     """The skeleton tokenizer's buffers."""
 
 
-def take_snapshot(engine: Engine, step: int, about: dict) -> Snapshot:
+def take_snapshot(engine: Engine, step: int, metadata: dict) -> Snapshot:
     """Gathers what trains from all ranks. Every rank must call it."""
     model = engine.model
     statistics = {name: value.detach().cpu().clone() for name, value in model.skeleton_tokenizer.named_buffers()}
-    return Snapshot(step, engine.updates, about, model.llm.peft_config["default"], engine.gather_state(), statistics)
+    return Snapshot(step, engine.updates, metadata, model.llm.peft_config["default"], engine.gather_state(), statistics)
 
 
 def write_checkpoint(run: Path, snapshot: Snapshot) -> Path:
@@ -51,17 +51,17 @@ def write_checkpoint(run: Path, snapshot: Snapshot) -> Path:
         OSError: the disk is full or gone; what was written before is as it was.
     """
     folder = checkpoint_folder(run, snapshot.step)
-    aside, replaced = (folder.with_name(f".{folder.name}.{what}") for what in ("aside", "replaced"))
+    tmp, replaced = (folder.with_name(f".{folder.name}.{what}") for what in ("aside", "replaced"))
     try:
-        _write_files(aside, snapshot)
+        _write_files(tmp, snapshot)
         if folder.exists():  # of the same step, damaged
             folder.rename(replaced)
-        aside.rename(folder)
+        tmp.rename(folder)
         flush(folder.parent)
     except SafetensorError as error:
         raise OSError(str(error)) from error
     finally:
-        for left in (aside, replaced):
+        for left in (tmp, replaced):
             shutil.rmtree(left, ignore_errors=True)
     return folder
 
@@ -72,31 +72,31 @@ def remove_leftovers(run: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _write_files(aside: Path, snapshot: Snapshot) -> None:
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / ADAPTER).parent.mkdir(parents=True)
+def _write_files(tmp: Path, snapshot: Snapshot) -> None:
+    shutil.rmtree(tmp, ignore_errors=True)
+    (tmp / ADAPTER).parent.mkdir(parents=True)
     weights = snapshot.state["weight"]
     adapter = {_peft_name(name): value for name, value in weights.items() if name.startswith("llm.")}
     projections = {name.removeprefix("skeleton_tokenizer."): value for name, value in weights.items() if not name.startswith("llm.")}
     moments = {f"{moment}/{name}": value for moment in MOMENTS for name, value in snapshot.state.get(moment, {}).items()}
-    _write_adapter_config(snapshot.adapter_config, (aside / ADAPTER).parent)
-    save_file(adapter, aside / ADAPTER, metadata={"format": "pt"})
-    save_file(snapshot.statistics | projections, aside / TOKENIZER)
+    _write_adapter_config(snapshot.adapter_config, (tmp / ADAPTER).parent)
+    save_file(adapter, tmp / ADAPTER, metadata={"format": "pt"})
+    save_file(snapshot.statistics | projections, tmp / TOKENIZER)
     if moments:
-        save_file(moments, aside / MOMENT_FILE)
-    files = sorted(path for path in aside.rglob("*") if path.is_file())
+        save_file(moments, tmp / MOMENT_FILE)
+    files = sorted(path for path in tmp.rglob("*") if path.is_file())
     for path in files:
-        path.chmod(aside.stat().st_mode & 0o666)  # safetensors writes for its owner only, whatever the umask grants
+        path.chmod(tmp.stat().st_mode & 0o666)  # safetensors writes for its owner only, whatever the umask grants
         flush(path)
     content = {
         "step": snapshot.step,
         "updates": snapshot.updates,
-        "about": snapshot.about,
-        "sha256": {path.relative_to(aside).as_posix(): file_checksum(path) for path in files},
+        "metadata": snapshot.metadata,
+        "sha256": {path.relative_to(tmp).as_posix(): file_checksum(path) for path in files},
     }
-    write_json(aside / ABOUT, content | {"checksum": content_checksum(content)})
-    flush((aside / ADAPTER).parent)
-    flush(aside)
+    write_json(tmp / ABOUT, content | {"checksum": content_checksum(content)})
+    flush((tmp / ADAPTER).parent)
+    flush(tmp)
 
 
 def _write_adapter_config(config: PeftConfig, folder: Path) -> None:

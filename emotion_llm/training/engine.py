@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from emotion_llm.devices import bf16_is_fast_on_cpu
-from emotion_llm.errors import UserError
-from emotion_llm.processes import free_port, keep_watch, process_count, process_rank
+from emotion_llm.runtime.devices import bf16_is_fast_on_cpu
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.processes import free_port, get_watchdog, process_count, process_rank
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's two moments, under the names torch gives them."""
@@ -40,7 +40,7 @@ def start_processes() -> torch.device:
         except torch.distributed.DistNetworkError as error:
             raise _in_words(error) from None
     device = _device()
-    keep_watch()
+    get_watchdog()
     return device
 
 
@@ -221,7 +221,7 @@ def read_ds_config(path: Path) -> dict:
         raise UserError(f"{path}: not a JSON file ({error})") from None
     for key, setting in (("train_batch_size", "--global-batch"), ("gradient_clipping", "--gradient-clipping")):
         if config.get(key, "auto") != "auto":
-            raise UserError(f"{path}: {key} is {config[key]!r}; it belongs to the settings ({setting}), write \"auto\" here")
+            raise UserError(f'{path}: {key} is {config[key]!r}; it belongs to the settings ({setting}), write "auto" here')
     if "optimizer" in config or "scheduler" in config or "gradient_accumulation_steps" in config:
         raise UserError(f"{path}: optimizer, scheduler and gradient_accumulation_steps belong to the settings; remove them here")
     micro = config.get("train_micro_batch_size_per_gpu")

@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from emotion_llm.console import is_first_rank, say
-from emotion_llm.errors import UserError
-from emotion_llm.evaluation.explanation import explain, middle
-from emotion_llm.evaluation.recognition import score_clips
+from emotion_llm.language.explaining import explain, middle
+from emotion_llm.language.label_scoring import score_clips
 from emotion_llm.language.llm import check_text_tokenizer, load_text_tokenizer
-from emotion_llm.language.prompt import PromptWriter
-from emotion_llm.processes import gather_over_processes, keep_watch
-from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
-from emotion_llm.skeleton_encoder.trained import load_encoder
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.pretraining.trained_encoder import load_encoder
+from emotion_llm.runtime.console import is_first_rank, say
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.processes import gather_over_processes, get_watchdog
+from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus, encode_corpora
 from emotion_llm.training.assembly import build_model, check_resumable, checkpoint_gradients, describe_run, ds_config_path, start_weights
 from emotion_llm.training.batches import TrainingData
-from emotion_llm.training.board import Board
 from emotion_llm.training.checkpoint import Checkpoint, newest_checkpoint
 from emotion_llm.training.engine import Engine, model_dtype, start_processes
 from emotion_llm.training.loop import describe_sample, say_plan, train
@@ -50,29 +50,29 @@ def _finetune(settings: FinetuneSettings, device: torch.device) -> None:
     check_text_tokenizer(model.llm, text_tokenizer)
     if settings.gradient_checkpointing:
         checkpoint_gradients(model)
-    about = describe_run(settings, model, encoder, corpora)
+    metadata = describe_run(settings, model, encoder, corpora)
 
     checkpoint = checkpoint_to_resume(settings)
     if checkpoint is None:
         start_weights(model, settings, corpora, encoder.encoder_hash)
     else:
-        check_resumable(checkpoint, about)
+        check_resumable(checkpoint, metadata)
         checkpoint.load_model(model)
     open_run_folder(settings)
     engine = Engine(model, settings.weight_decay, settings.gradient_clipping, settings.global_batch, ds_config_path(settings))
-    first_step = 0
+    steps_done = 0
     if checkpoint is not None:
         engine.set_state(checkpoint.engine_state(engine.trainable()), checkpoint.updates)
-        first_step = checkpoint.step
-        say(f"goes on from step {first_step:,} ({checkpoint.folder})")
+        steps_done = checkpoint.step
+        say(f"goes on from step {steps_done:,} ({checkpoint.folder})")
 
     say_plan(engine, data, settings)
     sample = describe_sample(data, text_tokenizer, settings)
     say(sample)
-    board = Board(settings.run, first_step)
-    board.text("sample/training", f"```\n{sample}\n```", first_step)
-    done = train(engine, data, settings, about, first_step, board, _evaluation(engine, prompts, corpora, settings, board))
-    board.close()
+    tensorboard = TensorBoardWriter(settings.run, steps_done)
+    tensorboard.text("sample/training", f"```\n{sample}\n```", steps_done)
+    done = train(engine, data, settings, metadata, steps_done, tensorboard, _evaluation(engine, prompts, corpora, settings, tensorboard))
+    tensorboard.close()
     if done:
         say(f"{settings.stage} done: {settings.run}; watch it with: tensorboard --logdir {settings.run.parent}")
 
@@ -98,14 +98,14 @@ def checkpoint_to_resume(settings: FinetuneSettings) -> Checkpoint | None:
 
 
 def _evaluation(
-    engine: Engine, prompts: PromptWriter, corpora: Sequence[EncodedCorpus], settings: FinetuneSettings, board: Board
+    engine: Engine, prompts: PromptWriter, corpora: Sequence[EncodedCorpus], settings: FinetuneSettings, tensorboard: TensorBoardWriter
 ) -> Callable[[int], Mapping[str, float]]:
     """What is measured on held-out motions at intervals: accuracy per corpus, and one generated answer to read."""
 
     def evaluate(step: int) -> dict[str, float]:
         accuracies = {}
         for encoded in corpora:
-            keep_watch().at(step, 0, "evaluation")
+            get_watchdog().at(step, 0, "evaluation")
             clips = encoded.split.held_out
             chosen = clips[:: max(1, -(-len(clips) // settings.evaluate_clips))]  # evenly spread
             scores = score_clips(engine.model, prompts, encoded, chosen, engine.device)
@@ -116,7 +116,7 @@ def _evaluation(
             clip = encoded.split.held_out[step % len(encoded.split.held_out)]
             window = middle(encoded.windows_of_clips([clip]))
             answer = explain(engine.model, prompts, [encoded.motion(window)], [encoded.emotion(window)])[0]
-            board.text("sample/held_out_answer", f"**{encoded.window_name(window)}** ({encoded.emotion(window)})\n\n{answer}", step)
+            tensorboard.text("sample/held_out_answer", f"**{encoded.window_name(window)}** ({encoded.emotion(window)})\n\n{answer}", step)
         return accuracies
 
     return evaluate

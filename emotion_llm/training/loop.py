@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion_llm.console import PROGRAM_BEGIN, progress, say
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import pack
-from emotion_llm.processes import gather_over_processes, keep_watch, sum_over_processes
-from emotion_llm.training.bad_numbers import MotionLoss, NumberWatch, motion_losses
+from emotion_llm.runtime.console import PROGRAM_BEGIN, progress, say
+from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, sum_over_processes
+from emotion_llm.runtime.stopping import StopRequest, leave_marker
+from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.runtime.watchdog import Watchdog
 from emotion_llm.training.batches import Item, TrainingData, micro_batches
-from emotion_llm.training.board import Board
-from emotion_llm.training.checkpoint_keeping import CheckpointKeeper
+from emotion_llm.training.checkpoint_manager import CheckpointManager
 from emotion_llm.training.efficiency import StepClock, matrix_peak, peak_memory_bytes
 from emotion_llm.training.engine import Engine
+from emotion_llm.training.loss_monitor import LossMonitor, MotionLoss, motion_losses
 from emotion_llm.training.schedule import learning_rate
 from emotion_llm.training.settings import FinetuneSettings
-from emotion_llm.training.stopping import StopRequest, leave_marker
-from emotion_llm.watching.watch import Watch
 
 FIRST_STEP = "first step of this start after"
 """Words that begin a line, once per start."""
@@ -74,9 +74,9 @@ def train(
     engine: Engine,
     data: TrainingData,
     settings: FinetuneSettings,
-    about: dict,
-    first_step: int,
-    board: Board,
+    metadata: dict,
+    steps_done: int,
+    tensorboard: TensorBoardWriter,
     evaluate: Callable[[int], Mapping[str, float]],
 ) -> bool:
     """Trains from `first_step` to the last step, or to the step at which a stop is asked for.
@@ -92,55 +92,55 @@ def train(
     Raises:
         UserError: too many updates in a row were skipped, or the last checkpoint could not be written.
     """
-    watch, stop = keep_watch(), StopRequest()
-    keeper = CheckpointKeeper(settings.run, engine, about, settings.keep_checkpoints, first_step)
-    numbers = NumberWatch(first_step - engine.updates, settings.max_skipped_in_a_row)
+    watch, stop = get_watchdog(), StopRequest()
+    manager = CheckpointManager(settings.run, engine, metadata, settings.keep_checkpoints, steps_done)
+    numbers = LossMonitor(steps_done - engine.updates, settings.max_skipped_in_a_row)
 
     def before_end(status: int) -> None:
-        keeper.wait(LONGEST_WAIT)
+        manager.wait(LONGEST_WAIT)
         if status == 0:
-            leave_marker(settings.run, keeper.saved_step, stop.reason)
+            leave_marker(settings.run, manager.saved_step, stop.reason)
 
     def evaluate_saved(step: int) -> None:
         stop.nothing_to_lose = True
         watch.at(step, 0, "evaluation")
         accuracies = evaluate(step)
         stop.nothing_to_lose = False
-        board.scalars({f"held_out_accuracy/{name}": value for name, value in accuracies.items()}, step)
-        keeper.note_accuracy(step, accuracies)
+        tensorboard.scalars({f"held_out_accuracy/{name}": value for name, value in accuracies.items()}, step)
+        manager.note_accuracy(step, accuracies)
 
     flops, peak = FlopCount(engine.model), matrix_peak(engine.device, engine.dtype) * engine.share.processes
     say(f"matrix peak, measured: {peak / 1e12:.3g} TFLOP/s in {engine.precision} over all processes; MFU is the share of it in use")
-    bar = progress(range(first_step, settings.max_steps), settings.stage, "step", total=settings.max_steps, start=first_step)
-    last_step_done = first_step == settings.max_steps
+    bar = progress(range(steps_done, settings.max_steps), settings.stage, "step", total=settings.max_steps, start=steps_done)
+    last_step_done = steps_done == settings.max_steps
     with (
         stop,
         watch.expecting_progress(settings.hang_timeout_seconds, lambda: stop.ask("the loss of its launcher"), stop.may_leave, before_end),
-        keeper,
+        manager,
     ):
-        if first_step and is_evaluated_at(first_step, settings) and not keeper.is_evaluated(first_step):
-            evaluate_saved(first_step)  # the run was interrupted in it
+        if steps_done and is_evaluated_at(steps_done, settings) and not manager.is_evaluated(steps_done):
+            evaluate_saved(steps_done)  # the run was interrupted in it
         for step in (done + 1 for done in bar):
             report = train_step(engine, data, settings, step, flops, watch, stop)
             last_step_done = step == settings.max_steps
-            if step == first_step + 1:
+            if step == steps_done + 1:
                 say(f"{FIRST_STEP} {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
-            look_at_numbers(numbers, report, step, data, board, keeper)
-            log_step(board, report, step, settings.global_batch, len(data), numbers.skipped)
+            look_at_numbers(numbers, report, step, data, tensorboard, manager)
+            log_step(tensorboard, report, step, settings.global_batch, len(data), numbers.skipped)
             memory = peak_memory_bytes(engine.device) / 1e9
-            board.scalars({"speed/mfu": report.operations / report.seconds / peak, "speed/peak_memory_gb": memory}, step)
+            tensorboard.scalars({"speed/mfu": report.operations / report.seconds / peak, "speed/peak_memory_gb": memory}, step)
             bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
             evaluates = is_evaluated_at(step, settings)
             if step % settings.checkpoint_every == 0 or evaluates or report.stop:
                 watch.at(step, 0, "checkpoint")
-                board.flush(step)  # the points of steps that will not be done again
-                board.scalars({"speed/checkpoint_stop_seconds": keeper.save(step)}, step)
+                tensorboard.flush(step)  # the points of steps that will not be done again
+                tensorboard.scalars({"speed/checkpoint_stop_seconds": manager.save(step)}, step)
             if report.stop and not last_step_done:
                 break
             if evaluates:
                 evaluate_saved(step)
         bar.close()
-        keeper.finish()
+        manager.finish()
     if not last_step_done:
         reason = next(reason for reason in gather_over_processes(stop.reason) if reason is not None)
         leave_marker(settings.run, step, reason)
@@ -153,7 +153,7 @@ def is_evaluated_at(step: int, settings: FinetuneSettings) -> bool:
 
 
 def train_step(
-    engine: Engine, data: TrainingData, settings: FinetuneSettings, step: int, flops: FlopCount, watch: Watch, stop: StopRequest
+    engine: Engine, data: TrainingData, settings: FinetuneSettings, step: int, flops: FlopCount, watch: Watchdog, stop: StopRequest
 ) -> StepReport:
     """One optimizer step on the step's global batch.
 
@@ -175,7 +175,7 @@ def train_step(
     for micro_step, micro_batch in enumerate(divided):
         torch.manual_seed(noise_seed(settings.seed, step, micro_step, engine.rank))
         with phase("data"):
-            row = pack([data.example(item) for item in micro_batch], settings.slots, settings.share_prompts)
+            row = pack([data.example(item) for item in micro_batch], settings.slots, settings.share_prefix)
             operations += flops.of_row(row)
             row = row.to(engine.device)
         with phase("forward"):
@@ -197,7 +197,7 @@ def train_step(
 
 
 def look_at_numbers(
-    numbers: NumberWatch, report: StepReport, step: int, data: TrainingData, board: Board, keeper: CheckpointKeeper
+    numbers: LossMonitor, report: StepReport, step: int, data: TrainingData, tensorboard: TensorBoardWriter, manager: CheckpointManager
 ) -> None:
     """Says what is wrong with a step's loss and gradient, and with which motions.
 
@@ -215,8 +215,8 @@ def look_at_numbers(
     warning = numbers.look(step, report.loss, report.gradient_norm, report.update_was_skipped, own_losses)
     if warning is not None:
         say(warning)
-        board.text("warnings", warning, step)
-    numbers.check_streak(step, keeper.newest_in_words)
+        tensorboard.text("warnings", warning, step)
+    numbers.check_streak(step, manager.newest_in_words)
 
 
 def noise_seed(seed: int, step: int, micro_step: int, rank: int) -> int:
@@ -224,9 +224,11 @@ def noise_seed(seed: int, step: int, micro_step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, micro_step, rank]).generate_state(1, np.uint64)[0])
 
 
-def log_step(board: Board, report: StepReport, step: int, global_batch: int, epoch_items: int, skipped_updates: int) -> None:
+def log_step(
+    tensorboard: TensorBoardWriter, report: StepReport, step: int, global_batch: int, epoch_items: int, skipped_updates: int
+) -> None:
     """A step in TensorBoard, against optimizer steps."""
-    board.scalars(
+    tensorboard.scalars(
         {
             "train/loss": report.loss,
             "train/learning_rate": report.learning_rate,

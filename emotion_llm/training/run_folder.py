@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emotion_llm.console import is_first_rank, say, settings_to_dict
-from emotion_llm.errors import UserError
-from emotion_llm.files import write_json, written_whole
-from emotion_llm.skeleton_encoder.trained import ABOUT, WEIGHTS
+from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS
+from emotion_llm.runtime.console import is_first_rank, say, settings_to_dict
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import atomic_write, write_json
+from emotion_llm.runtime.stopping import remove_marker
 from emotion_llm.training.settings import FinetuneSettings
-from emotion_llm.training.stopping import remove_marker
 
 LOCK = ".lock"
 WAIT_FOR_LOCK = 60.0
@@ -64,8 +64,8 @@ def open_run_folder(settings: FinetuneSettings) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with written_whole(target) as aside:
-        shutil.copyfile(source, aside)
+    with atomic_write(target) as tmp:
+        shutil.copyfile(source, tmp)
 
 
 def _try_to_lock(descriptor: int) -> bool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from emotion_llm.errors import UserError
 from emotion_llm.language.llm import LoraSettings
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.unified import Slots
 
 Stage = Literal["recognition", "description"]
@@ -67,7 +67,7 @@ class FinetuneSettings:
     """Joint training on several corpora."""
     rehearsal: float = 0.25
     """Description only: share of each step that goes on naming emotions, so that it is not forgotten (our choice)."""
-    share_prompts: bool = True
+    share_prefix: bool = True
     """Compute the prompt's beginning once per micro-batch; with LoRA dropout its motions then share the noise there."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time (our choice)."""

@@ -15,10 +15,10 @@ from emotion_llm.benchmarks import attention, finetuning, gpu, loss_curves, over
 from emotion_llm.benchmarks.cost_model import BATCH, Cluster, answers_only_weights, matrix_weights, ring_seconds, step_cost, table
 from emotion_llm.benchmarks.suite import BenchmarkSettings, run_benchmarks
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL, TINY, build_model, draw_examples
-from emotion_llm.errors import UserError
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.unified import Slots
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +95,9 @@ def test_a_runs_start_and_saves_are_measured():
 
 def test_loss_curves_without_the_demo_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(suite, "DEMO", replace(suite.DEMO, data=tmp_path / "nothing"))
-    with pytest.raises(UserError, match=r"--only curves: needs the demo's corpora, encoder and LLM \(.*nothing.*\); run launch/demo.py first"):
+    with pytest.raises(
+        UserError, match=r"--only curves: needs the demo's corpora, encoder and LLM \(.*nothing.*\); run launch/demo.py first"
+    ):
         run_benchmarks(BenchmarkSettings(only="curves"))
 
 

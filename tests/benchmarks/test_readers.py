@@ -7,7 +7,7 @@ import pytest
 
 from emotion_llm.benchmarks.measurement import interleaved_ratio, machine_name
 from emotion_llm.benchmarks.readers import measure
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 WALK = """HIERARCHY
 ROOT Hips

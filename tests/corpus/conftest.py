@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from import_examples import content, run
 
 from emotion_llm.corpus import reading as clip_reading
 from emotion_llm.corpus.store import CLIP_FIELDS, Corpus, clip_hash, data_hash, movement_hash, movement_number, open_corpus, write_corpus
-from emotion_llm.corpus.synthetic import write_egbm
 from emotion_llm.motion.layout import layout_to_dict, read_layout
+from emotion_llm.synthetic.corpora import write_egbm
+from tests.helpers.import_examples import content, run
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def make_corpus(tmp_path):
             rows.append((start, len(track), emotions.index(emotion), actors.index(actor) if actor else -1, -1, -1, movement))
             start += len(track)
         hashes = [clip_hash(clip[1], clip[2], None, -1, (), movement_hash(track)) for clip, track in zip(clips, tracks, strict=True)]
-        about = {
+        metadata = {
             "name": name, "clips": len(clips), "frames": start, "frames_per_second": 30.0, "emotions": emotions, "actors": actors,
             "actions": [], "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
             "data_hash": data_hash(layout, emotions, 30.0, {}, hashes),
         }  # fmt: skip
         folder = tmp_path / name
-        write_corpus(folder, about, np.array(rows, CLIP_FIELDS), [clip[0] for clip in clips], tracks, texts={})
+        write_corpus(folder, metadata, np.array(rows, CLIP_FIELDS), [clip[0] for clip in clips], tracks, texts={})
         return open_corpus(folder)
 
     return make

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from emotion_llm.corpus.definition import DEFINITION_FOLDER, definition_from_dict, fits, known_definitions, natural_order, read_definition
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 SOUND = {
     "name": "mine", "layout": "kinect_v2_25", "metres_per_unit": 0.01, "files": ["*.bvh"],

@@ -7,8 +7,8 @@ import pytest
 
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.importing import import_corpus
-from emotion_llm.corpus.synthetic import write_emilya, write_kdae
 from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.synthetic.corpora import write_emilya, write_kdae
 
 
 def run(name: str, source: Path, output: Path):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import Payload, mutated
 
 from emotion_llm.corpus.store import Corpus, open_corpus
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
+from tests.helpers.hostile import Payload, mutated
 
 WORDS = (b"[", b"{", b'"', b"null", b"1e999", b"-1", b"99999999999999999999", b"'O'", b"\xff\xfe", b"(1,)")
 """Of JSON and of NumPy's headers."""

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from import_examples import content, run
 
 from emotion_llm.corpus import importing, reading_log, store
 from emotion_llm.corpus.store import open_corpus, recomputed_hash
-from emotion_llm.corpus.synthetic import write_egbm
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.synthetic.corpora import write_egbm
+from tests.helpers.import_examples import content, run
 
 IMPORT = """
 import sys

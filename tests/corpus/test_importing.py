@@ -5,14 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
-from import_examples import CANONICAL, EGBM, content, run, stamps
 
 from emotion_llm.corpus import importing
 from emotion_llm.corpus import reading as clip_reading
 from emotion_llm.corpus.importing import PrepareSettings, check_corpus, import_corpus
 from emotion_llm.corpus.store import open_corpus, recomputed_hash
-from emotion_llm.errors import UserError
 from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.runtime.errors import UserError
+from tests.helpers.import_examples import CANONICAL, EGBM, content, run, stamps
 
 
 def test_an_imported_clip_has_its_labels_its_texts_and_finite_positions(source, tmp_path):

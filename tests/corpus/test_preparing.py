@@ -12,9 +12,9 @@ from emotion_llm.corpus import report_pictures
 from emotion_llm.corpus.definition import known_definitions
 from emotion_llm.corpus.preparing import PRESETS, draw_layout_file, known_corpora_text, prepare_corpus, sources_of
 from emotion_llm.corpus.store import open_corpus
-from emotion_llm.corpus.synthetic import EMILYA, bvh_text, takes, write_egbm
-from emotion_llm.errors import UserError
 from emotion_llm.motion.layout import read_layout
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.synthetic.corpora import EMILYA, bvh_text, takes, write_egbm
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "prepare.py"
 

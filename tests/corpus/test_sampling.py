@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emotion_llm.corpus.sampling import MixtureSampler
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 LABELS = (np.repeat([0, 1, 2], [900, 90, 10]), np.repeat([0, 1], [60, 40]))
 

@@ -7,7 +7,7 @@ import pytest
 
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.scan import scan_source
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 
 def labels(scan) -> dict[str, tuple]:

@@ -5,7 +5,7 @@ import pytest
 
 from emotion_llm.corpus.splits import leave_actors_out, random_split
 from emotion_llm.corpus.windows import windows
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emotion_llm.corpus.store import CLIP_FIELDS, open_corpus, recomputed_hash
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 
 
 def edit(corpus, **changes) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from emotion_llm.errors import UserError
 from emotion_llm.evaluation.evaluate import EvaluateSettings, evaluate
-from emotion_llm.evaluation.figures import confusion_figure
 from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
-from emotion_llm.evaluation.recognition import CorpusScores, emotion_probabilities
 from emotion_llm.evaluation.trained_run import load_run
-from emotion_llm.skeleton_encoder.features import encode_corpora
+from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.figures import confusion_figure
+from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 
 
 def lines(path: Path) -> list[dict]:
@@ -49,9 +49,9 @@ def test_a_result_carries_what_it_came_from(recognition_run):
 
 def test_other_data_than_the_trainings_is_refused_unless_accepted_and_then_recorded(small_world, recognition_run, tmp_path):
     data = shutil.copytree(small_world.data, tmp_path / "data")
-    about = json.loads((data / "egbm" / "corpus.json").read_text())
-    about["data_hash"] = "0" * 64
-    (data / "egbm" / "corpus.json").write_text(json.dumps(about))
+    metadata = json.loads((data / "egbm" / "corpus.json").read_text())
+    metadata["data_hash"] = "0" * 64
+    (data / "egbm" / "corpus.json").write_text(json.dumps(metadata))
     with pytest.raises(UserError, match=r"corpus 'egbm': data_hash is 000000000000, the .* was trained with"):
         evaluate(EvaluateSettings(checkpoint=recognition_run, data=data, run=tmp_path / "out"))
     result = evaluate(EvaluateSettings(checkpoint=recognition_run, data=data, run=tmp_path / "out", accept_other_data=True))
@@ -74,8 +74,9 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path):
 
 
 def test_a_checkpoint_of_another_llm_is_refused(recognition_run, tmp_path):
-    from families import write_small_llm
     from transformers import AutoModelForCausalLM
+
+    from tests.helpers.families import write_small_llm
 
     folder = write_small_llm(tmp_path / "llm")
     other = AutoModelForCausalLM.from_pretrained(folder)
@@ -87,9 +88,9 @@ def test_a_checkpoint_of_another_llm_is_refused(recognition_run, tmp_path):
 
 def test_a_checkpoint_of_another_encoder_is_refused(small_world, recognition_run, tmp_path):
     copied = shutil.copytree(recognition_run, tmp_path / "run")
-    about = json.loads((copied / "encoder" / "encoder.json").read_text())
-    about["window_frames"] += 1
-    (copied / "encoder" / "encoder.json").write_text(json.dumps(about))
+    metadata = json.loads((copied / "encoder" / "encoder.json").read_text())
+    metadata["window_frames"] += 1
+    (copied / "encoder" / "encoder.json").write_text(json.dumps(metadata))
     with pytest.raises(UserError, match=r"do not belong together"):
         evaluate(EvaluateSettings(checkpoint=copied))
 

@@ -3,11 +3,11 @@
 from functools import partial
 
 import pytest
-from jobs import run_job, start_job
-from run_outcome import curve, outcome
-from tampering import poison, quick
 
 from emotion_llm.training.checkpoint import newest_checkpoint
+from tests.helpers.jobs import run_job, start_job
+from tests.helpers.run_outcome import curve, outcome
+from tests.helpers.tampering import poison, quick
 
 pytestmark = pytest.mark.slow
 

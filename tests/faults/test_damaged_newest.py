@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
-from jobs import run_job
-from run_outcome import outcome
-from tampering import quick
 
 from emotion_llm.training.checkpoint import MOMENT_FILE
+from tests.helpers.jobs import run_job
+from tests.helpers.run_outcome import outcome
+from tests.helpers.tampering import quick
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +33,9 @@ def test_the_one_before_is_gone_on_from_and_the_run_ends_the_same(small_run, dam
     said = run_job(damaged, processes, quick)
     assert "goes on from step 6 (" in said
     if damage is not shutil.rmtree:
-        assert "step-00000008: moments.safetensors is damaged (its checksum differs from the one in checkpoint.json); looking for an older" in said
+        assert (
+            "step-00000008: moments.safetensors is damaged (its checksum differs from the one in checkpoint.json); looking for an older"
+            in said
+        )
         assert (damaged.run / "checkpoints" / "damaged-step-00000008").is_dir()
     assert outcome(damaged.run).weights_and_moments == outcome(unbroken.run).weights_and_moments

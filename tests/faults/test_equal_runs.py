@@ -4,13 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
-from jobs import run_job
-from launching import launch
-from run_outcome import losses, outcome
-from tampering import bf16, quick
 
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.training.checkpoint import newest_checkpoint
+from tests.helpers.jobs import run_job
+from tests.helpers.launching import launch
+from tests.helpers.run_outcome import losses, outcome
+from tests.helpers.tampering import bf16, quick
 
 pytestmark = pytest.mark.slow
 WITHOUT_DROPOUT = LoraSettings(rank=4, alpha=8, dropout=0.0)

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from launching import Launched, launch
 
-from emotion_llm.watching.lives import is_alive
+from emotion_llm.runtime.process_tree import is_alive
+from tests.helpers.launching import Launched, launch
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,10 @@ def test_a_rank_that_hangs_is_named_with_its_place_and_the_job_ends(small_run):
     job, status = run_to_its_end(settings, "rank_1_hangs")
     assert status == 1
     words = "\n".join(job.own_lines())
-    assert "error: the job hangs: no step has got on for 10 s (--hang-timeout-seconds); behind: rank 1 at step 3, micro-step 0, backward" in words
+    assert (
+        "error: the job hangs: no step has got on for 10 s (--hang-timeout-seconds); behind: rank 1 at step 3, micro-step 0, backward"
+        in words
+    )
     assert "in stuck_in_an_endless_wait" in words
     assert job.own_lines()[-1] == "run the same command again to go on from the newest checkpoint"
 

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from jobs import run_job, start_job
-from run_outcome import outcome
-from tampering import quick, small_files_only
 
 from emotion_llm.training.checkpoint import newest_checkpoint, read_checkpoint
+from tests.helpers.jobs import run_job, start_job
+from tests.helpers.run_outcome import outcome
+from tests.helpers.tampering import quick, small_files_only
 
 pytestmark = pytest.mark.slow
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile import Payload, mutated
 from safetensors.torch import load_file, save_file
 
-from emotion_llm.errors import UserError
 from emotion_llm.evaluation.trained_run import load_run
-from emotion_llm.skeleton_encoder import trained
+from emotion_llm.pretraining import trained_encoder as trained
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.training.checkpoint import ABOUT, ADAPTER, MOMENT_FILE, TOKENIZER, content_checksum, file_checksum, read_checkpoint
+from tests.helpers.hostile import Payload, mutated
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_gigantic_header_length_allocates_nothing(folder):
 
 
 def test_a_rank_that_would_fill_the_memory_is_refused_before_a_model_is_built(folder):
-    seal(folder, lambda content: content["about"]["settings"]["lora"].update(rank=10**9))
+    seal(folder, lambda content: content["metadata"]["settings"]["lora"].update(rank=10**9))
     with pytest.raises(UserError, match=r"the adapter's rank is 1000000000 in checkpoint.json but \[4\] in its file"):
         opened(folder)
 
@@ -141,20 +141,20 @@ def test_numbers_of_another_type_are_refused(folder, dtype):
         lambda content: content.update(step=True),
         lambda content: content.update(updates=-1),
         lambda content: content.update(updates=7),
-        lambda content: content["about"].update(settings=[]),
-        lambda content: content["about"].update(corpora={"egbm": {}}),
-        lambda content: content["about"].update(corpora={"egbm": "x"}),
-        lambda content: content["about"]["settings"].update(stage="sleep"),
-        lambda content: content["about"]["settings"].update(llm=5),
-        lambda content: content["about"]["settings"].update(llm=None),
-        lambda content: content["about"]["settings"]["lora"].update(rank="4"),
-        lambda content: content["about"]["settings"]["lora"].update(alpha=float("nan")),
-        lambda content: content["about"]["settings"]["lora"].update(target_modules="evil"),
-        lambda content: content["about"]["settings"]["slots"].update(spatial=10**30),
-        lambda content: content["about"]["settings"]["slots"].update(more=1),
-        lambda content: content["about"]["corpora"]["egbm"].update(canonical={"more": 1}),
+        lambda content: content["metadata"].update(settings=[]),
+        lambda content: content["metadata"].update(corpora={"egbm": {}}),
+        lambda content: content["metadata"].update(corpora={"egbm": "x"}),
+        lambda content: content["metadata"]["settings"].update(stage="sleep"),
+        lambda content: content["metadata"]["settings"].update(llm=5),
+        lambda content: content["metadata"]["settings"].update(llm=None),
+        lambda content: content["metadata"]["settings"]["lora"].update(rank="4"),
+        lambda content: content["metadata"]["settings"]["lora"].update(alpha=float("nan")),
+        lambda content: content["metadata"]["settings"]["lora"].update(target_modules="evil"),
+        lambda content: content["metadata"]["settings"]["slots"].update(spatial=10**30),
+        lambda content: content["metadata"]["settings"]["slots"].update(more=1),
+        lambda content: content["metadata"]["corpora"]["egbm"].update(canonical={"more": 1}),
         lambda content: content.update(sha256=None),
-        lambda content: content.pop("about"),
+        lambda content: content.pop("metadata"),
     ],
 )
 def test_a_record_of_other_kinds_of_values_is_refused(folder, change):
@@ -181,30 +181,30 @@ def test_an_adapter_configuration_that_names_code_is_not_followed(folder, tmp_pa
     assert not (tmp_path / "proof").exists()
 
 
-def encoder_of(folder: Path, change=lambda about: None, weights: bytes | None = None) -> Path:
+def encoder_of(folder: Path, change=lambda metadata: None, weights: bytes | None = None) -> Path:
     """The run's copy of the encoder, changed and sealed again."""
     encoder = folder.parents[1] / "encoder"
-    about = json.loads((encoder / trained.ABOUT).read_text())
-    change(about)
+    metadata = json.loads((encoder / trained.ABOUT).read_text())
+    change(metadata)
     if weights is not None:
         (encoder / trained.WEIGHTS).write_bytes(weights)
-    about["encoder_hash"] = trained._hash(encoder / trained.WEIGHTS, about)
-    (encoder / trained.ABOUT).write_text(json.dumps(about))
+    metadata["encoder_hash"] = trained._hash(encoder / trained.WEIGHTS, metadata)
+    (encoder / trained.ABOUT).write_text(json.dumps(metadata))
     return encoder
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda about: about["settings"].update(widths=[10**9, 10**9]),
-        lambda about: about["settings"].update(widths=[8] * 10**5, strides=[4] + [1] * (10**5 - 1)),
-        lambda about: about["settings"].update(widths=["8", "16"]),
-        lambda about: about["settings"].update(widths=[]),
-        lambda about: about["settings"].update(reduction=None),
-        lambda about: about.update(emotions=5),
-        lambda about: about.update(layouts=[]),
-        lambda about: about["layouts"][0].update(joints=[]),
-        lambda about: about["layouts"].append("kinect"),
+        lambda metadata: metadata["settings"].update(widths=[10**9, 10**9]),
+        lambda metadata: metadata["settings"].update(widths=[8] * 10**5, strides=[4] + [1] * (10**5 - 1)),
+        lambda metadata: metadata["settings"].update(widths=["8", "16"]),
+        lambda metadata: metadata["settings"].update(widths=[]),
+        lambda metadata: metadata["settings"].update(reduction=None),
+        lambda metadata: metadata.update(emotions=5),
+        lambda metadata: metadata.update(layouts=[]),
+        lambda metadata: metadata["layouts"][0].update(joints=[]),
+        lambda metadata: metadata["layouts"].append("kinect"),
     ],
 )
 def test_an_encoder_that_its_weights_do_not_bear_out_is_refused(folder, change):

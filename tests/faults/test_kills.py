@@ -7,12 +7,12 @@ import time
 from functools import partial
 
 import pytest
-from jobs import Job, run_job, start_job
-from launching import launch
-from run_outcome import outcome
-from tampering import kill_inside_save, quick
 
 from emotion_llm.training.checkpoint import newest_checkpoint
+from tests.helpers.jobs import Job, run_job, start_job
+from tests.helpers.launching import launch
+from tests.helpers.run_outcome import outcome
+from tests.helpers.tampering import kill_inside_save, quick
 
 pytestmark = pytest.mark.slow
 KILLS_OF_ONE, KILLS_OF_TWO = 52, 8

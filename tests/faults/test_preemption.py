@@ -7,14 +7,14 @@ import time
 from functools import partial
 
 import pytest
-from jobs import run_job, start_job
-from launching import launch
-from run_outcome import outcome
-from tampering import quick, signal_in_the_middle_of_a_step, slow_evaluation, slow_steps
 
+from emotion_llm.runtime.process_tree import is_alive
+from emotion_llm.runtime.stopping import MARKER
 from emotion_llm.training.checkpoint import newest_checkpoint
-from emotion_llm.training.stopping import MARKER
-from emotion_llm.watching.lives import is_alive
+from tests.helpers.jobs import run_job, start_job
+from tests.helpers.launching import launch
+from tests.helpers.run_outcome import outcome
+from tests.helpers.tampering import quick, signal_in_the_middle_of_a_step, slow_evaluation, slow_steps
 
 pytestmark = pytest.mark.slow
 

@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import write_small_llm
 from torch import nn
 
 from emotion_llm.benchmarks.workload import CHANNELS, TINY, build_model, draw_examples
-from emotion_llm.errors import UserError
 from emotion_llm.language import answers_only
 from emotion_llm.language.answers_only import head_left_out, log_likelihoods
 from emotion_llm.language.llm import LoraSettings, add_adapter, load_llm
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import pack
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import Slots
+from tests.helpers.families import write_small_llm
 
 
 def model_and_row(stage: str = "description"):
@@ -100,7 +100,10 @@ def test_the_head_is_itself_again_afterwards():
     ("change", "message"),
     [
         ({"softcap": 50.0}, r"--llm: its attention caps its scores at 50, as Gemma 2's does, which is not known here; choose another LLM"),
-        ({"sliding_window": 8}, r"--llm: its attention sees 8 tokens back, and a motion with its question and answer has \d+; choose another"),
+        (
+            {"sliding_window": 8},
+            r"--llm: its attention sees 8 tokens back, and a motion with its question and answer has \d+; choose another",
+        ),
     ],
 )
 def test_an_attention_of_another_kind_is_refused(change, message):

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from families import write_small_llm
 from torch import nn
 
 from emotion_llm.language.dropout import Dropout
 from emotion_llm.language.llm import LoraSettings, add_adapter, load_llm
+from tests.helpers.families import write_small_llm
 
 
 def test_a_share_is_zero_and_the_mean_stays():

@@ -41,7 +41,7 @@ def test_padding_is_not_counted():
     model = build_model(TINY, LoraSettings(rank=4, dropout=0.0))
     examples = draw_examples(TINY, "recognition", 3, seed=0)
     flops = FlopCount(model)
-    together = flops.of_row(pack(examples, model.slots, share_prompts=False))
+    together = flops.of_row(pack(examples, model.slots, share_prefix=False))
     assert together == sum(flops.of_row(pack([example], model.slots)) for example in examples)
     assert flops.of_row(pack(examples, model.slots)) < together
     assert torch.is_grad_enabled()

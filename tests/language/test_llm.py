@@ -6,17 +6,20 @@ import struct
 
 import pytest
 import torch
-from families import FAMILIES, write_small_llm
 from transformers import AutoModelForCausalLM
 
-from emotion_llm.errors import UserError
-from emotion_llm.language import get_llm, llm
+from emotion_llm.language import llm
 from emotion_llm.language.llm import LoraSettings, add_adapter, check_text_tokenizer, fingerprint, load_llm, load_text_tokenizer
-from emotion_llm.language.prompt import PromptWriter
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.synthetic import get_llm
+from tests.helpers.families import FAMILIES, write_small_llm
 
 
 def test_a_name_that_is_neither_folder_nor_in_reach_is_refused():
-    with pytest.raises(UserError, match=r"--llm someone/something: no such folder, not in the Hugging Face cache, and the hub is out of reach"):
+    with pytest.raises(
+        UserError, match=r"--llm someone/something: no such folder, not in the Hugging Face cache, and the hub is out of reach"
+    ):
         load_llm("someone/something", torch.float32)
     with pytest.raises(UserError, match=r"--llm models/nothing-here: no such folder; give a folder \(launch/get_llm.py makes one\)"):
         load_text_tokenizer("models/nothing-here")
@@ -140,7 +143,11 @@ def test_an_index_of_weights_leads_nowhere_else(tmp_path, target):
 
 def test_an_adapter_in_an_llm_folder_brings_in_no_other_llm(tmp_path):
     folder = write_small_llm(tmp_path)
-    hostile = {"peft_type": "LORA", "base_model_name_or_path": "someone/evil", "auto_mapping": {"base_model_class": "x", "parent_library": "evil"}}
+    hostile = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": "someone/evil",
+        "auto_mapping": {"base_model_class": "x", "parent_library": "evil"},
+    }
     (folder / "adapter_config.json").write_text(json.dumps(hostile))
     with pytest.raises(UserError, match=r"an adapter lies in this folder \(adapter_config.json\), and would bring in another LLM"):
         load_llm(str(folder), torch.float32)
@@ -155,7 +162,9 @@ def test_code_of_a_text_tokenizer_is_never_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("template", ["{{ ''.__class__.__mro__[1].__subclasses__() }}", "{% for i in range(10**9) %}x{% endfor %}", "{% for %}"])
+@pytest.mark.parametrize(
+    "template", ["{{ ''.__class__.__mro__[1].__subclasses__() }}", "{% for i in range(10**9) %}x{% endfor %}", "{% for %}"]
+)
 def test_a_chat_template_can_do_no_harm(tmp_path, template):
     (write_small_llm(tmp_path) / "chat_template.jinja").write_text(template)
     prompts = PromptWriter(load_text_tokenizer(str(tmp_path)))

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from families import write_small_llm
 from peft.tuners.lora import Linear
 
 from emotion_llm.language.llm import LoraSettings, add_adapter, load_llm
 from emotion_llm.language.lora import LoraLinear
+from tests.helpers.families import write_small_llm
 
 
 @pytest.fixture

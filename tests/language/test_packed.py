@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from families import FAMILIES, write_small_llm
 
-from emotion_llm.errors import UserError
 from emotion_llm.language.llm import LoraSettings, add_adapter, load_llm, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import Example, pack
-from emotion_llm.language.prompt import PromptWriter
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
+from tests.helpers.families import FAMILIES, write_small_llm
 
 CHANNELS, SLOTS = 8, Slots(spatial=10, temporal=6)
 
@@ -79,7 +79,7 @@ def test_sharing_the_prompt_changes_neither_likelihoods_nor_gradients(setup):
     gradients = []
     for share in (True, False):
         model.zero_grad()
-        model(pack(examples, SLOTS, share_prompts=share)).sum().backward()
+        model(pack(examples, SLOTS, share_prefix=share)).sum().backward()
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     assert sum("lora" in name for name in gradients[0]) > 10
@@ -90,7 +90,7 @@ def test_sharing_the_prompt_changes_neither_likelihoods_nor_gradients(setup):
 def test_a_shared_prompt_stands_in_the_row_once(setup):
     _, examples = setup
     beginning = len(examples[0].prompt.before)
-    saved = len(pack(examples, SLOTS, share_prompts=False).token_ids) - len(pack(examples, SLOTS).token_ids)
+    saved = len(pack(examples, SLOTS, share_prefix=False).token_ids) - len(pack(examples, SLOTS).token_ids)
     assert saved == beginning  # two of the three examples have the same beginning
 
 

@@ -5,10 +5,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from motion_examples import ExampleJoint, bvh_text, random_skeleton, random_values, scalar_positions
 
 from emotion_llm.motion.bvh import parse_bvh, read_bvh
 from emotion_llm.motion.motion import MotionFileError
+from tests.helpers.motion_examples import ExampleJoint, bvh_text, random_skeleton, random_values, scalar_positions
 
 ARM = """HIERARCHY
 ROOT Hips

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from motion_examples import bvh_text, moving_body, turned
 
-from emotion_llm.errors import UserError
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.motion.motion import Motion, MotionFileError, RecordedMotion
+from emotion_llm.runtime.errors import UserError
+from tests.helpers.motion_examples import bvh_text, moving_body, turned
 
 SETTINGS = CanonicalSettings()
 LAYOUTS = ("kdae_72", "emilya_28", "kinect_v2_25", "bandai_namco_27")
@@ -52,9 +52,8 @@ def test_the_lengths_of_bones_leave_no_trace(name):
 
 
 def test_header_offsets_of_a_file_leave_no_trace():
-    from motion_examples import ExampleJoint
-
     from emotion_llm.motion.bvh import parse_bvh
+    from tests.helpers.motion_examples import ExampleJoint
 
     layout, rng = read_layout("emilya_28"), np.random.default_rng(0)
     move = rng.uniform(-20, 20, size=(30, 6 + 3 * layout.joints)).round(3)

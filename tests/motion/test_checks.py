@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from motion_examples import moving_body
 
 from emotion_llm.motion.bvh import read_bvh
 from emotion_llm.motion.canonical import to_motion
 from emotion_llm.motion.checks import UNIT_FACTORS, check_clip
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.motion import Motion
+from tests.helpers.motion_examples import moving_body
 
 LAYOUTS = ("kdae_72", "emilya_28", "kinect_v2_25", "bandai_namco_27")
 

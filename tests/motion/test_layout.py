@@ -6,10 +6,10 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from emotion_llm.errors import UserError
-from emotion_llm.motion.drawing import draft_layout, draw_layout
+from emotion_llm.motion.infer_layout import draft_layout, draw_layout
 from emotion_llm.motion.layout import LANDMARKS, PARTS, known_layouts, layout_from_dict, layout_to_dict, read_layout
 from emotion_llm.motion.motion import RecordedMotion
+from emotion_llm.runtime.errors import UserError
 
 
 def test_the_three_corpora_and_the_real_archives_have_their_layouts():
@@ -45,14 +45,14 @@ def test_a_landmark_has_a_track():
 def _set(place: str, value: object):
     """A change to a layout's JSON form: 'joints/3/parent' etc."""
 
-    def change(about: dict) -> None:
+    def change(metadata: dict) -> None:
         *path, last = [int(step) if step.isdigit() else step for step in place.split("/")]
         for step in path:
-            about = about[step]
+            metadata = metadata[step]
         if value is KeyError:
-            del about[last]
+            del metadata[last]
         else:
-            about[last] = value
+            metadata[last] = value
 
     return change
 
@@ -95,21 +95,21 @@ def _set(place: str, value: object):
     ],
 )  # fmt: skip
 def test_a_layout_that_contradicts_itself_is_refused_in_words(change, message):
-    about = deepcopy(layout_to_dict(read_layout("bandai_namco_27")))
-    change(about)
+    metadata = deepcopy(layout_to_dict(read_layout("bandai_namco_27")))
+    change(metadata)
     with pytest.raises(UserError, match=message):
-        layout_from_dict(about, "mine.json")
+        layout_from_dict(metadata, "mine.json")
 
 
 def test_landmarks_of_a_limb_must_hang_together_and_be_apart():
-    about = layout_to_dict(read_layout("bandai_namco_27"))
-    about["landmarks"] |= {"left_elbow": "UpperLeg_L", "right_elbow": "UpperLeg_R"}
+    metadata = layout_to_dict(read_layout("bandai_namco_27"))
+    metadata["landmarks"] |= {"left_elbow": "UpperLeg_L", "right_elbow": "UpperLeg_R"}
     with pytest.raises(UserError, match="landmark left_elbow does not hang from left_shoulder; correct the landmarks or the parents"):
-        layout_from_dict(about, "mine.json")
-    about = layout_to_dict(read_layout("bandai_namco_27"))
-    about["joints"][18]["bone_length"] = 0
+        layout_from_dict(metadata, "mine.json")
+    metadata = layout_to_dict(read_layout("bandai_namco_27"))
+    metadata["joints"][18]["bone_length"] = 0
     with pytest.raises(UserError, match="left_hip and left_knee coincide; give their bone_length in metres"):
-        layout_from_dict(about, "mine.json")
+        layout_from_dict(metadata, "mine.json")
 
 
 def test_a_layout_is_found_by_name_or_by_file(tmp_path):

@@ -7,17 +7,17 @@ import warnings
 
 import numpy as np
 import pytest
-from motion_examples import bvh_text, moving_body, random_skeleton, random_values
 
-from emotion_llm.errors import UserError
 from emotion_llm.motion.arrays import parse_array
 from emotion_llm.motion.bvh import parse_bvh
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
 from emotion_llm.motion.checks import check_clip
-from emotion_llm.motion.drawing import draft_layout
+from emotion_llm.motion.infer_layout import draft_layout
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.motion import MotionFileError, RecordedMotion
 from emotion_llm.motion.table import TableColumns, parse_table
+from emotion_llm.runtime.errors import UserError
+from tests.helpers.motion_examples import bvh_text, moving_body, random_skeleton, random_values
 
 KINECT = read_layout("kinect_v2_25")
 HANG_SECONDS = 30

@@ -7,12 +7,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from emotion_llm.errors import UserError
 from emotion_llm.motion.arrays import parse_array
 from emotion_llm.motion.motion import MotionFileError
 from emotion_llm.motion.number_text import BLOCK_BYTES, read_numbers
 from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.motion.table import TableColumns, parse_table, table_columns_from_dict
+from emotion_llm.runtime.errors import UserError
 
 POSITIONS = np.random.default_rng(0).normal(size=(4, 2, 3)).round(4)
 HEADER = [f"{joint}_{axis}" for joint in ("Head", "HandLeft") for axis in "xyz"]
@@ -215,7 +215,7 @@ def test_what_cannot_be_read_is_refused_in_words(text, columns, message):
 
 
 @pytest.mark.parametrize(
-    ("about", "message"),
+    ("metadata", "message"),
     [
         ({"delimiters": ","}, "corpus.json: table columns have no setting 'delimiters'; the settings are delimiter, decimal_comma"),
         ({"delimiter": ",,"}, "corpus.json: table columns: delimiter is ',,'; use one of"),
@@ -237,9 +237,9 @@ def test_what_cannot_be_read_is_refused_in_words(text, columns, message):
         ({"array": 0}, "array is 0"),
     ],
 )  # fmt: skip
-def test_settings_that_make_no_sense_are_refused_in_words(about, message):
+def test_settings_that_make_no_sense_are_refused_in_words(metadata, message):
     with pytest.raises(UserError, match=message):
-        table_columns_from_dict(about, "corpus.json")
+        table_columns_from_dict(metadata, "corpus.json")
 
 
 def test_settings_come_from_json():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
 from emotion_llm.skeleton_encoder.inputs import joint_inputs

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 
 

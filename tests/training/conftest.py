@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from emotion_llm.language.llm import LoraSettings, load_text_tokenizer
-from emotion_llm.language.prompt import PromptWriter
-from emotion_llm.skeleton_encoder.features import EncodedCorpus, encode_corpora
-from emotion_llm.skeleton_encoder.trained import TrainedEncoder, load_encoder
-from emotion_llm.training import engine
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
+from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus, encode_corpora
+from emotion_llm.training import engine as engine_module
 from emotion_llm.training.assembly import build_model, describe_run, ds_config_path, start_weights
 from emotion_llm.training.batches import TrainingData
 from emotion_llm.training.engine import Engine, model_dtype
@@ -30,7 +30,7 @@ class Parts:
     corpora: list[EncodedCorpus]
     data: TrainingData
     engine: Engine
-    about: dict
+    metadata: dict
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def parts(small_world, tmp_path) -> Iterator[Callable[..., Parts]]:
     """
 
     def make(micro_batch: int = 8, stage: str = "recognition", precision: str = "fp32", **changes: object) -> Parts:
-        fixed_precision.setattr(engine, "bf16_is_fast_on_cpu", lambda: precision == "bf16")
+        fixed_precision.setattr(engine_module, "bf16_is_fast_on_cpu", lambda: precision == "bf16")
         config = json.loads((DS_CONFIGS / f"{stage}.json").read_text()) | {"train_micro_batch_size_per_gpu": micro_batch}
         (tmp_path / "ds.json").write_text(json.dumps(config))
         few = {"ds_config": tmp_path / "ds.json", "lora": LoraSettings(rank=4, alpha=8, dropout=0.0)}

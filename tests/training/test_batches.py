@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.training.batches import TrainingData, micro_batches
 from emotion_llm.training.engine import ProcessShare, divide_batch
 
 
-@pytest.mark.parametrize(("processes", "largest", "expected"), [(1, 16, (16, 4)), (4, 16, (16, 1)), (8, 16, (8, 1)), (2, 5, (4, 8)), (64, 9, (1, 1))])
+@pytest.mark.parametrize(
+    ("processes", "largest", "expected"), [(1, 16, (16, 4)), (4, 16, (16, 1)), (8, 16, (8, 1)), (2, 5, (4, 8)), (64, 9, (1, 1))]
+)
 def test_accumulation_follows_from_the_number_of_processes(processes, largest, expected):
     share = divide_batch(64, processes, largest)
     assert (share.micro_batch, share.accumulation) == expected
@@ -31,7 +33,9 @@ def test_the_processes_together_compute_every_motion_of_a_step_once(share):
     assert all(len(part) == share.accumulation and all(len(one) == share.micro_batch for one in part) for part in parts)
     of_item = dict(zip(items, lengths, strict=True))
     for micro_step in range(share.accumulation - 1):  # neighbours in length go together
-        assert max(of_item[i] for part in parts for i in part[micro_step]) <= min(of_item[i] for part in parts for i in part[micro_step + 1])
+        assert max(of_item[i] for part in parts for i in part[micro_step]) <= min(
+            of_item[i] for part in parts for i in part[micro_step + 1]
+        )
 
 
 def test_the_motions_of_a_step_follow_from_the_seed_and_the_step_alone(parts):
@@ -45,7 +49,9 @@ def test_the_motions_of_a_step_follow_from_the_seed_and_the_step_alone(parts):
 def test_no_held_out_motion_is_ever_drawn(parts):
     made = parts()
     held_out = {(index, clip) for index, encoded in enumerate(made.corpora) for clip in encoded.split.held_out}
-    drawn = {(item.corpus, int(made.corpora[item.corpus].windows["clip"][item.window])) for step in range(50) for item in made.data.draw(step)}
+    drawn = {
+        (item.corpus, int(made.corpora[item.corpus].windows["clip"][item.window])) for step in range(50) for item in made.data.draw(step)
+    }
     assert len(drawn) > 15
     assert not drawn & held_out
 

@@ -9,8 +9,8 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from emotion_llm.errors import UserError
 from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.training.checkpoint import (
     ABOUT,
     ADAPTER,
@@ -36,7 +36,9 @@ def sealed_again(folder, change=None) -> None:
     content = json.loads((folder / ABOUT).read_text())
     if change is not None:
         change(content)
-    content["sha256"] = {name: file_checksum(folder / name) if (folder / name).is_file() else old for name, old in content["sha256"].items()}
+    content["sha256"] = {
+        name: file_checksum(folder / name) if (folder / name).is_file() else old for name, old in content["sha256"].items()
+    }
     content.pop("checksum")
     (folder / ABOUT).write_text(json.dumps(content | {"checksum": content_checksum(content)}))
 
@@ -67,8 +69,10 @@ def test_a_checkpoint_takes_at_most_a_tenth_more_than_16_bytes_per_trainable_par
     from emotion_llm.training.checkpoint_writing import take_snapshot, write_checkpoint
 
     made = parts(lora=LoraSettings(rank=32, alpha=8, dropout=0.0))
-    made.engine.set_state(made.engine.gather_state() | {name: made.engine.gather_state()["weight"] for name in ("exp_avg", "exp_avg_sq")}, 1)
-    folder = write_checkpoint(tmp_path, take_snapshot(made.engine, 1, made.about))
+    made.engine.set_state(
+        made.engine.gather_state() | {name: made.engine.gather_state()["weight"] for name in ("exp_avg", "exp_avg_sq")}, 1
+    )
+    folder = write_checkpoint(tmp_path, take_snapshot(made.engine, 1, made.metadata))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     trainable = sum(value.numel() for value in made.engine.trainable().values())
     assert size <= 1.1 * 16 * trainable

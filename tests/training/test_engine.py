@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from emotion_llm.language.flops import FlopCount
-from emotion_llm.processes import keep_watch
+from emotion_llm.runtime.processes import get_watchdog
+from emotion_llm.runtime.stopping import StopRequest
 from emotion_llm.training import loop
 from emotion_llm.training.loop import StepReport, train_step
-from emotion_llm.training.stopping import StopRequest
 
 
 def take_step(parts, step: int = 1) -> StepReport:
-    return train_step(parts.engine, parts.data, parts.settings, step, FlopCount(parts.engine.model), keep_watch(), StopRequest())
+    return train_step(parts.engine, parts.data, parts.settings, step, FlopCount(parts.engine.model), get_watchdog(), StopRequest())
 
 
 def assert_same_state(one: dict, other: dict) -> None:
@@ -134,7 +134,7 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path):
         other_job.bind(("127.0.0.1", 0))
         other_job.listen()
         port = str(other_job.getsockname()[1])
-        code = "from emotion_llm.console import run; from emotion_llm.training.engine import start_processes; run(start_processes)"
+        code = "from emotion_llm.runtime.console import run; from emotion_llm.training.engine import start_processes; run(start_processes)"
         environment = os.environ | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2

@@ -5,14 +5,14 @@ import json
 import shutil
 
 import pytest
-from run_outcome import outcome
 
-from emotion_llm.console import settings_to_dict
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.console import settings_to_dict
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.training import finetune
 from emotion_llm.training.assembly import check_resumable, check_same_origin, start_weights
 from emotion_llm.training.checkpoint import newest_checkpoint
 from emotion_llm.training.finetune import checkpoint_to_resume
+from tests.helpers.run_outcome import outcome
 
 
 @pytest.fixture
@@ -23,37 +23,43 @@ def checkpoint(finished_run):
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
-        ("seed", 5, r"the run was started with seed = 0, now it is 5; resume with the old value, or start a new run with another --run folder"),
+        (
+            "seed",
+            5,
+            r"the run was started with seed = 0, now it is 5; resume with the old value, or start a new run with another --run folder",
+        ),
         ("max_steps", 9, r"started with max_steps = 6, now it is 9"),
         ("lora", {"rank": 8, "alpha": 8, "dropout": 0.05}, r"started with lora = \{'rank': 4.*now it is \{'rank': 8"),
         ("corpora", ["egbm"], r"started with corpora"),
     ],
 )
 def test_a_changed_setting_that_matters_is_refused_by_name(checkpoint, setting, value, said):
-    now = copy.deepcopy(checkpoint.about)
+    now = copy.deepcopy(checkpoint.metadata)
     now["settings"][setting] = value
     with pytest.raises(UserError, match=said):
         check_resumable(checkpoint, now)
 
 
 def test_settings_that_change_nothing_learnt_may_change(checkpoint):
-    now = copy.deepcopy(checkpoint.about)
+    now = copy.deepcopy(checkpoint.metadata)
     now["settings"] |= {"checkpoint_every": 7, "evaluate_every": 9, "keep_checkpoints": 1, "hang_timeout_seconds": 1.0, "llm": "moved"}
     check_resumable(checkpoint, now)
 
 
 @pytest.mark.parametrize("what", ["data_hash", "split_hash"])
 def test_changed_data_are_refused_by_name(checkpoint, what):
-    now = copy.deepcopy(checkpoint.about)
+    now = copy.deepcopy(checkpoint.metadata)
     now["corpora"]["egbm"][what] = "another hash"
     with pytest.raises(UserError, match=rf"started with {what} .* of corpus 'egbm', now it is another hash; restore the data"):
         check_resumable(checkpoint, now)
 
 
 def test_another_llm_or_encoder_is_refused(checkpoint):
-    llm, encoder = checkpoint.about["llm_fingerprint"], checkpoint.about["encoder_hash"]
+    llm, encoder = checkpoint.metadata["llm_fingerprint"], checkpoint.metadata["encoder_hash"]
     check_same_origin(checkpoint, llm, encoder)
-    with pytest.raises(UserError, match=r"trained with llm_fingerprint .*, but --llm brings another; give --llm the one it was trained with"):
+    with pytest.raises(
+        UserError, match=r"trained with llm_fingerprint .*, but --llm brings another; give --llm the one it was trained with"
+    ):
         check_same_origin(checkpoint, "another", encoder)
     with pytest.raises(UserError, match=r"trained with encoder_hash .*, but --encoder brings another; give --encoder the one"):
         check_same_origin(checkpoint, llm, "another")
@@ -75,7 +81,9 @@ def test_a_folder_with_a_checkpoint_is_gone_on_from_unless_that_is_forbidden(fin
 
 def test_ranks_that_see_different_checkpoints_do_not_start(finished_run, small_world, monkeypatch):
     monkeypatch.setattr(finetune, "gather_over_processes", lambda step: [step, None])
-    with pytest.raises(UserError, match=r"see different checkpoints \(rank 0: step 6, rank 1: none\); the run folder must lie on a disk that"):
+    with pytest.raises(
+        UserError, match=r"see different checkpoints \(rank 0: step 6, rank 1: none\); the run folder must lie on a disk that"
+    ):
         checkpoint_to_resume(small_world.settings(finished_run))
 
 
@@ -102,12 +110,12 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(finished_run, small_w
 
 
 def test_the_checkpoint_says_what_the_run_is(checkpoint, small_world):
-    about = checkpoint.about
+    metadata = checkpoint.metadata
     settings = small_world.settings(checkpoint.folder.parents[1], max_steps=6, evaluate_every=3, checkpoint_every=2)
-    assert about["settings"] == settings_to_dict(settings)
-    assert set(about["versions"]) == {"python", "emotion_llm", "torch", "deepspeed", "transformers", "peft"}
-    assert set(about["corpora"]) == {"egbm", "emilya"}
-    assert all({"data_hash", "split_hash", "emotions", "layout"} <= set(corpus) for corpus in about["corpora"].values())
+    assert metadata["settings"] == settings_to_dict(settings)
+    assert set(metadata["versions"]) == {"python", "emotion_llm", "torch", "deepspeed", "transformers", "peft"}
+    assert set(metadata["corpora"]) == {"egbm", "emilya"}
+    assert all({"data_hash", "split_hash", "emotions", "layout"} <= set(corpus) for corpus in metadata["corpora"].values())
 
 
 def test_computing_activations_again_changes_nothing_learnt(small_world, finished_run, tmp_path):

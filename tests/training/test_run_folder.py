@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from emotion_llm.errors import UserError
-from emotion_llm.skeleton_encoder.trained import load_encoder
+from emotion_llm.pretraining.trained_encoder import load_encoder
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.stopping import MARKER, leave_marker
 from emotion_llm.training import run_folder
 from emotion_llm.training.run_folder import locked, open_run_folder
-from emotion_llm.training.stopping import MARKER, leave_marker
 
 HOLDER = """
 import fcntl, sys, time

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from emotion_llm.errors import UserError
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.training.engine import read_ds_config
 from emotion_llm.training.settings import PRESETS, FinetuneSettings
 

@@ -1,0 +1,85 @@
+"""Which emotion: the label set scored by likelihood, never parsed out of free text.
+
+motion features, label set  ->  probability of each emotion (K,)
+held-out clips of a corpus  ->  probabilities (clips, K), the same at any number of processes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emotion_llm.language.model import EmotionLLM
+from emotion_llm.language.packed import Example, pack
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.runtime.console import progress
+from emotion_llm.runtime.processes import process_count, process_rank, sum_over_processes
+from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
+from emotion_llm.skeleton_tokens.unified import MotionFeatures
+
+WINDOWS_PER_ROW = 16
+"""Windows scored together; each brings its whole label set."""
+
+
+@dataclass(frozen=True)
+class CorpusScores:
+    """The emotions that a model sees in some clips of one corpus."""
+
+    emotions: tuple[str, ...]
+    clips: tuple[int, ...]
+    probabilities: Tensor
+    """(clips, K) float64; rows sum to 1."""
+    truth: Tensor
+    """(clips,) int64."""
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.probabilities.argmax(1) == self.truth).double().mean())
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of drawing from the label set."""
+        return 1 / len(self.emotions)
+
+
+@torch.inference_mode()
+def emotion_probabilities(
+    model: EmotionLLM, prompts: PromptWriter, motions: Sequence[MotionFeatures], emotions: Sequence[str], device: torch.device
+) -> Tensor:
+    """The likelihood of each emotion word as the answer, normalised over the label set.
+
+    Shape:
+        N windows, K emotions -> (N, K) float64 on the CPU
+    """
+    answers = tuple(prompts.answer(emotion) for emotion in emotions)
+    scores = []
+    for start in range(0, len(motions), WINDOWS_PER_ROW):
+        examples = [Example(prompts.recognition(), motion, answers) for motion in motions[start : start + WINDOWS_PER_ROW]]
+        likelihoods = model.answer_log_likelihoods(pack(examples, model.slots).to(device))  # (n K,)
+        scores.append(likelihoods.view(len(examples), len(answers)).double().cpu())
+    return torch.cat(scores).softmax(1)  # (N, K)
+
+
+def score_clips(
+    model: EmotionLLM, prompts: PromptWriter, encoded: EncodedCorpus, clips: Sequence[int], device: torch.device
+) -> CorpusScores:
+    """Scores clips, each the mean over its windows. Every rank scores its part of the clips; every rank gets all the scores."""
+    was_training = model.training
+    model.eval()
+    emotions = encoded.corpus.emotions
+    probabilities = torch.zeros(len(clips), len(emotions), dtype=torch.float64)
+    own = list(range(process_rank(), len(clips), process_count()))
+    windows = {place: encoded.windows_of_clips([clips[place]]) for place in own}
+    flat = sorted(((place, int(window)) for place in own for window in windows[place]), key=lambda pair: encoded.skeleton_tokens(pair[1]))
+    blocks = range(0, len(flat), WINDOWS_PER_ROW)
+    for start in progress(blocks, f"scoring {encoded.corpus.name}", "batch") if len(blocks) > 20 else blocks:
+        block = flat[start : start + WINDOWS_PER_ROW]
+        rows = emotion_probabilities(model, prompts, [encoded.motion(window) for _, window in block], emotions, device)
+        for (place, _), row in zip(block, rows, strict=True):
+            probabilities[place] += row / len(windows[place])
+    model.train(was_training)
+    truth = torch.tensor([encoded.emotion_index(int(encoded.windows_of_clips([clip])[0])) for clip in clips])
+    return CorpusScores(emotions, tuple(clips), sum_over_processes(probabilities), truth)

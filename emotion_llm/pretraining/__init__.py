@@ -1,0 +1,1 @@
+"""Prepared corpora in, a trained skeleton encoder out."""

@@ -1,0 +1,159 @@
+"""What pre-training learns from: windows of all corpora, cut and mirrored anew in every epoch.
+
+corpora, splits, seed, epoch, step  ->  PretrainBatch: MotionBatch, emotion (N,), candidates (N, E)
+
+The order of the data, the cuts and the mirroring follow from the seed and the epoch alone, whatever the number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emotion_llm.corpus.splits import Split
+from emotion_llm.corpus.store import Corpus
+from emotion_llm.corpus.windows import windows
+from emotion_llm.motion.layout import Layout, layout_to_dict
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
+from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
+from emotion_llm.skeleton_encoder.inputs import INPUT_CHANNELS, joint_inputs
+
+
+@dataclass(frozen=True)
+class PretrainBatch:
+    """One process's part of a step."""
+
+    motions: MotionBatch
+    emotion: Tensor
+    """(N,) index into the emotion words of all corpora."""
+    candidates: Tensor
+    """(N, E) bool: the words of each motion's own corpus."""
+    names: tuple[str, ...]
+    """Which windows these are, in words."""
+
+    def to(self, device: torch.device) -> PretrainBatch:
+        return replace(self, motions=self.motions.to(device), emotion=self.emotion.to(device), candidates=self.candidates.to(device))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The training windows of one epoch, in their order: what a seed and an epoch decide."""
+
+    items: np.ndarray
+    """(items,) index into PretrainingData.items."""
+    place: np.ndarray
+    """(items,) in [0, 1): where in its clip a window is cut."""
+    mirrored: np.ndarray
+    """(items,) bool."""
+
+
+class PretrainingData:
+    """Several corpora, joined: one list of layouts, one list of emotion words, one list of training windows."""
+
+    def __init__(
+        self, corpora: Sequence[Corpus], splits: Sequence[Split], window_frames: int, mirror_probability: float, seed: int
+    ) -> None:
+        """
+        Raises:
+            UserError: corpora that do not go together.
+        """
+        self.corpora, self.splits = tuple(corpora), tuple(splits)
+        self.window_frames, self.mirror_probability, self.seed = window_frames, mirror_probability, seed
+        check_alike(self.corpora)
+        self.frames_per_second = self.corpora[0].frames_per_second
+        layouts = {corpus.layout.name: corpus.layout for corpus in self.corpora}
+        self.layouts = tuple(layouts.values())
+        self.layout_index = tuple(list(layouts).index(corpus.layout.name) for corpus in self.corpora)
+        self.emotions = tuple(sorted({emotion for corpus in self.corpora for emotion in corpus.emotions}))
+        self.items = np.array(
+            [
+                (index, clip)
+                for index, (corpus, split) in enumerate(zip(self.corpora, self.splits, strict=True))
+                for clip in split.train
+                for _ in windows(int(corpus.clips["frames"][clip]), window_frames)
+            ]
+        )  # (items, 2): corpus, clip; a clip stands here once per window
+        self._mirror_order = [mirror_order(layout) for layout in self.layouts]
+        self._candidates = torch.tensor([[word in corpus.emotions for word in self.emotions] for corpus in self.corpora])  # (corpora, E)
+
+    def epoch(self, epoch: int) -> Epoch:
+        """The order of an epoch, the same on every process."""
+        random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        count = len(self.items)
+        return Epoch(random.permutation(count), random.random(count), random.random(count) < self.mirror_probability)
+
+    def batch(self, epoch: Epoch, chosen: range) -> PretrainBatch:
+        """The windows at these places of an epoch."""
+        motions, corpus_index, emotions, names = [], [], [], []
+        for place in chosen:
+            index, clip = self.items[epoch.items[place]].tolist()
+            corpus = self.corpora[index]
+            positions = corpus.positions(clip)
+            start = int(epoch.place[place] * (max(0, len(positions) - self.window_frames) + 1))
+            window = positions[start : start + self.window_frames]
+            motions.append(mirror(window, self._mirror_order[self.layout_index[index]]) if epoch.mirrored[place] else window)
+            corpus_index.append(index)
+            emotions.append(self.emotions.index(corpus.emotions[corpus.clips["emotion"][clip]]))
+            names.append(f"{corpus.name}/{corpus.names[clip]}[{start}:{start + len(window)}]")
+        batch = collate(motions, [self.layout_index[index] for index in corpus_index], self.frames_per_second)
+        return PretrainBatch(batch, torch.tensor(emotions), self._candidates[torch.tensor(corpus_index)], tuple(names))
+
+
+def check_alike(corpora: Sequence[Corpus]) -> None:
+    """
+    Raises:
+        UserError: corpora at different rates, made canonical in different ways, or with different layouts of one name.
+    """
+    first = corpora[0]
+    for corpus in corpora[1:]:
+        for what, one, other in (
+            ("frames per second", first.frames_per_second, corpus.frames_per_second),
+            ("canonical settings", first.canonical, corpus.canonical),
+        ):
+            if one != other:
+                raise UserError(f"corpora '{first.name}' and '{corpus.name}' differ in {what} ({one}, {other}); prepare one of them again")
+    layouts: dict[str, Corpus] = {}
+    for corpus in corpora:
+        other = layouts.setdefault(corpus.layout.name, corpus)
+        if layout_to_dict(other.layout) != layout_to_dict(corpus.layout):
+            raise UserError(
+                f"corpora '{other.name}' and '{corpus.name}' differ in their layout '{corpus.layout.name}'; prepare one of them again"
+            )
+
+
+def mirror_order(layout: Layout) -> np.ndarray:
+    """(V,) the joint that each joint becomes when left and right change places."""
+    order = np.arange(layout.joints)
+    for left, right in layout.mirror_pairs:
+        order[left], order[right] = right, left
+    return order
+
+
+def mirror(positions: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The mirrored movement: x points to the body's side (canonical positions), so it changes its sign.
+
+    Shape:
+        (T, V, 3)  ->  (T, V, 3)
+    """
+    return positions[:, order] * np.array([-1, 1, 1], dtype=positions.dtype)
+
+
+def set_input_statistics(encoder: SkeletonEncoder, data: PretrainingData) -> None:
+    """Fixes every layout's input normalisation to what training shows of it: its training clips, mirrored as often as they will be."""
+    for index, layout in enumerate(encoder.layouts):
+        (total, square), count = torch.zeros(2, INPUT_CHANNELS, layout.joints, dtype=torch.float64), 0
+        for corpus, split, its_layout in zip(data.corpora, data.splits, data.layout_index, strict=True):
+            for clip in split.train if its_layout == index else ():
+                positions = torch.from_numpy(np.array(corpus.positions(clip)))[None]  # (1, T, V, 3)
+                frame_mask = torch.ones(positions.shape[:2], dtype=torch.bool)
+                x = joint_inputs(positions, frame_mask, layout.landmarks["pelvis"], data.frames_per_second)[:, 0].double()  # (6, V, T)
+                total, square, count = total + x.sum(-1), square + x.square().sum(-1), count + x.shape[-1]
+        order, sign = mirror_order(layout), torch.tensor([-1.0, 1, 1, -1, 1, 1], dtype=torch.float64)[:, None]
+        mean = torch.lerp(total, sign * total[:, order], data.mirror_probability) / count
+        mean_square = torch.lerp(square, square[:, order], data.mirror_probability) / count
+        encoder.set_input_statistics(index, mean, (mean_square - mean.square()).clamp(min=0).sqrt())

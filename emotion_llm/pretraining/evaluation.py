@@ -1,0 +1,64 @@
+"""How well the encoder's own classifier does on held-out clips.
+
+model, PretrainingData  ->  HeldOut (accuracy, confusion counts) per corpus, the same at any number of processes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from emotion_llm.corpus.windows import windows
+from emotion_llm.pretraining.data import PretrainingData
+from emotion_llm.pretraining.model import PretrainingModel
+from emotion_llm.runtime.processes import process_count, process_rank, sum_over_processes
+from emotion_llm.skeleton_tokens.encoded_corpus import pooled_rows
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out clips of one corpus, judged."""
+
+    confusion: np.ndarray
+    """(K, K) clips: rows are the truth, columns the answer."""
+
+    @property
+    def clips(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of drawing from the label set."""
+        return 1 / len(self.confusion)
+
+
+@torch.inference_mode()
+def held_out_scores(model: PretrainingModel, data: PretrainingData) -> dict[str, HeldOut]:
+    """Judges every held-out clip once, by the mean probability of its windows. Every rank must call it."""
+    was_training = model.training
+    model.eval()
+    scores = {}
+    for place, (corpus, split) in enumerate(zip(data.corpora, data.splits, strict=True)):
+        own = split.held_out[process_rank() :: process_count()]
+        parts = [
+            (clip, corpus.positions(clip)[start : start + frames])
+            for clip in own
+            for start, frames in windows(int(corpus.clips["frames"][clip]), data.window_frames)
+        ]
+        words = torch.tensor([data.emotions.index(emotion) for emotion in corpus.emotions])
+        device = model.classifier.head.weight.device
+        probabilities = torch.zeros(len(corpus), len(words), dtype=torch.float64)  # (clips, K): sums over windows
+        for index, rows in pooled_rows(model.encoder, [part for _, part in parts], data.layout_index[place], data.frames_per_second):
+            probabilities[parts[index][0]] += model.classifier.head(rows[0].to(device)).cpu()[words].double().softmax(0)
+        answers = sum_over_processes(probabilities)[list(split.held_out)].argmax(1).numpy()  # a clip's sum is its mean, scaled
+        confusion = np.zeros((len(words), len(words)), dtype=np.int64)
+        np.add.at(confusion, (np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64), answers), 1)
+        scores[corpus.name] = HeldOut(confusion)
+    model.train(was_training)
+    return scores

@@ -1,0 +1,1 @@
+"""What every stage runs on: processes, files, console, TensorBoard, watchdog."""

@@ -1,0 +1,166 @@
+"""Which checkpoints a run has: written while training goes on, the newest few and the best kept.
+
+Engine, step, held-out accuracies  ->  <run>/checkpoints/step-.../, <run>/checkpoints/best.json
+
+Training stops only to copy what trains (all ranks together); the first rank's second thread writes the copy. best.json names the step with
+the highest mean held-out accuracy over the corpora, and keeps what every evaluation so far has found.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from emotion_llm.runtime.console import is_first_rank, say
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import write_json
+from emotion_llm.runtime.processes import gather_over_processes, sum_over_processes
+from emotion_llm.training.checkpoint import BEST, checkpoint_folder, checkpoint_folders
+from emotion_llm.training.checkpoint_writing import Snapshot, remove_leftovers, take_snapshot, write_checkpoint
+from emotion_llm.training.engine import Engine
+
+
+class CheckpointManager:
+    """Saves, keeps and forgets the checkpoints of a run while it trains. Every rank has one; the first writes."""
+
+    def __init__(self, run: Path, engine: Engine, metadata: dict, keep: int, steps_done: int) -> None:
+        """
+        Args:
+            keep: newest checkpoints to keep.
+            first_step: the step that the run goes on from; newer checkpoints were passed over as damaged and are moved out of the way.
+        """
+        self._run, self._engine, self._about, self._keep = run, engine, metadata, keep
+        self.saved_step = steps_done
+        """The newest step whose checkpoint is whole (on the first rank: as far as known, while one is being written)."""
+        self._asked_step = steps_done
+        self._failed = False
+        self._thread: threading.Thread | None = None
+        self._evaluations: dict[int, dict[str, float]] = {}
+        if is_first_rank():
+            remove_leftovers(run)
+            self._move_damaged(steps_done)
+            self._evaluations = {step: found for step, found in read_evaluations(run).items() if step <= steps_done}
+        self._evaluations = gather_over_processes(self._evaluations)[0]
+
+    def __enter__(self) -> CheckpointManager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()  # also on the way out with an error: what was copied gets written
+
+    def save(self, step: int) -> float:
+        """Copies what trains and lets it be written. Every rank must call it.
+
+        A disk that is full or gone ends the save, not the training: the older checkpoints stay, and the next save tries again.
+
+        Returns:
+            Seconds for which training stood still.
+        """
+        begin = time.perf_counter()
+        self.wait()
+        snapshot = take_snapshot(self._engine, step, self._about)
+        self._asked_step = step
+        if is_first_rank():
+            self._thread = threading.Thread(target=self._write, args=[snapshot], name="checkpoint")
+            self._thread.start()
+        return time.perf_counter() - begin
+
+    def wait(self, at_most: float | None = None) -> None:
+        """Until nothing is being written any more, or for so many seconds."""
+        if self._thread is not None:
+            self._thread.join(at_most)
+
+    def finish(self) -> None:
+        """Waits until the newest state is on disk. Every rank must call it.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        self.wait()
+        if sum_over_processes(torch.tensor([float(self._failed)])).item():
+            raise UserError(f"the checkpoint of step {self._asked_step} could not be written (see above); {self.newest_in_words()}; "
+                            f"free some space in {self._run}, then run the same command again")  # fmt: skip
+
+    def newest_in_words(self) -> str:
+        """What an end of the run leaves behind. Every rank must call it."""
+        saved = gather_over_processes(self.saved_step)[0]
+        return f"the newest checkpoint is of step {saved}" if saved else "there is no checkpoint yet"
+
+    def is_evaluated(self, step: int) -> bool:
+        return step in self._evaluations
+
+    def note_accuracy(self, step: int, accuracies: Mapping[str, float]) -> None:
+        """What an evaluation found at a step that was just saved; from then on the best such step is kept."""
+        self.wait()
+        self._evaluations[step] = dict(accuracies)
+        if is_first_rank():
+            try:
+                write_evaluations(self._run, self._evaluations)
+                self._forget_old()
+            except OSError as error:
+                say(f"warning: {self._run / 'checkpoints' / BEST} not written ({error})")
+
+    def _write(self, snapshot: Snapshot) -> None:
+        try:
+            write_checkpoint(self._run, snapshot)
+        except OSError as error:
+            self._failed = True
+            say(
+                f"warning: checkpoint of step {snapshot.step} not written ({error}); training goes on, older checkpoints are intact; "
+                f"free some space in {self._run}"
+            )
+        else:
+            self._failed = False
+            self.saved_step = snapshot.step
+            self._forget_old()
+
+    def _forget_old(self) -> None:
+        best = best_step(self._run, self._evaluations)
+        for old in checkpoint_folders(self._run)[: -self._keep]:
+            if best is None or old != checkpoint_folder(self._run, best):
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _move_damaged(self, steps_done: int) -> None:
+        newest = checkpoint_folder(self._run, steps_done)
+        folders = checkpoint_folders(self._run)
+        for folder in folders[folders.index(newest) + 1 :] if newest in folders else []:
+            target = folder.with_name(f"damaged-{folder.name}")
+            shutil.rmtree(target, ignore_errors=True)
+            folder.rename(target)
+
+
+def best_step(run: Path, evaluations: Mapping[int, Mapping[str, float]]) -> int | None:
+    """The step of the highest mean accuracy over the corpora, the earliest of equals, among those whose checkpoint is there."""
+    there = [step for step in sorted(evaluations) if checkpoint_folder(run, step).is_dir()]
+    return max(there, key=lambda step: mean_accuracy(evaluations[step]), default=None)
+
+
+def mean_accuracy(accuracies: Mapping[str, float]) -> float:
+    return sum(accuracies.values()) / len(accuracies)
+
+
+def write_evaluations(run: Path, evaluations: Mapping[int, Mapping[str, float]]) -> None:
+    """Writes best.json."""
+    best = best_step(run, evaluations)
+    if best is not None:
+        record = {"step": best, "mean_accuracy": mean_accuracy(evaluations[best])}
+        write_json(run / "checkpoints" / BEST, record | {"evaluations": {str(step): evaluations[step] for step in sorted(evaluations)}})
+
+
+def read_evaluations(run: Path) -> dict[int, dict[str, float]]:
+    """Step -> corpus -> accuracy, from best.json; a damaged file is said and forgotten: the next evaluation writes it anew."""
+    path = run / "checkpoints" / BEST
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["evaluations"]
+        return {int(step): {str(name): float(value) for name, value in accuracies.items()} for step, accuracies in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        say(f"warning: {path}: cannot be read ({type(error).__name__}); the best checkpoint is chosen anew among the coming ones")
+        return {}

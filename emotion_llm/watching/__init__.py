@@ -1,1 +1,0 @@
-"""Processes that work together in; a job that ends with its true reason as soon as one of them cannot go on, out."""

@@ -1,0 +1,47 @@
+"""The skeleton tokens stand where the template puts the user's content."""
+
+import pytest
+
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.runtime.errors import UserError
+from tests.helpers.families import CHATML, INST, small_text_tokenizer
+
+
+@pytest.mark.parametrize("template", [CHATML, INST, None], ids=["chatml", "inst", "no template"])
+def test_before_and_after_are_the_templates_own_conversation(template):
+    text_tokenizer = small_text_tokenizer(template)
+    prompt = PromptWriter(text_tokenizer).recognition()
+    text = text_tokenizer.decode(prompt.before) + "<motion>" + text_tokenizer.decode(prompt.after)
+    assert "Which emotion does the body movement express?\n<motion>" in text
+    if template is None:
+        assert text.endswith("<motion>\nAnswer:\n")
+    else:
+        content = "You see the skeleton tokens of a person's 3D body movement.\nWhich emotion does the body movement express?\n<motion>"
+        conversation = [{"role": "user", "content": content}]
+        assert text == text_tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+
+
+def test_every_motion_of_a_stage_shares_the_beginning():
+    prompts = PromptWriter(small_text_tokenizer())
+    assert prompts.description("anger").before == prompts.description("joy").before
+    assert prompts.description("anger").after != prompts.description("joy").after
+
+
+def test_an_answer_ends_the_turn_and_reads_back():
+    prompts = PromptWriter(small_text_tokenizer())
+    answer = prompts.answer("panic fear")
+    assert answer[-1] == prompts.text_tokenizer.eos_token_id
+    assert prompts.decode(list(answer)) == "panic fear"
+
+
+def test_a_template_that_loses_the_users_words_is_refused():
+    prompts = PromptWriter(small_text_tokenizer("{% for m in messages %}{{ m['role'] }}{% endfor %}"))
+    with pytest.raises(UserError, match="shows the user's words 0 times, not once"):
+        prompts.recognition()
+
+
+def test_a_text_tokenizer_without_an_end_is_refused():
+    text_tokenizer = small_text_tokenizer()
+    text_tokenizer.eos_token = None
+    with pytest.raises(UserError, match="no end-of-sequence token"):
+        PromptWriter(text_tokenizer)

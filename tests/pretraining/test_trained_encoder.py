@@ -1,0 +1,108 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from emotion_llm.pretraining.model import PretrainingModel
+from emotion_llm.pretraining.text_alignment import TextAlignment
+from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS, load_encoder, save_encoder
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.skeleton_encoder.batch import collate
+from emotion_llm.skeleton_encoder.pooling import EmotionClassifier
+
+
+@pytest.fixture
+def model(encoder) -> PretrainingModel:
+    alignment = TextAlignment(encoder.width, torch.nn.functional.normalize(torch.randn(3, 5), dim=1), temperature=0.1)
+    return PretrainingModel(encoder, EmotionClassifier(encoder.width, 3), alignment)
+
+
+@pytest.fixture
+def run(tmp_path, model):
+    metadata = {
+        "emotions": ("anger", "joy", "sadness"), "frames_per_second": 30.0, "window_frames": 24, "split": {},
+        "corpora": {"one": {"data_hash": "d" * 64, "split_hash": "s" * 64}},
+    }  # fmt: skip
+    save_encoder(tmp_path / "run", model, metadata)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_a_saved_encoder_comes_back_from_its_folder_alone(run, model, layouts, motion, aligned):
+    if not aligned:
+        model.alignment = None
+        save_encoder(run, model, json.loads((run / ABOUT).read_text()) | {"temperature": None})
+    trained = load_encoder(run)
+    batch = collate([motion(layouts[0], 20), motion(layouts[1], 9)], [trained.layout_index(layout) for layout in layouts], 30.0)
+    assert torch.equal(trained.encoder(batch).features, model.encoder(batch).features)
+    assert trained.channels == 16 and trained.window_frames == 24 and (trained.model.alignment is not None) == aligned
+    assert not trained.model.training and not any(parameter.requires_grad for parameter in trained.model.parameters())
+
+
+def test_the_encoder_hash_covers_weights_and_what_decides_an_answer_but_not_the_rest(run, model):
+    first = load_encoder(run).encoder_hash
+    metadata = json.loads((run / ABOUT).read_text())
+    assert save_encoder(run, model, metadata).encoder_hash == first
+    assert save_encoder(run, model, metadata | {"held_out": {"one": {"accuracy": 1.0}}}).encoder_hash == first
+    assert save_encoder(run, model, metadata | {"window_frames": 25}).encoder_hash != first
+    with torch.no_grad():
+        model.classifier.head.bias[0] += 1
+    assert save_encoder(run, model, metadata).encoder_hash != first
+
+
+def test_probabilities_are_over_the_emotions_that_are_asked_for(run, model):
+    trained, semantic = load_encoder(run), torch.randn(2, 16)
+    probabilities = trained.probabilities(semantic, ("sadness", "anger"))
+    expected = model.classifier.head(semantic)[:, [2, 0]].double().softmax(1)
+    assert torch.allclose(probabilities, expected)
+    with pytest.raises(UserError, match="emotion 'pride' is not known to the encoder; it was trained on anger, joy, sadness"):
+        trained.probabilities(semantic, ("joy", "pride"))
+
+
+def test_a_layout_that_the_encoder_does_not_know_is_refused(run, layouts):
+    trained = load_encoder(run)
+    other = replace(layouts[0], name="martian")
+    with pytest.raises(UserError, match=r"layout 'martian' \(25 joints\) is not known to the encoder; it knows kinect_v2_25, emilya_28"):
+        trained.layout_index(other)
+    changed = replace(layouts[0], parts=("head", *layouts[0].parts[1:]))
+    with pytest.raises(UserError, match="layout 'kinect_v2_25' is not the one of that name that the encoder was trained on"):
+        trained.layout_index(changed)
+
+
+def test_a_corpus_that_is_not_the_training_one_is_told_apart(run, two_corpora):
+    trained = load_encoder(run)
+    assert trained.differences(replace(two_corpora[0], data_hash="d" * 64), "s" * 64) == []
+    assert trained.differences(two_corpora[1], "s") == ["corpus 'two' is not among the encoder's (one)"]
+    assert [text.split(":")[1][:10] for text in trained.differences(two_corpora[0], "other")] == [" data_hash", " split_has"]
+
+
+def test_a_folder_without_an_encoder_is_refused(tmp_path, run):
+    with pytest.raises(UserError, match=r"no trained encoder here; train one with: python launch/pretrain_encoder.py --run"):
+        load_encoder(tmp_path)
+    (run / WEIGHTS).unlink()
+    with pytest.raises(UserError, match="no trained encoder here"):
+        load_encoder(run)
+
+
+def test_files_that_do_not_belong_together_are_refused(run):
+    weights = bytearray((run / WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (run / WEIGHTS).write_bytes(weights)
+    with pytest.raises(UserError, match=r"do not belong together \(their hash differs\); run launch/pretrain_encoder.py"):
+        load_encoder(run)
+
+
+@pytest.mark.parametrize("damage", ["{", '{"encoder_hash": 1}', "[]"])
+def test_an_about_file_that_cannot_be_read_is_refused(run, damage):
+    (run / ABOUT).write_text(damage)
+    with pytest.raises(UserError, match="the trained encoder cannot be read"):
+        load_encoder(run)
+
+
+def test_missing_weights_are_refused_even_where_the_hash_fits(run, model):
+    metadata = json.loads((run / ABOUT).read_text())
+    model.classifier = torch.nn.Identity()
+    save_encoder(run, model, metadata)
+    with pytest.raises(UserError, match=r"cannot be read \(RuntimeError"):
+        load_encoder(run)

@@ -1,0 +1,183 @@
+"""Who is behind, who is gone, and whose words are the last."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from emotion_llm.runtime import watchdog as watching
+from emotion_llm.runtime.heartbeat import PHASES, Heartbeat, Progress, hang_message, heartbeat_of
+from emotion_llm.runtime.process_tree import Peer, is_alive, launchers
+from emotion_llm.runtime.watchdog import Watchdog
+
+
+def sign(place: tuple[int, int, int], waits: bool = False, stack: str = "") -> Heartbeat:
+    return Heartbeat(1, place, 60.0, waits, stack)
+
+
+def test_the_rank_at_the_earlier_place_is_behind():
+    words = hang_message({0: sign((7, 0, 2)), 1: sign((7, 0, 0), stack="  File x\n"), 2: sign((7, 0, 2))}, {}, 60)
+    assert words == (
+        "error: the job hangs: no step has got on for 60 s (--hang-timeout-seconds); behind: rank 1 at step 7, micro-step 0, data; the others "
+        "wait at step 7, micro-step 0, backward\nrank 1 stands at\n  File x\nrun the same command again to go on from the newest checkpoint"
+    )
+
+
+def test_of_two_at_one_place_the_one_that_waits_for_nobody_is_behind():
+    words = hang_message({0: sign((7, 0, 2), waits=True), 1: sign((7, 0, 2), waits=False)}, {}, 60)
+    assert "behind: rank 1 at step 7, micro-step 0, backward; the others wait" in words
+
+
+def test_where_all_wait_for_one_another_the_network_is_suspected():
+    words = hang_message({0: sign((7, 0, 2), waits=True), 1: sign((7, 0, 2), waits=True)}, {}, 60)
+    assert "all ranks stand at step 7, micro-step 0, backward; is the network up?" in words
+
+
+def test_a_rank_without_any_sign_of_life_is_behind():
+    words = hang_message({0: sign((7, 0, 2)), 1: sign((7, 0, 2))}, {1: 75.4}, 60)
+    assert "behind: rank 1 (no sign of life for 75 s)" in words
+
+
+def test_places_follow_one_another_as_a_step_does():
+    order = [Progress(1, 1, 5), Progress(2, 0, 0), Progress(2, 0, 1), Progress(2, 1, 0), Progress(3, 0, 0)]
+    assert order == sorted(order)
+    assert str(Progress(2, 1, PHASES.index("backward"))) == "step 2, micro-step 1, backward"
+
+
+def test_a_sign_tells_where_the_thread_stands():
+    inside, may_end = threading.Event(), threading.Event()
+
+    def stands_here():
+        inside.set()
+        may_end.wait()
+
+    thread = threading.Thread(target=stands_here)
+    thread.start()
+    inside.wait()
+    told = heartbeat_of(1, Progress(), 0.0, thread.ident)
+    may_end.set()
+    thread.join()
+    assert "stands_here" in told.stack
+    assert not told.waits
+    assert heartbeat_of(1, Progress(), 0.0, None).stack == ""
+
+
+def test_an_ended_process_is_gone_even_before_its_parent_has_noticed():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    peer = replace(Peer.this(), pid=child.pid)
+    deadline = time.monotonic() + 20
+    while not peer.is_gone:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.wait()
+    assert peer.is_gone
+    assert not Peer.this().is_gone
+    assert is_alive(os.getpid())
+    assert not replace(peer, machine="another").is_gone  # nothing is known of it
+
+
+def test_started_by_hand_there_is_no_launcher():
+    assert launchers() == ()
+
+
+class Ended(BaseException):
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """The watches of two ranks in one process, looked through by hand; an end is an exception."""
+
+    def end(status: int) -> None:
+        raise Ended(status)
+
+    monkeypatch.setattr(watching.os, "_exit", end)
+    monkeypatch.setattr(watching.os, "dup2", lambda *_: None)
+    monkeypatch.setattr(watching.time, "sleep", lambda _: None)
+    monkeypatch.setattr(watching.Watchdog, "_look_on", lambda self: None)
+    store = torch.distributed.HashStore()
+    return [Watchdog(store, rank, [Peer.this(), Peer.this()]) for rank in (0, 1)]
+
+
+def expecting(watch: Watchdog, seconds: float):
+    return watch.expecting_progress(seconds, lambda: None, lambda: None, lambda status: None)
+
+
+def test_of_two_that_fail_one_is_heard_and_both_end(two, capsys):
+    for watch, words in zip(two, ("the first error", "the second error"), strict=True):
+        with pytest.raises(Ended) as ended:
+            watch.end(words, 2)
+        assert ended.value.status == 2
+    assert capsys.readouterr().err == "the first error\n"
+
+
+def test_the_others_leave_without_a_word_and_bring_their_files_to_an_end(two, capsys):
+    with pytest.raises(Ended):
+        two[1].end("the true error", 1)
+    seen = []
+    with two[0].expecting_progress(60, lambda: None, lambda: None, seen.append), pytest.raises(Ended) as ended:
+        two[0]._look()
+    assert ended.value.status == 1
+    assert seen == [1]
+    assert capsys.readouterr().err == "the true error\n"
+
+
+def test_a_rank_that_is_gone_is_named(two):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    gone = replace(Peer.this(), pid=child.pid)
+    two[0].peers = [Peer.this(), gone]
+    assert (
+        two[0]
+        ._look()
+        .startswith("error: rank 1 is gone without a word: killed from outside, or the machine's memory was full; run the same")
+    )
+    two[1].peers = [gone, Peer.this()]
+    assert two[1]._look().startswith("error: rank 0 is gone without a word")
+
+
+def test_a_rank_that_is_done_may_be_gone(two):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    two[0].peers = [Peer.this(), replace(Peer.this(), pid=child.pid)]
+    two[0]._store.set("done/1", "")
+    assert two[0]._look() is None
+
+
+def test_as_long_as_there_is_progress_nothing_happens_and_then_the_one_behind_is_named(two):
+    with expecting(two[0], 0.2), expecting(two[1], 0.2):
+        for watch, phase in zip(two, ("backward", "data"), strict=True):
+            watch.at(3, 0, phase)
+        assert [watch._look() for watch in (two[1], two[0])] == [None, None]
+        deadline = time.monotonic() + 0.3
+        while time.monotonic() < deadline:
+            two[1]._look()
+        words = two[0]._look()
+        assert "behind: rank 1 at step 3, micro-step 0, data; the others wait at step 3, micro-step 0, backward" in words
+        two[0].at(3, 0, "optimizer")
+        two[1].at(3, 0, "optimizer")
+        assert [watch._look() for watch in (two[1], two[0])] == [None, None]
+
+
+def test_without_expecting_progress_a_long_wait_is_no_hang(two):
+    two[0]._since -= 10_000
+    assert two[0]._look() is None
+
+
+def test_a_machine_that_does_not_answer_is_named_after_a_while(two, monkeypatch):
+    class Silent:
+        def set(self, *_):
+            raise RuntimeError("Broken pipe")
+
+    two[1]._store, two[1].peers = Silent(), [Peer("node7", 1, "another"), Peer.this()]
+    assert two[1]._look() is None
+    two[1]._answered -= 61
+    assert (
+        two[1]._look().startswith("error: rank 0 on node7 has not answered for 60 s; is that machine up? Then run the same command again")
+    )

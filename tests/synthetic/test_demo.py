@@ -1,0 +1,53 @@
+"""The demo: the main job end to end, at small size."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emotion_llm.synthetic.demo import STAGES, summary_text
+
+ROOT = Path(__file__).parents[2]
+SUMMARY = ROOT / "runs" / "demo" / "summary.json"
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict:
+    """The summary of the demo that README's first command has run; run here where it has not."""
+    if not SUMMARY.is_file():
+        subprocess.run([sys.executable, ROOT / "launch" / "demo.py"], check=True, timeout=1200)
+    return json.loads(SUMMARY.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_the_demo_answers_at_least_four_times_better_than_chance(summary):
+    assert set(summary["corpora"]) == {"kdae", "emilya", "egbm"}
+    for name, scores in summary["corpora"].items():
+        assert scores["accuracy"] >= 4 * scores["chance"], name
+
+
+@pytest.mark.slow
+def test_the_demo_says_how_long_each_stage_took(summary):
+    assert set(summary["seconds"]) == {*STAGES, "one clip"}
+
+
+@pytest.mark.slow
+def test_the_demo_writes_what_its_summary_points_at(summary):
+    evaluation = ROOT / "runs" / "demo" / "description" / "evaluation"
+    predictions = [json.loads(line) for line in (evaluation / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    assert len(predictions) == sum(values["clips"] for values in metrics["corpora"].values())
+    assert any(record["explanation"] for record in predictions)
+    assert len({(record["corpus"], record["clip"]) for record in predictions}) == len(predictions)
+    for corpus, values in metrics["corpora"].items():
+        right = [record["predicted"] == record["emotion"] for record in predictions if record["corpus"] == corpus]
+        assert values["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
+def test_the_demos_last_words_say_where_to_look():
+    text = summary_text({"corpora": 10.0, "encoder": 20.0}, {"kdae": {"accuracy": 0.8, "chance": 1 / 7}})
+    assert "30 s" in text
+    assert "kdae 80% (chance 14%)" in text
+    assert "tensorboard --logdir runs/demo" in text

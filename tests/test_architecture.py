@@ -1,0 +1,55 @@
+"""Packages import in the order in which data moves: never upward, never in a circle."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = (
+    "runtime", "motion", "corpus", "skeleton_encoder", "pretraining", "skeleton_tokens", "language", "training", "evaluation", "synthetic",
+    "benchmarks", "launch",
+)  # fmt: skip
+"""Each package imports only from those before it, and from itself."""
+FILES = sorted([*(ROOT / "emotion_llm").rglob("*.py"), *(ROOT / "launch").glob("*.py")])
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(file): file for file in FILES}
+
+
+def imported_modules(file: Path) -> Iterator[str]:
+    """Modules of this repository that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in submodules]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] in ("emotion_llm", "launch"))
+
+
+def package(module: str) -> str:
+    parts = module.split(".")
+    return parts[0] if parts[0] == "launch" else parts[1]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_no_upward_import(file):
+    if module_name(file) == "emotion_llm":
+        return  # the public interface, which reaches into every package
+    own = ORDER.index(package(module_name(file)))
+    upward = [name for name in imported_modules(file) if name != "emotion_llm" and ORDER.index(package(name)) > own]
+    assert not upward
+
+
+def test_no_import_cycle():
+    graph = {name: set(imported_modules(file)) - {name, "emotion_llm"} for name, file in MODULES.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError and names the cycle
