@@ -1,0 +1,109 @@
+"""Settings and JSON records validated by pydantic, with errors that users can act on.
+
+pydantic's ValidationError  ->  UserError: the option or field, the value found, what is allowed
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from emotion_llm.runtime.errors import UserError
+
+STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+"""Configuration of every validated dataclass: unknown fields are errors."""
+
+Record = TypeVar("Record")
+
+_RULES = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "missing": "is missing",
+    "unexpected_keyword_argument": "is not a known field",
+    "extra_forbidden": "is not a known field",
+    "too_short": "needs at least {min_length}",
+    "string_too_short": "must not be empty",
+    "finite_number": "must be a finite number",
+    "literal_error": "must be one of {expected}",
+}
+"""pydantic's error types in our words; its own words stand for the others."""
+
+
+def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The object in a JSON file; a byte order mark is accepted.
+
+    Raises:
+        UserError: not readable, not JSON or not an object; the message ends with the remedy.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    except (ValueError, RecursionError) as error:  # invalid JSON, invalid UTF-8, or nested too deeply
+        raise UserError(f"{path}: not a JSON file ({error}); {remedy}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: found {_value_text(value)} where a JSON object {{...}} is expected; {remedy}")
+    return value
+
+
+@contextmanager
+def options_of_the_command_line() -> Iterator[None]:
+    """Turns errors of a settings class built inside into one UserError that names the options.
+
+    Raises:
+        UserError: for example "--epochs 0: must be at least 1".
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise UserError("; ".join(_option_text(detail) for detail in error.errors())) from None
+
+
+def validate_record(kind: type[Record], value: Any, place: str) -> Record:
+    """A JSON value as a validated record.
+
+    Args:
+        kind: a pydantic dataclass, or any type that pydantic understands.
+        place: where the value comes from; begins the message.
+
+    Raises:
+        UserError: names the place and every field that is missing, unknown or wrong.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"{place}: " + "; ".join(_field_text(detail) for detail in error.errors())) from None
+
+
+def _option_text(detail: ErrorDetails) -> str:
+    option = "--" + ".".join(str(part) for part in detail["loc"]).replace("_", "-")
+    return f"{option} {_value_text(detail['input'])}: {_rule_text(detail)}" if detail["loc"] else _rule_text(detail)
+
+
+def _field_text(detail: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] in ("missing", "extra_forbidden", "unexpected_keyword_argument"):
+        return f"field '{field}' {_rule_text(detail)}"
+    return f"field '{field}' is {_value_text(detail['input'])!r}; {_rule_text(detail)}" if field else _rule_text(detail)
+
+
+def _rule_text(detail: ErrorDetails) -> str:
+    context: Mapping[str, Any] = detail.get("ctx", {})
+    if detail["type"] == "value_error":
+        return str(context["error"])  # a validator of ours: its own words
+    rule = _RULES.get(detail["type"])
+    bounds = {name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()}
+    return rule.format(**bounds) if rule else detail["msg"][:1].lower() + detail["msg"][1:]
+
+
+def _value_text(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
