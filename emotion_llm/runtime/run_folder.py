@@ -1,0 +1,64 @@
+"""The lock of a run folder: one job at a time.
+
+run folder  ->  <run>/.lock, held while the job lives
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emotion_llm.runtime.console import is_first_rank, say
+from emotion_llm.runtime.errors import UserError
+
+LOCK = ".lock"
+WAIT_FOR_LOCK = 60.0
+"""Seconds to wait for a job that is about to exit, for example because its launcher was killed."""
+UNSUPPORTED = (errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+"""How `flock` fails on file systems without locks (Lustre and NFS, depending on how they are mounted)."""
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Holds an exclusive lock on the run folder. The operating system releases it when the process exits, even if it is killed.
+
+    Raises:
+        UserError: another job works in the folder.
+    """
+    if not is_first_rank():
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / LOCK).open("a+", encoding="utf-8") as file:
+        begin, told = time.monotonic(), False
+        while not _try_to_lock(file.fileno(), run):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            if time.monotonic() - begin > WAIT_FOR_LOCK:
+                raise UserError(f"{run}: {holder} is training in this folder; wait for it, stop it, or choose another --run folder")
+            if not told:
+                say(f"{run}: {holder} is still working in this folder; waiting up to {WAIT_FOR_LOCK:.0f} s for it to exit")
+                told = True
+            time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _try_to_lock(descriptor: int, run: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        say(f"warning: {run}: this file system has no locks ({error.strerror}); do not start a second job in this folder")
+    return True
