@@ -1,9 +1,9 @@
 """Which clips train a model and which are held out to test it.
 
-Corpus, seed  ->  Split (clip indices of both sides, hash)
+Corpus, SplitSettings  ->  Split (clip indices of both sides, hash)
 
-Splits are over clips, never over windows of a clip. Clips that hold the same movement (duplicates in the source)
-are always on the same side: a copy in the training set would give the answer away.
+Splits are over clips, never over windows of a clip. Of a random split, clips that hold the same movement (duplicates in the
+source) are always on the same side: a copy in the training set would give the answer away.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import STRICT
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,10 @@ class Split:
     """The two sides of one corpus."""
 
     kind: str
-    """'random' or 'leave-actors-out'."""
+    """`SplitSettings.kind`."""
     seed: int
     fold: int
-    """Which of the `folds` of a leave-actors-out split is held out; 0 for a random split."""
+    """Which fold is held out; 0 for a random split."""
     train: tuple[int, ...]
     """Clip indices, ascending."""
     held_out: tuple[int, ...]
@@ -35,14 +39,39 @@ class Split:
     """Hash of kind, seed, fold and the clip names of both sides: two splits with one hash are the same split."""
 
 
+@validated_dataclass(frozen=True, config=STRICT)
+class SplitSettings:
+    """Which clips are held out; decided once, by the encoder's pre-training, for all later stages."""
+
+    kind: Literal["random", "leave-actors-out", "leave-actions-out"] = "random"
+    """'random' (paper); 'leave-actors-out', because a random split lets a model recognise the performer; or 'leave-actions-out',
+    which tests emotions in actions that were never trained on."""
+    seed: int = 0
+    """Decides which clips, or which actors or actions, go together."""
+    held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Random split only: fraction of the clips held out (paper: 4:1)."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Leave-out splits only: which fold is held out."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Leave-out splits only: number of folds (our choice)."""
+
+    def of(self, corpus: Corpus) -> Split:
+        """The split of a corpus.
+
+        Raises:
+            UserError: the corpus does not allow this split.
+        """
+        if self.kind == "random":
+            return random_split(corpus, self.seed, self.held_out_fraction)
+        return leave_out(corpus, "actor" if self.kind == "leave-actors-out" else "action", self.fold, self.folds, self.seed)
+
+
 def random_split(corpus: Corpus, seed: int, held_out_fraction: float = 0.2) -> Split:
-    """A random share of the clips held out (paper: 4:1).
+    """A random fraction of the clips held out (paper: 4:1).
 
     Raises:
-        UserError: a share that leaves one side empty.
+        UserError: one side would be empty.
     """
-    if not 0 < held_out_fraction < 1:
-        raise UserError(f"held-out share {held_out_fraction}: give a share between 0 and 1, for example 0.2")
     movements = np.asarray(corpus.clips["movement"])
     _, movement_of_clip, clips_of_movement = np.unique(movements, return_inverse=True, return_counts=True)
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(clips_of_movement))
@@ -51,41 +80,41 @@ def random_split(corpus: Corpus, seed: int, held_out_fraction: float = 0.2) -> S
     return _split(corpus, "random", seed, 0, held_out)
 
 
-def leave_actors_out(corpus: Corpus, fold: int, folds: int, seed: int) -> Split:
-    """All clips of one fold's actors held out; over all folds every actor is held out once.
+def leave_out(corpus: Corpus, label: Literal["actor", "action"], fold: int, folds: int, seed: int) -> Split:
+    """All clips of one fold's actors (or actions) held out; over all folds each of them is held out once.
 
-    The actors are shuffled by the seed and dealt out, each to the fold that has the fewest clips so far.
+    They are shuffled by the seed and dealt out, each to the fold that has the fewest clips so far.
 
     Raises:
-        UserError: a corpus that does not say who acts, fewer actors than folds, or no such fold.
+        UserError: clips without that label, fewer actors (or actions) than folds, or no such fold.
     """
-    actors = np.asarray(corpus.clips["actor"])
-    unnamed = int((actors < 0).sum())
+    labels, count = np.asarray(corpus.clips[label]), len(corpus.actors if label == "actor" else corpus.actions)
+    unnamed = int((labels < 0).sum())
     if unnamed:
-        example = str(corpus.names[int(np.argmax(actors < 0))])
+        example = str(corpus.names[int(np.argmax(labels < 0))])
         raise UserError(
-            f"corpus '{corpus.name}': {unnamed} of {len(corpus)} clips do not say who acts (for example {example}), so actors cannot be "
-            "left out; use a random split, or name the actors in the corpus definition"
+            f"corpus '{corpus.name}': {unnamed} of {len(corpus)} clips have no {label} (for example {example}), so {label}s cannot be "
+            f"left out; use a random split, or name the {label}s in the corpus definition"
         )
-    if not 2 <= folds <= len(corpus.actors):
-        raise UserError(f"corpus '{corpus.name}': {folds} folds over {len(corpus.actors)} actors; choose from 2 to {len(corpus.actors)}")
+    if not 2 <= folds <= count:
+        raise UserError(f"corpus '{corpus.name}': {folds} folds over {count} {label}s; choose from 2 to {count}")
     if not 0 <= fold < folds:
         raise UserError(f"fold {fold}: there are folds 0 to {folds - 1}")
-    clips_of_actor = np.bincount(actors, minlength=len(corpus.actors))
-    clips_of_fold, fold_of_actor = np.zeros(folds, int), np.zeros(len(corpus.actors), int)
-    for actor in np.random.Generator(np.random.Philox(seed)).permutation(len(corpus.actors)):
-        fold_of_actor[actor] = np.argmin(clips_of_fold)
-        clips_of_fold[fold_of_actor[actor]] += clips_of_actor[actor]
-    return _split(corpus, "leave-actors-out", seed, fold, fold_of_actor[actors] == fold)
+    clips_of_label = np.bincount(labels, minlength=count)
+    clips_of_fold, fold_of_label = np.zeros(folds, int), np.zeros(count, int)
+    for index in np.random.Generator(np.random.Philox(seed)).permutation(count):
+        fold_of_label[index] = np.argmin(clips_of_fold)
+        clips_of_fold[fold_of_label[index]] += clips_of_label[index]
+    return _split(corpus, f"leave-{label}s-out", seed, fold, fold_of_label[labels] == fold)
 
 
 def _split(corpus: Corpus, kind: str, seed: int, fold: int, held_out: np.ndarray) -> Split:
     """held_out: (clips,) bool."""
-    sides = [tuple(np.flatnonzero(side).tolist()) for side in (~held_out, held_out)]
-    if not all(sides):
+    train, test = (tuple(np.flatnonzero(side).tolist()) for side in (~held_out, held_out))
+    if not train or not test:
         raise UserError(
-            f"corpus '{corpus.name}': a {kind} split of {len(corpus)} clips leaves one side empty; import more, or hold out another share"
+            f"corpus '{corpus.name}': a {kind} split of {len(corpus)} clips leaves one side empty; import more, or hold out another fraction"
         )
-    names = [[str(corpus.names[index]) for index in side] for side in sides]
+    names = [[str(corpus.names[index]) for index in side] for side in (train, test)]
     split_hash = hashlib.sha256(json.dumps([kind, seed, fold, *names]).encode()).hexdigest()
-    return Split(kind, seed, fold, *sides, split_hash)
+    return Split(kind, seed, fold, train, test, split_hash)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from emotion_llm.corpus.provenance import corpus_record, data_differences
 from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
 from emotion_llm.evaluation.trained_run import TrainedRun, load_run
 from emotion_llm.language.explaining import explain, middle
@@ -62,7 +63,8 @@ def evaluate(settings: EvaluateSettings) -> dict:
     trained = load_run(settings.checkpoint, settings.llm, device, evaluation_dtype(device))
     names = settings.corpora or tuple(trained.settings["corpora"])
     corpora = encode_corpora(trained.encoder, settings.data or Path(trained.settings["data"]), names, device, settings.accept_other_data)
-    differing = [text for encoded in corpora for text in data_differences(trained, encoded)]
+    now = {encoded.corpus.name: corpus_record(encoded.corpus, encoded.split) for encoded in corpora}
+    differing = data_differences(trained.checkpoint.metadata["corpora"], now)
     if differing and not settings.accept_other_data:
         raise UserError(f"{'; '.join(differing)}; restore what the run was trained on, or pass --accept-other-data (it will be recorded)")
 
@@ -96,19 +98,6 @@ def evaluate(settings: EvaluateSettings) -> dict:
         _draw(folder, metrics, trained.checkpoint.step)
         say(f"wrote {folder / 'metrics.json'} and {folder / 'predictions.jsonl'} ({len(predictions)} clips)")
     return result
-
-
-def data_differences(trained: TrainedRun, encoded: EncodedCorpus) -> list[str]:
-    """How a corpus differs from what the run was trained on, in words."""
-    name, known = encoded.corpus.name, trained.checkpoint.metadata["corpora"]
-    if name not in known:
-        return [f"corpus '{name}' was not among the training corpora ({', '.join(known)})"]
-    now = {"data_hash": encoded.corpus.data_hash, "split_hash": encoded.split.split_hash}
-    return [
-        f"corpus '{name}': {what} is {now[what][:12]}, the run was trained with {known[name][what][:12]}"
-        for what in ("data_hash", "split_hash")
-        if now[what] != known[name][what]
-    ]
 
 
 def encoder_scores(trained: TrainedRun, encoded: EncodedCorpus, clips: Sequence[int]) -> CorpusScores:

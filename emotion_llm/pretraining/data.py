@@ -16,7 +16,7 @@ from torch import Tensor
 
 from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus
-from emotion_llm.corpus.windows import windows
+from emotion_llm.corpus.windows import random_window, windows
 from emotion_llm.motion.layout import Layout, layout_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
@@ -94,8 +94,8 @@ class PretrainingData:
             index, clip = self.items[epoch.items[place]].tolist()
             corpus = self.corpora[index]
             positions = corpus.positions(clip)
-            start = int(epoch.place[place] * (max(0, len(positions) - self.window_frames) + 1))
-            window = positions[start : start + self.window_frames]
+            start, frames = random_window(len(positions), self.window_frames, epoch.place[place])
+            window = positions[start : start + frames]
             motions.append(mirror(window, self._mirror_order[self.layout_index[index]]) if epoch.mirrored[place] else window)
             corpus_index.append(index)
             emotions.append(self.emotions.index(corpus.emotions[corpus.clips["emotion"][clip]]))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.corpus.split_settings import SplitSettings
+from emotion_llm.corpus.provenance import corpus_record
+from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import open_corpus
 from emotion_llm.pretraining.data import PretrainingData, set_input_statistics
 from emotion_llm.pretraining.loop import Schedule, train
@@ -177,16 +178,7 @@ def describe(settings: PretrainSettings, data: PretrainingData) -> dict:
         "window_frames": data.window_frames,
         "split": asdict(settings.split),
         "canonical": data.corpora[0].canonical,
-        "corpora": {
-            corpus.name: {
-                "data_hash": corpus.data_hash,
-                "split_hash": split.split_hash,
-                "emotions": corpus.emotions,
-                "layout": corpus.layout.name,
-                "reading": corpus.reading,
-            }
-            for corpus, split in zip(data.corpora, data.splits, strict=True)
-        },
+        "corpora": {corpus.name: corpus_record(corpus, split) for corpus, split in zip(data.corpora, data.splits, strict=True)},
         "pretraining": settings_to_dict(settings),
     }
 

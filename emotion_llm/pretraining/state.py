@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from emotion_llm.corpus.provenance import data_differences
 from emotion_llm.runtime.errors import UserError
 
 STATE = "pretraining_state.safetensors"
@@ -61,7 +62,6 @@ def _check_same_run(path: Path, before: dict, now: dict) -> None:
                 f"{path}: the run was started with {name} = {old.get(name)}, now it is {new.get(name)}; "
                 "go on with the old value, or start a new run with another --run folder"
             )
-    if before["corpora"] != now["corpora"]:
-        raise UserError(
-            f"{path}: the run was started on other data or another split; restore the data, or start a new run with another --run folder"
-        )
+    differences = data_differences(before["corpora"], now["corpora"])
+    if differences:
+        raise UserError(f"{path}: {'; '.join(differences)}; restore the data, or start a new run with another --run folder")

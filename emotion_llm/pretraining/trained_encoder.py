@@ -18,8 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from emotion_llm.corpus.split_settings import SplitSettings
-from emotion_llm.corpus.store import Corpus
+from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.text_alignment import TextAlignment
@@ -98,18 +97,6 @@ class TrainedEncoder:
         chosen = torch.tensor([words.index(emotion) for emotion in emotions])
         with torch.inference_mode():
             return self.model.classifier.head(semantic)[:, chosen.to(semantic.device)].double().softmax(1)
-
-    def differences(self, corpus: Corpus, split_hash: str) -> list[str]:
-        """How a corpus differs from what the encoder was trained on, in words; where it does, the encoder may know its held-out clips."""
-        known = self.metadata["corpora"]
-        if corpus.name not in known:
-            return [f"corpus '{corpus.name}' is not among the encoder's ({', '.join(known)})"]
-        now = {"data_hash": corpus.data_hash, "split_hash": split_hash}
-        return [
-            f"corpus '{corpus.name}': {what} is {now[what][:12]}, the encoder was trained with {known[corpus.name][what][:12]}"
-            for what in now
-            if now[what] != known[corpus.name][what]
-        ]
 
 
 def save_encoder(run: Path, model: PretrainingModel, metadata: dict) -> TrainedEncoder:

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emotion_llm.corpus.provenance import corpus_record, data_differences
 from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus, open_corpus
 from emotion_llm.corpus.windows import windows
@@ -142,7 +143,7 @@ def encode_corpora(
                 f"{trained.frames_per_second:g}; prepare the corpus at that rate"
             )
         split = trained.split_settings.of(corpus)
-        differences = trained.differences(corpus, split.split_hash)
+        differences = data_differences(trained.metadata["corpora"], {name: corpus_record(corpus, split)})
         if differences and not accept_other_data:
             raise UserError(f"{'; '.join(differences)}; restore the data, or pre-train the encoder on these corpora")
         encoded.append(EncodedCorpus(corpus, split, _features_folder(trained, corpus, data / "features", device)))

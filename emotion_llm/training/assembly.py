@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from emotion_llm.corpus.provenance import corpus_record, data_differences
 from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, fingerprint, load_llm
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
@@ -80,19 +81,10 @@ def describe_run(settings: FinetuneSettings, model: EmotionLLM, encoder: Trained
         "settings": settings_to_dict(settings),
         "llm_fingerprint": fingerprint(model.llm),
         "encoder_hash": encoder.encoder_hash,
-        "corpora": {encoded.corpus.name: _describe_corpus(encoded) for encoded in corpora},
+        "corpora": {encoded.corpus.name: corpus_record(encoded.corpus, encoded.split) for encoded in corpora},
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("emotion_llm", "torch", "deepspeed", "transformers", "peft")},
     }
-
-
-def _describe_corpus(encoded: EncodedCorpus) -> dict:
-    """What identifies a corpus, and all that is needed to read one more clip of its kind."""
-    corpus = encoded.corpus
-    return {
-        "data_hash": corpus.data_hash, "split_hash": encoded.split.split_hash, "layout": corpus.layout.name,
-        "emotions": list(corpus.emotions), "canonical": corpus.canonical, "reading": corpus.reading,
-    }  # fmt: skip
 
 
 def check_same_origin(checkpoint: Checkpoint, llm_fingerprint: str, encoder_hash: str) -> None:
@@ -121,14 +113,9 @@ def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
                 f"{checkpoint.folder}: the run was started with {name} = {before.get(name)}, now it is {now.get(name)}; "
                 "resume with the old value, or start a new run with another --run folder"
             )
-    for name, corpus in metadata["corpora"].items():
-        for what in ("data_hash", "split_hash"):
-            started_with = checkpoint.metadata["corpora"][name][what]
-            if started_with != corpus[what]:
-                raise UserError(
-                    f"{checkpoint.folder}: the run was started with {what} {started_with[:12]} of corpus '{name}', now it is "
-                    f"{corpus[what][:12]}; restore the data, or start a new run with another --run folder"
-                )
+    differences = data_differences(checkpoint.metadata["corpora"], metadata["corpora"])
+    if differences:
+        raise UserError(f"{checkpoint.folder}: {'; '.join(differences)}; restore the data, or start a new run with another --run folder")
 
 
 def ds_config_path(settings: FinetuneSettings) -> Path:

@@ -15,23 +15,25 @@ from tests.helpers.import_examples import content, run
 
 @pytest.fixture
 def make_corpus(tmp_path):
-    """make_corpus(clips) -> Corpus; clips: (name, emotion, actor, positions or None) each."""
+    """make_corpus(clips) -> Corpus; clips: (name, emotion, actor, positions or None, action or nothing) each."""
 
     def make(clips: list[tuple], name: str = "toy") -> Corpus:
         layout, rng = read_layout("kinect_v2_25"), np.random.default_rng(0)
         emotions = tuple(dict.fromkeys(clip[1] for clip in clips))
         actors = sorted({clip[2] for clip in clips} - {None})
+        actions = sorted({action for clip in clips for action in clip[4:]})
         tracks = [rng.normal(size=(3, layout.joints, 3)) if clip[3] is None else clip[3] for clip in clips]
         tracks = [track.astype(np.float32) for track in tracks]
-        rows, start = [], 0
-        for (_, emotion, actor, _), track in zip(clips, tracks, strict=True):
-            movement = movement_number(movement_hash(track))
-            rows.append((start, len(track), emotions.index(emotion), actors.index(actor) if actor else -1, -1, -1, movement))
+        rows, hashes, start = [], [], 0
+        for (_, emotion, actor, _, *action), track in zip(clips, tracks, strict=True):
+            movement = movement_hash(track)
+            indices = (emotions.index(emotion), actors.index(actor) if actor else -1, actions.index(action[0]) if action else -1)
+            rows.append((start, len(track), *indices, -1, movement_number(movement)))
+            hashes.append(clip_hash(emotion, actor, action[0] if action else None, -1, (), movement))
             start += len(track)
-        hashes = [clip_hash(clip[1], clip[2], None, -1, (), movement_hash(track)) for clip, track in zip(clips, tracks, strict=True)]
         metadata = {
             "name": name, "clips": len(clips), "frames": start, "frames_per_second": 30.0, "emotions": emotions, "actors": actors,
-            "actions": [], "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
+            "actions": actions, "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
             "data_hash": data_hash(layout, emotions, 30.0, {}, hashes),
         }  # fmt: skip
         folder = tmp_path / name

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_llm.corpus.split_settings import SplitSettings
+from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import open_corpus
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.pretraining.data import PretrainingData, check_alike, mirror, mirror_order, set_input_statistics

@@ -70,7 +70,7 @@ def test_a_finished_run_is_not_trained_again_and_another_one_does_not_overwrite_
         pretrain(replace(settings, learning_rate=0.2))
     metadata = settings.data / "one" / "corpus.json"
     metadata.write_text(metadata.read_text().replace(two_corpora[0].data_hash, "0" * 64))
-    with pytest.raises(UserError, match="the run was started on other data or another split"):
+    with pytest.raises(UserError, match="data_hash is 000000000000, training used"):
         pretrain(settings)
     (settings.run / STATE).write_bytes(b"rubbish")
     with pytest.raises(UserError, match=r"cannot be read .*; delete it to start anew"):

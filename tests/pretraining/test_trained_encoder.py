@@ -70,13 +70,6 @@ def test_a_layout_that_the_encoder_does_not_know_is_refused(run, layouts):
         trained.layout_index(changed)
 
 
-def test_a_corpus_that_is_not_the_training_one_is_told_apart(run, two_corpora):
-    trained = load_encoder(run)
-    assert trained.differences(replace(two_corpora[0], data_hash="d" * 64), "s" * 64) == []
-    assert trained.differences(two_corpora[1], "s") == ["corpus 'two' is not among the encoder's (one)"]
-    assert [text.split(":")[1][:10] for text in trained.differences(two_corpora[0], "other")] == [" data_hash", " split_has"]
-
-
 def test_a_folder_without_an_encoder_is_refused(tmp_path, run):
     with pytest.raises(UserError, match=r"no trained encoder here; train one with: python launch/pretrain_encoder.py --run"):
         load_encoder(tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_llm.corpus.split_settings import SplitSettings
+from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.windows import windows
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.trained_encoder import ABOUT, TrainedEncoder, load_encoder, save_encoder
@@ -144,7 +144,9 @@ def test_windows_come_in_the_order_of_the_clips(encoded):
 
 def test_a_corpus_that_the_encoder_was_not_trained_on_is_refused_unless_accepted(trained, make_corpus, tmp_path):
     make_corpus("three", "kinect_v2_25", ("joy",), 5)
-    with pytest.raises(UserError, match=r"corpus 'three' is not among the encoder's .*; restore the data, or pre-train the encoder"):
+    with pytest.raises(
+        UserError, match=r"corpus 'three' was not among the training corpora .*; restore the data, or pre-train the encoder"
+    ):
         encode_corpora(trained, tmp_path / "data", ("three",), "cpu")
     assert len(encode_corpora(trained, tmp_path / "data", ("three",), "cpu", accept_other_data=True)) == 1
     make_corpus("slow", "kinect_v2_25", ("joy",), 5, frames_per_second=15.0)

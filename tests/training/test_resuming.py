@@ -50,7 +50,7 @@ def test_settings_that_change_nothing_learnt_may_change(checkpoint):
 def test_changed_data_are_refused_by_name(checkpoint, what):
     now = copy.deepcopy(checkpoint.metadata)
     now["corpora"]["egbm"][what] = "another hash"
-    with pytest.raises(UserError, match=rf"started with {what} .* of corpus 'egbm', now it is another hash; restore the data"):
+    with pytest.raises(UserError, match=rf"corpus 'egbm': {what} is another hash, training used .*; restore the data"):
         check_resumable(checkpoint, now)
 
 
