@@ -4,8 +4,3 @@ The code reads in the order the data moves:
 
 motion file -> corpus -> skeleton encoder -> skeleton tokenizer (MGST) -> unified skeleton tokens (UST) -> LLM -> answer
 """
-
-from emotion_llm.runtime.devices import share_cores, silence_libraries
-
-share_cores()
-silence_libraries()

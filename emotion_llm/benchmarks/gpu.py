@@ -19,9 +19,10 @@ from emotion_llm.benchmarks.workload import LLAMA_7B, LlmShape, build_model, dra
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
+from emotion_llm.runtime.processes import start_processes
 from emotion_llm.training.assembly import checkpoint_gradients, ds_config_path
 from emotion_llm.training.efficiency import finish, matrix_peak, peak_memory_bytes
-from emotion_llm.training.engine import Engine, model_dtype, start_processes
+from emotion_llm.training.engine import Engine, model_dtype
 from emotion_llm.training.settings import FinetuneSettings
 
 PAPER_STEPS = 800_000

@@ -26,7 +26,8 @@ from emotion_llm.benchmarks.workload import SMALL, LlmShape, build_model, draw_e
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import pack
-from emotion_llm.runtime.processes import free_port, process_count, process_rank
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.processes import free_port, process_count
 from emotion_llm.training.assembly import ds_config_path
 from emotion_llm.training.efficiency import matrix_peak
 from emotion_llm.training.engine import Engine
@@ -146,7 +147,7 @@ def _time_steps(steps: int, ds_config: Path, result: Path) -> None:
         engine.backward(-model(pack(examples, model.slots)).sum() / (count_answer_tokens(examples) * process_count()))
         engine.step()
         seconds.append(time.perf_counter() - begin)
-    if process_rank() == 0:
+    if is_first_rank():
         result.write_text(json.dumps(seconds[2:]), encoding="utf-8")
 
 

@@ -17,13 +17,14 @@ from emotion_llm.evaluation.metrics import description_metrics, recognition_metr
 from emotion_llm.evaluation.trained_run import TrainedRun, load_run
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
-from emotion_llm.runtime.console import is_first_rank, say, settings_to_dict
+from emotion_llm.runtime.console import say, settings_to_dict
+from emotion_llm.runtime.devices import evaluation_dtype
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write, write_json
-from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank, start_processes
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus, encode_corpora
-from emotion_llm.training.engine import evaluation_dtype, start_processes
 
 
 @dataclass(frozen=True)

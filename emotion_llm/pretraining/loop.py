@@ -20,6 +20,7 @@ from emotion_llm.pretraining.state import save_state
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure
+from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank, sum_over_processes
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
 from emotion_llm.skeleton_encoder.norm import MaskedBatchNorm
@@ -99,7 +100,7 @@ def train(
         bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
         if place + 1 == schedule.steps_per_epoch:
             average_running_statistics(model)
-            if process_rank() == 0:
+            if is_first_rank():
                 save_state(settings.run, model, optimizer, epoch + 1, metadata)
             if (epoch + 1) % settings.evaluate_every == 0 or step == last:
                 held_out = evaluate(model, data, tensorboard, epoch + 1, step)

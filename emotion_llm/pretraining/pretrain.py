@@ -21,9 +21,9 @@ from emotion_llm.pretraining.text_alignment import RANDOM_CLIP, TextAlignment, e
 from emotion_llm.pretraining.trained_encoder import ABOUT, TrainedEncoder, load_encoder, save_encoder
 from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.processes import gather_over_processes, process_count, start_processes
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
-from emotion_llm.runtime.torchrun import start_torchrun_processes
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
 from emotion_llm.skeleton_encoder.pooling import EmotionClassifier
 
@@ -111,7 +111,8 @@ def pretrain(settings: PretrainSettings) -> TrainedEncoder:
     Raises:
         UserError: missing corpora, settings that do not fit the data or the number of processes, a loss that is not a number.
     """
-    device = start_torchrun_processes()
+    device = start_processes()
+    torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it
     data = open_data(settings)
     steps_per_epoch = count_steps(settings.batch_size, len(data.items), process_count())
     model = build_model(settings, data).to(device)
@@ -126,7 +127,7 @@ def pretrain(settings: PretrainSettings) -> TrainedEncoder:
     tensorboard = TensorBoardWriter(settings.run, first_epoch * steps_per_epoch)
     held_out = train(model, optimizer, data, settings, Schedule.of(settings, steps_per_epoch), first_epoch, tensorboard, metadata)
     tensorboard.close()
-    if process_rank() == 0:
+    if is_first_rank():
         records = {name: {"accuracy": score.accuracy, "clips": score.clips, "chance": score.chance} for name, score in held_out.items()}
         save_encoder(settings.run, model, metadata | {"held_out": records})
     gather_over_processes(None)  # the files are there
@@ -164,7 +165,7 @@ def build_model(settings: PretrainSettings, data: PretrainingData) -> Pretrainin
     encoder = SkeletonEncoder(data.layouts, settings.encoder)
     classifier, alignment = EmotionClassifier(encoder.width, len(data.emotions)), None
     if settings.contrastive_weight > 0:  # one process reads the text encoder, the others get what it says
-        embeddings = gather_over_processes(embed_emotions(settings.text_encoder, data.emotions) if process_rank() == 0 else None)[0]
+        embeddings = gather_over_processes(embed_emotions(settings.text_encoder, data.emotions) if is_first_rank() else None)[0]
         alignment = TextAlignment(encoder.width, embeddings, settings.temperature)
     set_input_statistics(encoder, data)
     return PretrainingModel(encoder, classifier, alignment)

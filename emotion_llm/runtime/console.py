@@ -1,6 +1,6 @@
 """What a user sees of every script: its settings, its progress, its errors.
 
-command line  ->  settings of one stage; UserError  ->  one line and exit status 2
+command line  ->  settings of one stage;  UserError  ->  one line and exit status 2
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import sys
 import time
 import traceback
+import unicodedata
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import tyro
 from tqdm import tqdm
 
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.watchdog import current
 
 Settings = TypeVar("Settings")
@@ -31,19 +35,18 @@ PROGRAM_BEGIN = time.perf_counter()
 
 
 def parse_settings(presets: Mapping[str, Settings], description: str, arguments: list[str] | None = None) -> Settings:
-    """The preset named by --preset (the first one by default), with every field that the command line names overridden.
+    """The preset named by --preset (by default the first), changed by the fields that the command line names.
 
-    `--dry-run` prints the resolved settings as JSON and exits.
+    `--dry-run` prints the resulting settings as JSON and exits.
 
     Raises:
-        UserError: no such preset. (A field's own check raises the rest.)
+        UserError: no such preset, or a value out of bounds.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default=next(iter(presets)))
-    first.add_argument("--dry-run", action="store_true")
-    first.add_argument("--local_rank", help=argparse.SUPPRESS)  # appended by the deepspeed launcher; the environment says the same
-    chosen, rest = first.parse_known_args(arguments)
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--preset", default=next(iter(presets)))
+    own.add_argument("--dry-run", action="store_true")
+    own.add_argument("--local_rank", help=argparse.SUPPRESS)  # appended by the deepspeed launcher, which also sets LOCAL_RANK
+    chosen, rest = own.parse_known_args(arguments)
     if chosen.preset not in presets:
         raise UserError(f"--preset {chosen.preset}: no such preset; choose one of {', '.join(presets)}")
     default = presets[chosen.preset]
@@ -56,66 +59,118 @@ def parse_settings(presets: Mapping[str, Settings], description: str, arguments:
     return settings
 
 
-def settings_to_dict(settings: object) -> dict:
-    """A settings record as plain JSON values."""
+def settings_to_dict(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a script's main function; what the user can mend ends in one line, not in a traceback.
+def run(main: Callable[[], object]) -> None:
+    """Runs a script's main function and turns errors that the user can fix into one line and an exit status.
 
-    An error of one process ends all of them, and is the last thing that they print (emotion_llm/watching).
+    An error in one process ends all processes of the job, and its message is the last one (runtime/watchdog.py).
     """
+    _prepare_output()
     try:
         main()
         if watch := current():
             watch.close()
     except UserError as error:
-        _end(f"error: {error}", USER_ERROR_STATUS)
+        _exit(f"error: {error}", USER_ERROR_STATUS)
     except KeyboardInterrupt:
-        _end("interrupted", 130)
+        _exit("interrupted", 130)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _end(f"error: {error.filename or 'the disk'}: no space left; free some and run the same command again", USER_ERROR_STATUS)
+            _exit(f"error: {error.filename or 'the disk'}: no space left; free some and run the same command again", USER_ERROR_STATUS)
         if len(watch.peers if (watch := current()) else ()) < 2:
             raise
-        _end(f"rank {watch.rank} failed:\n{traceback.format_exc()}", 1)
+        _exit(f"rank {watch.rank} failed:\n{traceback.format_exc()}", 1)
 
 
-def _end(message: str, status: int) -> NoReturn:
-    """Ends this process, and the others of its job, without waiting: a peer may be stuck in a collective."""
+def _prepare_output() -> None:
+    """Makes printing safe: with closed streams, with an encoding that lacks a character, and without warnings meant for library authors."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the next file to be opened would otherwise receive what is printed
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = (
+        stream or open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
+        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr))
+    )
+    for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|peft|deepspeed)\b.*")
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # attributed to our line, not to torch
+
+
+def _exit(message: str, status: int) -> NoReturn:
+    """Ends this process and the others of its job without waiting for them: they may be blocked in a collective."""
     watch = current()
     if watch is not None and status == 1:
         watch.fail(message, status)
     if not is_first_rank():
-        time.sleep(2)  # rank 0 most often says the same, below its progress bar, and ends this process before it can repeat it
+        time.sleep(2)  # rank 0 usually fails with the same message: it prints it below its progress bar and ends this process
     if watch is not None:
         watch.end(message, status)
-    print(message, file=sys.stderr, flush=True)
-    sys.stdout.flush()
+    print(printable(message), file=sys.stderr, flush=True)
+    _BestEffort(sys.stdout).flush()
     os._exit(status)
 
 
-def is_first_rank() -> bool:
-    """True in the one process that prints and writes (torchrun and deepspeed both set RANK)."""
-    return int(os.environ.get("RANK", "0")) == 0
+def printable(text: str, keep: str = "\n\t") -> str:
+    r"""Text with control characters, direction marks and undecodable bytes escaped (`\x1b`), so that no file can command the terminal.
+
+    Args:
+        keep: characters that stay; pass "" for names, which are one line.
+    """
+    return "".join(
+        sign.encode("unicode_escape").decode("ascii") if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") and sign not in keep else sign
+        for sign in text
+    )  # fmt: skip
 
 
 def say(message: str) -> None:
-    """Prints on the first rank only, above any progress bar. Work goes on where nobody listens any more (a closed terminal or pipe)."""
+    """Prints above any progress bar, on the first rank only. A closed terminal or pipe is no error: the work continues."""
     if is_first_rank():
-        with contextlib.suppress(BrokenPipeError):
-            tqdm.write(message, file=sys.stdout)
-            sys.stdout.flush()
+        stdout = _BestEffort(sys.stdout)
+        tqdm.write(printable(message), file=stdout)
+        stdout.flush()
 
 
-def progress(items: Iterable[Item], label: str, unit: str, total: int | None = None, start: int = 0) -> Iterator[Item]:
-    """The same items behind a bar with rate and time left, on the first rank only.
+class _BestEffort:
+    """A stream whose write errors do not end the run. What nobody can read any more is discarded."""
 
-    Where the output is no terminal the bar is redrawn every ten seconds, so that a log file stays readable.
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self.encoding, self.fileno = stream, stream.encoding, stream.fileno
+
+    def __eq__(self, other: object) -> bool:  # by which tqdm recognises that bar and messages share a terminal
+        return self._stream == getattr(other, "_stream", other)
+
+    def write(self, text: str) -> None:
+        with self._tolerant():
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._tolerant():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EIO):  # the reader, or the terminal, is gone for good
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+
+def progress(items: Iterable[Item], label: str, unit: str, total: int | None = None, start: int = 0) -> tqdm[Item]:
+    """The same items behind a bar with rate and remaining time, on the first rank only.
+
+    If the output is not a terminal, the bar is printed every ten seconds only, which keeps log files readable.
     """
     seconds = 0.1 if sys.stderr.isatty() else 10
     return tqdm(
-        items, desc=label, unit=unit, total=total, initial=start, disable=not is_first_rank(), mininterval=seconds, maxinterval=seconds,
-        dynamic_ncols=True, smoothing=0.1,
+        items, desc=printable(label, keep=""), unit=unit, total=total, initial=start, disable=not is_first_rank(),
+        file=_BestEffort(sys.stderr), mininterval=seconds, maxinterval=seconds, dynamic_ncols=True, smoothing=0.1,
     )  # fmt: skip

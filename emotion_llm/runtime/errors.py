@@ -1,12 +1,8 @@
-"""The one error that a user can mend.
-
-a wrong file, value or setting  ->  one line that names the place, the value and the remedy
-"""
+"""Errors the user can fix."""
 
 
 class UserError(Exception):
-    """Something the user can put right: the launch scripts print its message alone and exit with status 2.
+    """A wrong file, value or setting. The launch scripts print the message without a traceback and exit with status 2.
 
-    The message names the thing, the value found and the remedy. Any other exception is a defect of
-    ours and keeps its traceback.
+    The message names the place, the value found and the remedy. Any other exception is a bug and keeps its traceback.
     """

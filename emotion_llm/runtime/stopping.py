@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from emotion_llm.runtime.console import is_first_rank
 from emotion_llm.runtime.files import write_json
+from emotion_llm.runtime.launcher import is_first_rank
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 """What ends a run in good order: clusters send the first two before they take a machine, a lost terminal the third, Ctrl-C the last."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from emotion_llm.runtime.console import is_first_rank, say
+from emotion_llm.runtime.console import say
+from emotion_llm.runtime.launcher import is_first_rank
 
 
 class TensorBoardWriter:

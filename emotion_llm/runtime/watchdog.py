@@ -25,7 +25,7 @@ from dataclasses import asdict
 from typing import NoReturn, Protocol
 
 from emotion_llm.runtime.heartbeat import GO_ON, PHASES, Heartbeat, Progress, gone_message, hang_message, heartbeat_of
-from emotion_llm.runtime.process_tree import Peer, is_alive, launchers
+from emotion_llm.runtime.launcher import Peer, is_alive, launchers
 
 PERIOD = 1.0
 """Seconds between two looks."""

@@ -32,8 +32,9 @@ from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus, open_corpus
 from emotion_llm.corpus.windows import windows
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
-from emotion_llm.runtime.console import is_first_rank, progress, say
+from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.skeleton_encoder.batch import collate
 from emotion_llm.skeleton_encoder.encoder import TEMPORAL_STRIDE, SkeletonEncoder

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.runtime.console import is_first_rank, say
+from emotion_llm.runtime.console import say
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json
+from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, sum_over_processes
 from emotion_llm.training.checkpoint import BEST, checkpoint_folder, checkpoint_folders
 from emotion_llm.training.checkpoint_writing import Snapshot, remove_leftovers, take_snapshot, write_checkpoint

@@ -20,38 +20,11 @@ from torch import Tensor, nn
 
 from emotion_llm.runtime.devices import bf16_is_fast_on_cpu
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.processes import free_port, get_watchdog, process_count, process_rank
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.processes import process_count, process_rank, start_processes
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's two moments, under the names torch gives them."""
-
-
-def start_processes() -> torch.device:
-    """Joins this process to the others of its launcher (deepspeed, torchrun or none) and returns its device."""
-    for name, alone in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "0")):
-        os.environ.setdefault(name, alone)  # a plain `python` run is a world of one
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    deepspeed = _import_deepspeed()
-    if not torch.distributed.is_initialized():
-        if os.environ["MASTER_PORT"] == "0":
-            os.environ["MASTER_PORT"] = str(free_port())
-        try:
-            deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
-        except torch.distributed.DistNetworkError as error:
-            raise _in_words(error) from None
-    device = _device()
-    get_watchdog()
-    return device
-
-
-def _in_words(error: torch.distributed.DistNetworkError) -> Exception:
-    """What a user can do about it; the error itself where that is not known."""
-    if "EADDRINUSE" not in str(error):
-        return error
-    return UserError(
-        f"port {os.environ['MASTER_PORT']} of this machine is in use: another job runs here, or the last one is still saving; "
-        "wait for it, or give the launcher another port (--master_port)"
-    )
 
 
 @dataclass(frozen=True)
@@ -111,6 +84,7 @@ class Engine:
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=weight_decay, fused=self.device.type == "cuda")
         exact_buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
+        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it, without a launcher too
         deepspeed = _import_deepspeed()
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
         _restore_buffers(model, exact_buffers, self.device)
@@ -173,7 +147,7 @@ class Engine:
         for name, parameter in self.trainable().items():
             for kind in state:
                 whole = safe_get_full_fp32_param(parameter) if kind == "weight" else safe_get_full_optimizer_state(parameter, kind)
-                if self.rank == 0:
+                if is_first_rank():
                     state[kind][name] = whole.cpu()  # already a copy: it was put together from all ranks' parts
         return state
 
@@ -255,7 +229,14 @@ def _restore_buffers(model: nn.Module, exact: dict[str, Tensor], device: torch.d
         modules[owner]._buffers[leaf] = buffer.to(device)
 
 
+def _is_not_about_the_cpu(record: logging.LogRecord) -> bool:
+    return "Setting accelerator to CPU" not in record.getMessage()
+
+
 def _import_deepspeed():
+    logger = logging.getLogger("DeepSpeed")
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(_is_not_about_the_cpu)
     import deepspeed.ops
 
     # A CPU extension that would be compiled for a minute at the first start and hangs every later one if that is interrupted.
@@ -268,15 +249,3 @@ def _import_deepspeed():
         finally:
             torch.compile = compile_
     return deepspeed
-
-
-def _device() -> torch.device:
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-
-
-def evaluation_dtype(device: torch.device) -> torch.dtype:
-    """The precision for answering: bf16 where the device is fast at it, fp32 elsewhere."""
-    return torch.bfloat16 if device.type == "cuda" or bf16_is_fast_on_cpu() else torch.float32

@@ -14,16 +14,17 @@ from emotion_llm.language.label_scoring import score_clips
 from emotion_llm.language.llm import check_text_tokenizer, load_text_tokenizer
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import load_encoder
-from emotion_llm.runtime.console import is_first_rank, say
+from emotion_llm.runtime.console import say
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.processes import gather_over_processes, get_watchdog
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, start_processes
 from emotion_llm.runtime.run_folder import locked
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus, encode_corpora
 from emotion_llm.training.assembly import build_model, check_resumable, checkpoint_gradients, describe_run, ds_config_path, start_weights
 from emotion_llm.training.batches import TrainingData
 from emotion_llm.training.checkpoint import Checkpoint, newest_checkpoint
-from emotion_llm.training.engine import Engine, model_dtype, start_processes
+from emotion_llm.training.engine import Engine, model_dtype
 from emotion_llm.training.loop import describe_sample, say_plan, train
 from emotion_llm.training.run_folder import open_run_folder
 from emotion_llm.training.settings import FinetuneSettings

@@ -9,8 +9,9 @@ import shutil
 from pathlib import Path
 
 from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS
-from emotion_llm.runtime.console import is_first_rank, settings_to_dict
+from emotion_llm.runtime.console import settings_to_dict
 from emotion_llm.runtime.files import atomic_write, write_json
+from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.stopping import remove_marker
 from emotion_llm.training.settings import FinetuneSettings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_llm.runtime.process_tree import is_alive
+from emotion_llm.runtime.launcher import is_alive
 from tests.helpers.launching import Launched, launch
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from emotion_llm.runtime.process_tree import is_alive
+from emotion_llm.runtime.launcher import is_alive
 from emotion_llm.runtime.stopping import MARKER
 from emotion_llm.training.checkpoint import newest_checkpoint
 from tests.helpers.jobs import run_job, start_job

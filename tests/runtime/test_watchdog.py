@@ -12,7 +12,7 @@ import torch
 
 from emotion_llm.runtime import watchdog as watching
 from emotion_llm.runtime.heartbeat import PHASES, Heartbeat, Progress, hang_message, heartbeat_of
-from emotion_llm.runtime.process_tree import Peer, is_alive, launchers
+from emotion_llm.runtime.launcher import Peer, is_alive, launchers
 from emotion_llm.runtime.watchdog import Watchdog
 
 

@@ -134,7 +134,9 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path):
         other_job.bind(("127.0.0.1", 0))
         other_job.listen()
         port = str(other_job.getsockname()[1])
-        code = "from emotion_llm.runtime.console import run; from emotion_llm.training.engine import start_processes; run(start_processes)"
+        code = (
+            "from emotion_llm.runtime.console import run; from emotion_llm.runtime.processes import start_processes; run(start_processes)"
+        )
         environment = os.environ | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
