@@ -50,23 +50,24 @@ def one_by_one(attention: PackedAttention) -> PackedAttention:
         sequences, width = group.query_rows.shape
         for index in range(sequences):
             there = (attention.unpack >= first) & (attention.unpack < first + width)
-            queries = attention.rows[there]  # in order
+            queries = there.nonzero()[:, 0]
             keys = group.visible[index, 0, : len(queries)].any(0)
             groups.append(
                 AttentionGroup(queries[None], group.key_rows[index, keys][None], group.visible[index, :, : len(queries), keys][None])
             )
             unpack[there] = laid_out + torch.arange(len(queries))
             laid_out, first = laid_out + len(queries), first + width
-    return PackedAttention(attention.rows, tuple(groups), unpack)
+    return PackedAttention(tuple(groups), unpack)
 
 
 def dense(attention: PackedAttention) -> PackedAttention:
     """One group of one sequence: every token against every token, with a block-diagonal mask."""
-    tokens = len(attention.rows)
+    tokens = len(attention.unpack)
+    rows = torch.arange(tokens)
     sees = torch.zeros(tokens, tokens, dtype=torch.bool)
     for group in one_by_one(attention).groups:
         sees[group.query_rows[0][:, None], group.key_rows[0]] = group.visible[0, 0]
-    return PackedAttention(attention.rows, (AttentionGroup(attention.rows[None], attention.rows[None], sees[None, None]),), attention.rows)
+    return PackedAttention((AttentionGroup(rows[None], rows[None], sees[None, None]),), rows)
 
 
 def attend(heads: tuple[Tensor, Tensor, Tensor], attention: PackedAttention) -> Tensor:
@@ -75,10 +76,8 @@ def attend(heads: tuple[Tensor, Tensor, Tensor], attention: PackedAttention) -> 
     Shape:
         query (1, heads, R, d), key and value (1, key heads, R, d) -> (1, R, heads, d)
     """
-    first_of_two = nn.Module()
-    first_of_two.layer_idx, first_of_two.config = 0, SimpleNamespace(num_hidden_layers=2)
     row = SimpleNamespace(attention=attention)
-    return packed_attention(first_of_two, *heads, attention_mask=None, packed_row=row)[0]
+    return packed_attention(nn.Module(), *heads, attention_mask=None, packed_row=row)[0]
 
 
 def _random_heads(shape: LlmShape, tokens: int) -> tuple[Tensor, Tensor, Tensor]:

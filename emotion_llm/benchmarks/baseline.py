@@ -15,11 +15,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
 from emotion_llm.language.dropout import Dropout
-from emotion_llm.language.lora import LoraLinear
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import Example
 from emotion_llm.skeleton_tokens.unified import Slots
@@ -90,8 +88,6 @@ class Baseline(nn.Module):
         self.model = deepcopy(model)
         self.model.llm.get_base_model().set_attn_implementation("sdpa")
         for module in self.model.modules():
-            if type(module) is LoraLinear:
-                module.__class__ = Linear
             if isinstance(module, nn.ModuleDict):
                 module.update({name: nn.Dropout(child.p) for name, child in module.items() if isinstance(child, Dropout)})
 

@@ -81,18 +81,14 @@ def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost
     busy = largest_divisor(batch, cluster.gpus)
     motions = batch // busy
     frozen, adapter = matrix_weights(shape)
-    frozen_last, adapter_last = answers_only_weights(shape)
-    weights, adapter_weights = frozen + frozen_last + adapter + adapter_last, adapter + adapter_last
     predictions = motions * ANSWER
     tokens = shape.prompt_tokens[0] + motions * tokens_of_a_motion(shape)
-    operations = tokens * (4 * frozen + 6 * adapter) + predictions * (
-        4 * frozen_last + 6 * adapter_last + 4 * shape.width * shape.vocabulary
-    )
+    operations = tokens * (4 * frozen + 6 * adapter) + predictions * 4 * shape.width * shape.vocabulary
     by_arithmetic = operations / (cluster.peak_flops * cluster.mfu)
-    by_memory = 2 * cluster.bytes_per_number * weights / cluster.memory_bytes_per_second  # read in forward and in backward
+    by_memory = 2 * cluster.bytes_per_number * (frozen + adapter) / cluster.memory_bytes_per_second  # read in forward and in backward
     seconds = [
         max(by_arithmetic, by_memory),
-        ring_seconds(cluster.bytes_per_number * adapter_weights, busy, cluster),
+        ring_seconds(cluster.bytes_per_number * adapter, busy, cluster),
         cluster.fixed_seconds,
     ]
     return StepCost(busy, *seconds, dollars=sum(seconds) * cluster.gpus * cluster.dollars_per_gpu_hour / 3600)
@@ -104,28 +100,12 @@ def largest_divisor(batch: int, gpus: int) -> int:
 
 
 def matrix_weights(shape: LlmShape) -> tuple[int, int]:
-    """Weights of the linear maps that see every token: the frozen ones, and LoRA's matrices beside them."""
-    queries, others = _maps(shape)
-    frozen, adapter = _weights(queries + others)
-    frozen_last, adapter_last = _weights(queries)
-    return shape.layers * frozen - frozen_last, shape.layers * adapter - adapter_last
-
-
-def answers_only_weights(shape: LlmShape) -> tuple[int, int]:
-    """Weights of the last layer's maps that see only the tokens that predict an answer, likewise."""
-    return _weights(_maps(shape)[0])
-
-
-def _maps(shape: LlmShape) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """A layer's maps (in, out): those that a token needs for its own output, and those that others see of it."""
+    """Weights of the linear layers: the frozen ones, and LoRA's matrices beside them."""
     key_and_value = 2 * [(shape.width, shape.width // shape.heads * shape.key_heads)]
     query_and_output = 2 * [(shape.width, shape.width)]
     gated = 3 * [(shape.width, shape.intermediate)]
-    return query_and_output + gated, key_and_value
-
-
-def _weights(maps: list[tuple[int, int]]) -> tuple[int, int]:
-    return sum(i * o for i, o in maps), sum(LORA_RANK * (i + o) for i, o in maps)
+    maps = query_and_output + key_and_value + gated  # (in, out) of each
+    return shape.layers * sum(i * o for i, o in maps), shape.layers * sum(LORA_RANK * (i + o) for i, o in maps)
 
 
 def tokens_of_a_motion(shape: LlmShape) -> float:

@@ -21,7 +21,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from emotion_llm.language.dropout import use_cheap_dropout
-from emotion_llm.language.lora import use_quick_layers
 from emotion_llm.language.packed import PACKED_ATTENTION
 from emotion_llm.runtime.errors import UserError
 
@@ -110,7 +109,6 @@ def add_adapter(llm: PreTrainedModel, settings: LoraSettings) -> PeftModel:
         ),
     )
     use_cheap_dropout(adapted)
-    use_quick_layers(adapted)
     return adapted
 
 

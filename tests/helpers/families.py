@@ -4,8 +4,12 @@ from pathlib import Path
 
 import torch
 from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -27,14 +31,15 @@ CHATML = (
 )
 INST = "{{ bos_token }}{% for m in messages %}[INST] {{ m['content'] | trim }} [/INST]{% endfor %}"
 PLAIN = None
-UNCAPPED = {"attn_logit_softcapping": None}
 FAMILIES = {
     "llama-1, no chat template, untied head": (LlamaForCausalLM, LlamaConfig, {"tie_word_embeddings": False}, PLAIN),
     "smollm2, tied head": (LlamaForCausalLM, LlamaConfig, {"tie_word_embeddings": True, "num_key_value_heads": 2}, CHATML),
     "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, {"tie_word_embeddings": True, "num_key_value_heads": 2}, CHATML),
     "mistral": (MistralForCausalLM, MistralConfig, {"tie_word_embeddings": False, "num_key_value_heads": 2}, INST),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"tie_word_embeddings": True, "num_key_value_heads": 2, "head_dim": 16}, CHATML),
-    "gemma2, logits capped": (Gemma2ForCausalLM, Gemma2Config, {"head_dim": 16, "final_logit_softcapping": 2.0, **UNCAPPED}, CHATML),
+    "gemma3, scaled embeddings": (Gemma3ForCausalLM, Gemma3TextConfig, {"head_dim": 16, "num_key_value_heads": 2}, CHATML),
+    "granite, divided logits": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 4.0, "embedding_multiplier": 3.0}, CHATML),
+    "cohere, multiplied logits": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.25}, CHATML),
 }
 
 

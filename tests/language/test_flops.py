@@ -23,7 +23,7 @@ def test_matrix_products_are_counted_as_torch_counts_them(stage):
     row = pack(draw_examples(TINY, stage, 3, seed=0), model.slots)
     counts, flops = counted_by_torch(model, row), FlopCount(model)
     linear = counts["aten.mm"] + counts["aten.addmm"]
-    attention = 12 * (visible_pairs(row.attention) + visible_pairs(row.last_attention)) * flops.heads_width
+    attention = 12 * TINY.layers * visible_pairs(row.attention) * flops.heads_width
     unused = 2 * 4 * len(row.skeleton_rows) * flops.projection_weights  # all three granularities' maps run, one is used
     assert flops.of_row(row) == linear + attention - unused
 
@@ -31,10 +31,10 @@ def test_matrix_products_are_counted_as_torch_counts_them(stage):
 def test_attention_is_counted_on_visible_pairs_alone():
     model = build_model(TINY, LoraSettings(rank=4, dropout=0.0))
     row = pack(draw_examples(TINY, "recognition", 1, seed=0), model.slots)  # one example: no padding
-    first_layer, last_layer = (sum(group.visible.numel() for group in part.groups) for part in (row.attention, row.last_attention))
+    pairs = sum(group.visible.numel() for group in row.attention.groups)
     counts, flops = counted_by_torch(model, row), FlopCount(model)
-    assert counts["aten.bmm"] == 12 * (first_layer + last_layer) * flops.heads_width
-    assert visible_pairs(row.attention) == sum(int(group.visible.sum()) for group in row.attention.groups) < first_layer
+    assert counts["aten.bmm"] == 12 * TINY.layers * pairs * flops.heads_width
+    assert visible_pairs(row.attention) == sum(int(group.visible.sum()) for group in row.attention.groups) < pairs
 
 
 def test_padding_is_not_counted():

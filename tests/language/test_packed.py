@@ -1,11 +1,14 @@
 """The packed row gives the answers and gradients of separate, padded sequences."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 
 from emotion_llm.language.llm import LoraSettings, add_adapter, load_llm, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.language.packed import Example, pack
+from emotion_llm.language.packed import PACKED_ATTENTION, Example, pack, packed_attention
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
@@ -37,6 +40,13 @@ def setup(request, tmp_path_factory):
     return model, examples
 
 
+@contextmanager
+def own_attention_of_transformers(model: EmotionLLM) -> Iterator[None]:
+    model.base_llm.set_attn_implementation("sdpa")
+    yield
+    model.base_llm.set_attn_implementation(PACKED_ATTENTION)
+
+
 def padded_log_likelihood(model: EmotionLLM, example: Example, answer: tuple[int, ...]) -> torch.Tensor:
     """The reference: every slot of the unified form is there, empty ones masked; positions simply count on; transformers' own attention."""
     before, after, motion = example.prompt.before, example.prompt.after, example.motion
@@ -49,7 +59,8 @@ def padded_log_likelihood(model: EmotionLLM, example: Example, answer: tuple[int
     real[first_slot:behind] = 0
     real[slots] = 1
     embeddings = model.embed(token_ids, slots, motion.rows, motion.granularities)
-    logits = model.llm(inputs_embeds=embeddings[None], attention_mask=real[None], use_cache=False).logits[0].log_softmax(-1)
+    with own_attention_of_transformers(model):
+        logits = model.llm(inputs_embeds=embeddings[None], attention_mask=real[None], use_cache=False).logits[0].log_softmax(-1)
     first = len(token_ids) - len(answer) - 1
     return sum(logits[first + index, token] for index, token in enumerate(answer))
 
@@ -74,7 +85,7 @@ def test_an_example_answers_the_same_alone_and_in_company(setup):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_sharing_the_prompt_changes_neither_likelihoods_nor_gradients(setup):
+def test_sharing_the_prefix_changes_neither_likelihoods_nor_gradients(setup):
     model, examples = setup
     gradients = []
     for share in (True, False):
@@ -87,11 +98,11 @@ def test_sharing_the_prompt_changes_neither_likelihoods_nor_gradients(setup):
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-4, atol=1e-4 * float(gradient.abs().max() + 1e-6))
 
 
-def test_a_shared_prompt_stands_in_the_row_once(setup):
+def test_a_shared_prefix_is_in_the_row_once(setup):
     _, examples = setup
-    beginning = len(examples[0].prompt.before)
+    prefix = len(examples[0].prompt.before)
     saved = len(pack(examples, SLOTS, share_prefix=False).token_ids) - len(pack(examples, SLOTS).token_ids)
-    assert saved == beginning  # two of the three examples have the same beginning
+    assert saved == prefix  # two of the three examples have the same prefix
 
 
 def test_gradients_do_not_depend_on_the_division_into_micro_batches(setup):
@@ -142,6 +153,60 @@ def test_generation_says_the_likeliest_token_of_the_packed_form(setup):
     likelihoods = model(row)[0::2]
     likeliest = int(likelihoods.argmax())
     assert first == ([] if likeliest == model.llm.config.eos_token_id else [likeliest])
+
+
+def test_sixteen_generated_tokens_are_the_likeliest_of_the_packed_form(setup):
+    """Teacher forcing: positions and masks are right after the first new token too, for prompts of different lengths in one batch."""
+    model, examples = setup
+    model.base_llm.generation_config.eos_token_id = None  # random weights would end early
+    try:
+        answers = model.generate(examples, max_new_tokens=16)
+    finally:
+        model.base_llm.generation_config.eos_token_id = model.llm.config.get_text_config().eos_token_id
+    head = model.base_llm.get_output_embeddings()
+    logits = []
+    handle = head.register_forward_hook(lambda module, args, out: logits.append(out.detach()))
+    said = [Example(example.prompt, example.motion, (tuple(answer),)) for example, answer in zip(examples, answers, strict=True)]
+    model(pack(said, SLOTS))
+    handle.remove()
+    assert logits[0].argmax(-1).tolist() == [token for answer in answers for token in answer]
+    assert all(len(answer) == 16 for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"softcap": 50.0}, r"--llm: its attention caps its scores at 50, as Gemma 2's does; this is not supported, choose another LLM"),
+        (
+            {"sliding_window": 8},
+            r"--llm: its attention sees 8 tokens back, and a motion with its question and answer has \d+; choose another",
+        ),
+        ({"packed_row": None}, r"--llm: Identity of this architecture does not receive the packed row, so answers would see each other"),
+    ],
+)
+def test_unsupported_attention_is_refused(setup, change, message):
+    _, examples = setup
+    row = pack(examples, SLOTS)
+    heads = torch.randn(1, 4, len(row.token_ids), 8)
+    with pytest.raises(UserError, match=message):
+        packed_attention(torch.nn.Identity(), heads, heads[:, :2], heads[:, :2], None, **{"packed_row": row} | change)
+
+
+def test_gradient_checkpointing_changes_no_gradient(setup):
+    model, examples = setup
+    row = pack(examples, SLOTS)
+    gradients = []
+    for enabled in (False, True):
+        model.zero_grad()
+        if enabled:
+            model.base_llm.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        model(row).sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    model.eval()
+    model.base_llm.gradient_checkpointing_disable()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-4 * float(gradient.abs().max() + 1e-6))
 
 
 def test_a_motion_larger_than_the_unified_form_is_refused(setup):
