@@ -2,17 +2,57 @@
 
     torchrun --nproc_per_node 4 launch/pretrain_encoder.py
     torchrun --nproc_per_node 2 launch/pretrain_encoder.py --preset demo        # the same on two CPU processes
+    python launch/pretrain_encoder.py encoder:st-gcn-settings                   # another encoder
 
-Needs prepared corpora (launch/prepare.py). Run again, it goes on after the last whole epoch.
+Needs prepared corpora (launch/prepare.py). Run again, it continues where it stopped.
 """
 
-from emotion_llm.pretraining.pretrain import PRESETS, pretrain
-from emotion_llm.runtime.console import parse_settings, run
+import torch
+
+from emotion_llm.pretraining.data import count_steps, open_data
+from emotion_llm.pretraining.loop import say_plan, train
+from emotion_llm.pretraining.model import build_model, build_optimizer
+from emotion_llm.pretraining.settings import PRESETS, PretrainSettings
+from emotion_llm.pretraining.state import describe, load_state
+from emotion_llm.pretraining.trained_encoder import is_trained, save_encoder
+from emotion_llm.runtime.console import parse_settings, run, say
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.processes import gather_over_processes, process_count, start_processes
+from emotion_llm.runtime.run_folder import locked
+from emotion_llm.runtime.stopping import remove_marker
+from emotion_llm.runtime.tensorboard import TensorBoardWriter
 
 
 def main() -> None:
-    settings = parse_settings(PRESETS, __doc__)
-    pretrain(settings)
+    pretrain(parse_settings(PRESETS, __doc__))
+
+
+def pretrain(settings: PretrainSettings) -> None:
+    device = start_processes()
+    torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it
+    with locked(settings.run):
+        remove_marker(settings.run)
+        data = open_data(settings)
+        steps_per_epoch = count_steps(settings.global_batch, len(data.items), process_count())
+        model = build_model(settings, data).to(device)
+        optimizer = build_optimizer(model, settings)
+        metadata = describe(settings, data)
+        steps_done = load_state(settings.run, model, optimizer, metadata, steps_per_epoch)
+        if steps_done == settings.epochs * steps_per_epoch and is_trained(settings.run):
+            say(f"{settings.run}: already trained; for another run choose another --run folder")
+            return
+
+        say_plan(settings, data, model, steps_per_epoch, steps_done)
+        tensorboard = TensorBoardWriter(settings.run, steps_done)
+        held_out = train(model, optimizer, data, settings, steps_per_epoch, steps_done, tensorboard, metadata)
+        tensorboard.close()
+        if held_out is None:  # stopped, saved
+            return
+
+        if is_first_rank():
+            save_encoder(settings.run, model, metadata | {"held_out": {name: score.summary() for name, score in held_out.items()}})
+        gather_over_processes(None)  # the encoder is written
+        say(f"encoder done: {settings.run}; watch it with: tensorboard --logdir {settings.run.parent}")
 
 
 if __name__ == "__main__":

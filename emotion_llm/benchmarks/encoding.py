@@ -18,10 +18,11 @@ from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
-from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings, GraphConvolution, TemporalConvolution
+from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
 from emotion_llm.skeleton_encoder.graph import SUBSETS
 from emotion_llm.skeleton_encoder.inputs import joint_inputs
-from emotion_llm.skeleton_encoder.layers import Block, GraphConvolution, TemporalConvolution
+from emotion_llm.skeleton_encoder.layers import Block
 from emotion_llm.skeleton_encoder.norm import EPSILON, MaskedBatchNorm
 from emotion_llm.skeleton_encoder.pooling import pool
 
@@ -30,13 +31,13 @@ FRAMES = 64
 
 
 def measure(
-    settings: SkeletonEncoderSettings | None = None, llm: LlmShape = SMALL, motions: int = 16, frames: int = FRAMES, repeats: int = 5
+    settings: CtrGcnSettings | None = None, llm: LlmShape = SMALL, motions: int = 16, frames: int = FRAMES, repeats: int = 5
 ) -> list[Measurement]:
     """
     Args:
         settings: of the encoder; the paper preset's by default.
     """
-    encoder = SkeletonEncoder([read_layout(name) for name in LAYOUTS], settings or SkeletonEncoderSettings())
+    encoder = (settings or CtrGcnSettings()).build([read_layout(name) for name in LAYOUTS])
     one, mixed = draw_motions(encoder, (2,), motions, frames), draw_motions(encoder, (0, 1, 2), motions, frames)
     size = sum(parameter.numel() for parameter in encoder.parameters())
     what = f"forward and backward of {size:,} parameters on {motions} motions of {frames} frames"
@@ -105,7 +106,7 @@ def usual_features(encoder: SkeletonEncoder, batch: MotionBatch) -> Tensor:
         own = slice(0, layout.joints)
         positions, pelvis = batch.positions[n : n + 1, :, own], layout.landmarks["pelvis"]
         inputs = joint_inputs(positions, batch.frame_mask[n : n + 1], pelvis, batch.frames_per_second)  # (6, 1, V, T)
-        mean, std = getattr(encoder, f"input_mean_{index}"), getattr(encoder, f"input_spread_{index}")
+        mean, std = getattr(encoder, f"input_mean_{index}"), getattr(encoder, f"input_std_{index}")
         x[n, :, :, own] = ((inputs[:, 0] - mean[..., None]) / std[..., None]).transpose(1, 2)
         adjacency[n, :, own, own] = getattr(encoder, f"adjacency_{index}")
     for block in encoder.blocks:

@@ -26,7 +26,8 @@ from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import Example, pack
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.skeleton_encoder.batch import collate
-from emotion_llm.skeleton_encoder.encoder import TEMPORAL_STRIDE, SkeletonEncoder, SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
+from emotion_llm.skeleton_encoder.encoder import TEMPORAL_STRIDE
 from emotion_llm.skeleton_encoder.pooling import pool
 
 MICRO_BATCH = 16
@@ -165,7 +166,7 @@ def _one_by_one(model: EmotionLLM, examples: Sequence[Example], new_tokens: int)
 def _encoder_run(examples: Sequence[Example]):
     """What encodes the motions of examples from..to, as the usual way does in every step: the frozen encoder on positions."""
     layouts = {layout.joints: layout for layout in map(read_layout, ("kdae_72", "emilya_28", "kinect_v2_25"))}
-    encoder = SkeletonEncoder(list(layouts.values()), SkeletonEncoderSettings()).eval()
+    encoder = CtrGcnSettings().build(list(layouts.values())).eval()
     index = {joints: place for place, joints in enumerate(layouts)}
     motions = [torch.randn(example.motion.time_steps * TEMPORAL_STRIDE, example.motion.joints, 3).numpy() for example in examples]
     places = [index[example.motion.joints] for example in examples]

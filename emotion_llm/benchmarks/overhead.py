@@ -28,10 +28,7 @@ from emotion_llm.benchmarks.workload import SMOLLM2, LlmShape, llama_config
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.importing import import_corpus
 from emotion_llm.motion.canonical import CanonicalSettings
-from emotion_llm.pretraining.pretrain import PretrainSettings, pretrain
-from emotion_llm.pretraining.text_alignment import RANDOM_CLIP
 from emotion_llm.runtime.processes import free_port
-from emotion_llm.skeleton_encoder.encoder import SkeletonEncoderSettings
 from emotion_llm.synthetic.corpora import write_egbm
 from emotion_llm.synthetic.small_llm import build_text_tokenizer
 from emotion_llm.training.checkpoint import checkpoint_folders
@@ -91,12 +88,11 @@ def make_world(folder: Path, shape: LlmShape) -> None:
     """What a fine-tune needs, at the smallest size, but for the LLM."""
     write_egbm(folder / "raw", clips_per_emotion=3, seed=0)
     import_corpus(read_definition("egbm"), folder / "raw", folder / "data", CanonicalSettings(), workers=1)
-    pretrain(
-        PretrainSettings(
-            run=folder / "encoder", data=folder / "data", corpora=("egbm",), encoder=SkeletonEncoderSettings((8, 16), (2, 2)), epochs=1,
-            batch_size=8, milestones=(), warmup_epochs=0, text_encoder=RANDOM_CLIP, evaluate_every=1,
-        )
-    )  # fmt: skip
+    words = [
+        "--run", folder / "encoder", "--data", folder / "data", "--corpora", "egbm", "--encoder.widths", 8, 16, "--encoder.strides", 2, 2,
+        "--epochs", 1, "--global-batch", 8, "--warmup-epochs", 0, "--text-encoder", "random-clip",
+    ]  # fmt: skip
+    subprocess.run([sys.executable, "launch/pretrain_encoder.py", *map(str, words)], cwd=ROOT, check=True)
     text_tokenizer = build_text_tokenizer(["The movement is slow."])
     text_tokenizer.save_pretrained(folder / "llm")
     config = llama_config(shape)

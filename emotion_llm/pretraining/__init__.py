@@ -1,1 +1,1 @@
-"""Prepared corpora in, a trained skeleton encoder out."""
+"""Prepared corpora in; a trained skeleton encoder that describes itself out."""

@@ -1,8 +1,8 @@
-"""What pre-training learns from: windows of all corpora, cut and mirrored anew in every epoch.
+"""Training data of pre-training: windows of all corpora, cut and mirrored at random in every epoch.
 
 corpora, splits, seed, epoch, step  ->  PretrainBatch: MotionBatch, emotion (N,), candidates (N, E)
 
-The order of the data, the cuts and the mirroring follow from the seed and the epoch alone, whatever the number of processes.
+Order, cuts and mirroring depend on the seed and the epoch only, not on the number of processes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from emotion_llm.corpus.splits import Split
-from emotion_llm.corpus.store import Corpus
+from emotion_llm.corpus.store import Corpus, open_corpus
 from emotion_llm.corpus.windows import random_window, windows
 from emotion_llm.motion.layout import Layout, layout_to_dict
+from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
@@ -30,11 +31,11 @@ class PretrainBatch:
 
     motions: MotionBatch
     emotion: Tensor
-    """(N,) index into the emotion words of all corpora."""
+    """(N,) index into the emotions of all corpora."""
     candidates: Tensor
-    """(N, E) bool: the words of each motion's own corpus."""
+    """(N, E) bool: the emotions of each motion's own corpus."""
     names: tuple[str, ...]
-    """Which windows these are, in words."""
+    """Corpus, clip and frames of each window."""
 
     def to(self, device: torch.device) -> PretrainBatch:
         return replace(self, motions=self.motions.to(device), emotion=self.emotion.to(device), candidates=self.candidates.to(device))
@@ -42,25 +43,25 @@ class PretrainBatch:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The training windows of one epoch, in their order: what a seed and an epoch decide."""
+    """The training windows of one epoch in their order; determined by seed and epoch."""
 
     items: np.ndarray
     """(items,) index into PretrainingData.items."""
     place: np.ndarray
-    """(items,) in [0, 1): where in its clip a window is cut."""
+    """(items,) in [0, 1): where each window is cut from its clip."""
     mirrored: np.ndarray
     """(items,) bool."""
 
 
 class PretrainingData:
-    """Several corpora, joined: one list of layouts, one list of emotion words, one list of training windows."""
+    """Several corpora joined: one list of layouts, one of emotions, one of training windows."""
 
     def __init__(
         self, corpora: Sequence[Corpus], splits: Sequence[Split], window_frames: int, mirror_probability: float, seed: int
     ) -> None:
         """
         Raises:
-            UserError: corpora that do not go together.
+            UserError: the corpora cannot be combined.
         """
         self.corpora, self.splits = tuple(corpora), tuple(splits)
         self.window_frames, self.mirror_probability, self.seed = window_frames, mirror_probability, seed
@@ -77,18 +78,18 @@ class PretrainingData:
                 for clip in split.train
                 for _ in windows(int(corpus.clips["frames"][clip]), window_frames)
             ]
-        )  # (items, 2): corpus, clip; a clip stands here once per window
+        )  # (items, 2): corpus, clip; one row per window of a clip
         self._mirror_order = [mirror_order(layout) for layout in self.layouts]
         self._candidates = torch.tensor([[word in corpus.emotions for word in self.emotions] for corpus in self.corpora])  # (corpora, E)
 
     def epoch(self, epoch: int) -> Epoch:
-        """The order of an epoch, the same on every process."""
+        """The windows of an epoch, the same on every process."""
         random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         count = len(self.items)
         return Epoch(random.permutation(count), random.random(count), random.random(count) < self.mirror_probability)
 
     def batch(self, epoch: Epoch, chosen: range) -> PretrainBatch:
-        """The windows at these places of an epoch."""
+        """The windows at these positions of an epoch."""
         motions, corpus_index, emotions, names = [], [], [], []
         for place in chosen:
             index, clip = self.items[epoch.items[place]].tolist()
@@ -104,10 +105,17 @@ class PretrainingData:
         return PretrainBatch(batch, torch.tensor(emotions), self._candidates[torch.tensor(corpus_index)], tuple(names))
 
 
+def open_data(settings: PretrainSettings) -> PretrainingData:
+    """The corpora and their splits."""
+    corpora = [open_corpus(settings.data / name) for name in settings.corpora]
+    splits = [settings.split.of(corpus) for corpus in corpora]
+    return PretrainingData(corpora, splits, settings.window_frames, settings.mirror_probability, settings.seed)
+
+
 def check_alike(corpora: Sequence[Corpus]) -> None:
     """
     Raises:
-        UserError: corpora at different rates, made canonical in different ways, or with different layouts of one name.
+        UserError: corpora differ in frame rate or canonical settings, or have different layouts of one name.
     """
     first = corpora[0]
     for corpus in corpora[1:]:
@@ -127,7 +135,7 @@ def check_alike(corpora: Sequence[Corpus]) -> None:
 
 
 def mirror_order(layout: Layout) -> np.ndarray:
-    """(V,) the joint that each joint becomes when left and right change places."""
+    """(V,) index of the joint on the other side of the body, for every joint."""
     order = np.arange(layout.joints)
     for left, right in layout.mirror_pairs:
         order[left], order[right] = right, left
@@ -135,7 +143,7 @@ def mirror_order(layout: Layout) -> np.ndarray:
 
 
 def mirror(positions: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The mirrored movement: x points to the body's side (canonical positions), so it changes its sign.
+    """The mirrored motion: in canonical positions x is the lateral axis, so its sign changes.
 
     Shape:
         (T, V, 3)  ->  (T, V, 3)
@@ -143,8 +151,25 @@ def mirror(positions: np.ndarray, order: np.ndarray) -> np.ndarray:
     return positions[:, order] * np.array([-1, 1, 1], dtype=positions.dtype)
 
 
+def count_steps(global_batch: int, items: int, processes: int) -> int:
+    """Steps per epoch; the windows that do not fill the last batch are left out of this epoch.
+
+    Raises:
+        UserError: the batch cannot be divided among the processes, or is larger than an epoch.
+    """
+    if global_batch % processes:
+        fitting = [count for count in range(1, global_batch + 1) if global_batch % count == 0]
+        raise UserError(
+            f"the batch of {global_batch} windows cannot be divided among {processes} processes; "
+            f"start {', '.join(map(str, fitting[:-1]))} or {fitting[-1]} of them, or change --global-batch"
+        )
+    if items < global_batch:
+        raise UserError(f"the corpora hold {items} training windows, fewer than --global-batch {global_batch}; choose a smaller one")
+    return items // global_batch
+
+
 def set_input_statistics(encoder: SkeletonEncoder, data: PretrainingData) -> None:
-    """Fixes every layout's input normalisation to what training shows of it: its training clips, mirrored as often as they will be."""
+    """Sets every layout's input normalisation from its training clips, mirrored with the mirror probability."""
     for index, layout in enumerate(encoder.layouts):
         (total, square), count = torch.zeros(2, INPUT_CHANNELS, layout.joints, dtype=torch.float64), 0
         for corpus, split, its_layout in zip(data.corpora, data.splits, data.layout_index, strict=True):

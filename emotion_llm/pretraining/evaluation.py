@@ -1,4 +1,4 @@
-"""How well the encoder's own classifier does on held-out clips.
+"""Scores of the encoder's own classifier on held-out clips.
 
 model, PretrainingData  ->  HeldOut (accuracy, confusion counts) per corpus, the same at any number of processes
 """
@@ -14,15 +14,15 @@ from emotion_llm.corpus.windows import windows
 from emotion_llm.pretraining.data import PretrainingData
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.runtime.processes import process_count, process_rank, sum_over_processes
-from emotion_llm.skeleton_tokens.encoded_corpus import pooled_rows
+from emotion_llm.skeleton_encoder.pooling import pooled_rows
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out clips of one corpus, judged."""
+    """Predictions for the held-out clips of one corpus."""
 
     confusion: np.ndarray
-    """(K, K) clips: rows are the truth, columns the answer."""
+    """(E, E) clips: rows are the true, columns the predicted emotions."""
 
     @property
     def clips(self) -> int:
@@ -34,13 +34,17 @@ class HeldOut:
 
     @property
     def chance(self) -> float:
-        """Accuracy of drawing from the label set."""
+        """Accuracy of a uniform guess."""
         return 1 / len(self.confusion)
+
+    def summary(self) -> dict[str, float]:
+        """The numbers in encoder.json."""
+        return {"accuracy": self.accuracy, "clips": self.clips, "chance": self.chance}
 
 
 @torch.inference_mode()
 def held_out_scores(model: PretrainingModel, data: PretrainingData) -> dict[str, HeldOut]:
-    """Judges every held-out clip once, by the mean probability of its windows. Every rank must call it."""
+    """Classifies every held-out clip by the mean probability over its windows. Every rank must call it."""
     was_training = model.training
     model.eval()
     scores = {}
@@ -53,12 +57,12 @@ def held_out_scores(model: PretrainingModel, data: PretrainingData) -> dict[str,
         ]
         words = torch.tensor([data.emotions.index(emotion) for emotion in corpus.emotions])
         device = model.classifier.head.weight.device
-        probabilities = torch.zeros(len(corpus), len(words), dtype=torch.float64)  # (clips, K): sums over windows
+        probabilities = torch.zeros(len(corpus), len(words), dtype=torch.float64)  # (clips, E): sums over windows
         for index, rows in pooled_rows(model.encoder, [part for _, part in parts], data.layout_index[place], data.frames_per_second):
             probabilities[parts[index][0]] += model.classifier.head(rows[0].to(device)).cpu()[words].double().softmax(0)
-        answers = sum_over_processes(probabilities)[list(split.held_out)].argmax(1).numpy()  # a clip's sum is its mean, scaled
+        predicted = sum_over_processes(probabilities)[list(split.held_out)].argmax(1).numpy()  # the sum has the same argmax as the mean
         confusion = np.zeros((len(words), len(words)), dtype=np.int64)
-        np.add.at(confusion, (np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64), answers), 1)
+        np.add.at(confusion, (np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64), predicted), 1)
         scores[corpus.name] = HeldOut(confusion)
     model.train(was_training)
     return scores

@@ -1,13 +1,14 @@
-"""The loop of pre-training.
+"""The training loop of pre-training.
 
-model, optimizer, PretrainingData, schedule  ->  trained weights, held-out scores; TensorBoard and the training state on the way
+model, optimizer, PretrainingData, settings  ->  trained weights, held-out scores; TensorBoard and the training state on the way
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,46 +17,16 @@ from torch.nn.parallel import DistributedDataParallel
 from emotion_llm.pretraining.data import PretrainBatch, PretrainingData
 from emotion_llm.pretraining.evaluation import HeldOut, held_out_scores
 from emotion_llm.pretraining.model import PretrainingModel
+from emotion_llm.pretraining.schedule import learning_rate
+from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.pretraining.state import save_state
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure
-from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank, sum_over_processes
+from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, process_count, process_rank, sum_over_processes
+from emotion_llm.runtime.stopping import StopRequest, leave_marker
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
-from emotion_llm.skeleton_encoder.norm import MaskedBatchNorm
-
-if TYPE_CHECKING:
-    from emotion_llm.pretraining.pretrain import PretrainSettings
-
-DECAY = 0.1
-"""The learning rate is multiplied by this at every milestone (paper: divided by 10)."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The learning rate of a step, from the step alone: linear warm-up, then constant, divided by 10 at each milestone (paper)."""
-
-    steps_per_epoch: int
-    epochs: int
-    initial: float
-    warmup_epochs: int
-    milestones: tuple[int, ...]
-
-    @staticmethod
-    def of(settings: PretrainSettings, steps_per_epoch: int) -> Schedule:
-        return Schedule(steps_per_epoch, settings.epochs, settings.learning_rate, settings.warmup_epochs, settings.milestones)
-
-    def learning_rate(self, step: int) -> float:
-        """
-        Args:
-            step: counted from 1, as in the logs.
-        """
-        warmup_steps = self.warmup_epochs * self.steps_per_epoch
-        if step <= warmup_steps:
-            return self.initial * step / warmup_steps
-        epochs_done = (step - 1) // self.steps_per_epoch
-        return self.initial * DECAY ** sum(epochs_done >= milestone for milestone in self.milestones)
+from emotion_llm.skeleton_encoder.norm import running_statistics, set_running_statistics
 
 
 @dataclass(frozen=True)
@@ -67,6 +38,8 @@ class StepReport:
     contrastive: float
     learning_rate: float
     gradient_norm: float
+    stop: bool
+    """True if any process was asked to stop."""
     seconds: float
 
 
@@ -75,69 +48,95 @@ def train(
     optimizer: torch.optim.SGD,
     data: PretrainingData,
     settings: PretrainSettings,
-    schedule: Schedule,
-    first_epoch: int,
+    steps_per_epoch: int,
+    steps_done: int,
     tensorboard: TensorBoardWriter,
-    metadata: dict,
-) -> dict[str, HeldOut]:
-    """Trains from `first_epoch` to the last and returns the last held-out scores. The state is saved after every epoch."""
-    # Running statistics are kept by each process and averaged where they are used, so they see all the data.
+    metadata: dict[str, Any],
+) -> dict[str, HeldOut] | None:
+    """Trains the remaining steps. The state is saved after every epoch, and after the step in which a stop is requested.
+
+    Returns:
+        The last held-out scores; None if the run was stopped before its last step.
+    """
+    # Each process keeps its own running statistics; they are averaged before they are used.
     network = DistributedDataParallel(model, broadcast_buffers=False) if process_count() > 1 else model
-    share = settings.batch_size // process_count()
+    local_batch = settings.global_batch // process_count()
     device = next(model.parameters()).device
-    first, last = first_epoch * schedule.steps_per_epoch, schedule.epochs * schedule.steps_per_epoch
-    bar = progress(range(first, last), "pre-training", "step", total=last, start=first)
-    held_out = held_out_scores(model, data) if first == last else {}
-    for step in (done + 1 for done in bar):
-        epoch, place = divmod(step - 1, schedule.steps_per_epoch)
-        if place == 0:
-            order = data.epoch(epoch)
-        begin = time.perf_counter()
-        start = place * settings.batch_size + process_rank() * share
-        batch = data.batch(order, range(start, start + share)).to(device)
-        report = train_step(network, optimizer, batch, settings.contrastive_weight, schedule.learning_rate(step), step, begin)
-        log_step(tensorboard, report, step, settings.batch_size, schedule.steps_per_epoch)
-        bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
-        if place + 1 == schedule.steps_per_epoch:
-            average_running_statistics(model)
-            if is_first_rank():
-                save_state(settings.run, model, optimizer, epoch + 1, metadata)
-            if (epoch + 1) % settings.evaluate_every == 0 or step == last:
+    last = settings.epochs * steps_per_epoch
+    watch, stop = get_watchdog(), StopRequest()
+    held_out = evaluate(model, data, tensorboard, settings.epochs, last) if steps_done == last else {}
+    bar = progress(range(steps_done + 1, last + 1), "pre-training", "step", total=last, start=steps_done)
+    lost_launcher = lambda: stop.ask("the loss of its launcher")  # noqa: E731 (one expression)
+    with stop, watch.expecting_progress(settings.hang_timeout_seconds, lost_launcher, stop.may_leave, lambda _status: None):
+        for step in bar:
+            watch.at(step, 0, "forward")
+            epoch, place = divmod(step - 1, steps_per_epoch)
+            if place == 0 or step == steps_done + 1:
+                order = data.epoch(epoch)
+            begin = time.perf_counter()
+            start = place * settings.global_batch + process_rank() * local_batch
+            batch = data.batch(order, range(start, start + local_batch)).to(device)
+            rate = learning_rate(step, settings, steps_per_epoch)
+            report = train_step(network, optimizer, batch, settings.contrastive_weight, rate, step, begin, stop.reason is not None)
+            log_step(tensorboard, report, step, settings.global_batch, steps_per_epoch)
+            bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
+            epoch_done = place + 1 == steps_per_epoch
+            if epoch_done:
+                average_running_statistics(model)
+            if epoch_done or report.stop:
+                watch.at(step, 0, "checkpoint")
+                tensorboard.flush(step)
+                save_state(settings.run, model, optimizer, *divmod(step, steps_per_epoch), metadata)
+            if report.stop and step < last:
+                reason = next(reason for reason in gather_over_processes(stop.reason) if reason is not None)
+                leave_marker(settings.run, step, reason)
+                say(f"stopped by {reason} after step {step:,}; it is saved, run the same command to continue")
+                return None
+            if epoch_done and ((epoch + 1) % settings.evaluate_every == 0 or step == last):
+                watch.at(step, 0, "evaluation")
                 held_out = evaluate(model, data, tensorboard, epoch + 1, step)
     return held_out
 
 
 def train_step(
-    network: nn.Module, optimizer: torch.optim.SGD, batch: PretrainBatch, contrastive_weight: float, rate: float, step: int, begin: float
+    network: nn.Module,
+    optimizer: torch.optim.SGD,
+    batch: PretrainBatch,
+    contrastive_weight: float,
+    rate: float,
+    step: int,
+    begin: float,
+    stop: bool = False,
 ) -> StepReport:
     """One optimizer step on this process's part of the batch.
 
     Raises:
-        UserError: a loss that is not a finite number; the weights are then untouched.
+        UserError: the loss is not finite; the weights are then unchanged.
     """
     for group in optimizer.param_groups:
         group["lr"] = rate
     classification, contrastive = network(batch)  # (N,), (N,)
     losses = classification + contrastive_weight * contrastive
-    means = torch.stack([losses.mean(), classification.mean(), contrastive.mean()]).detach()
-    loss, classification_mean, contrastive_mean = (sum_over_processes(means) / process_count()).tolist()
-    if not torch.isfinite(torch.tensor(loss)):
-        bad = [name for name, value in zip(batch.names, losses.tolist(), strict=True) if not torch.isfinite(torch.tensor(value))]
+    own = torch.stack([losses.mean(), classification.mean(), contrastive.mean(), losses.new_tensor(float(stop))]).detach()
+    loss, classification_mean, contrastive_mean, stop_share = (sum_over_processes(own) / process_count()).tolist()
+    if not math.isfinite(loss):
+        bad = [name for name, value in zip(batch.names, losses.tolist(), strict=True) if not math.isfinite(value)]
         named = [name for names in gather_over_processes(bad) for name in names]
         raise UserError(
-            f"step {step}: the loss is {loss}; motions with such a loss: {', '.join(named)}; look at them (launch/prepare.py reports "
-            "suspicious clips), or lower --learning-rate and start again: the last whole epoch is kept"
+            f"step {step}: the loss is {loss}; motions with such a loss: {', '.join(named)}; inspect them (launch/prepare.py reports "
+            "suspicious clips), or lower --learning-rate and start again; the state of the last epoch is kept"
         )
     optimizer.zero_grad()
     losses.mean().backward()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     norm = float(nn.utils.get_total_norm(gradients))
     optimizer.step()
-    return StepReport(loss, classification_mean, contrastive_mean, optimizer.param_groups[0]["lr"], norm, time.perf_counter() - begin)
+    rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - begin
+    return StepReport(loss, classification_mean, contrastive_mean, rate, norm, stop_share > 0, seconds)
 
 
 def evaluate(model: PretrainingModel, data: PretrainingData, tensorboard: TensorBoardWriter, epoch: int, step: int) -> dict[str, HeldOut]:
-    """Held-out scores, in TensorBoard and in words."""
+    """Held-out scores, written to TensorBoard and printed."""
     held_out = held_out_scores(model, data)
     for corpus, score in zip(data.corpora, held_out.values(), strict=True):
         tensorboard.scalars({f"held_out_accuracy/{corpus.name}": score.accuracy}, step)
@@ -150,16 +149,12 @@ def evaluate(model: PretrainingModel, data: PretrainingData, tensorboard: Tensor
 
 
 def average_running_statistics(model: nn.Module) -> None:
-    """Every process gets the mean of all processes' batch-norm statistics."""
-    norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
-    statistics = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_variance)]
-    mean = sum_over_processes(torch.cat(statistics)) / process_count()
-    for buffer, value in zip(statistics, mean.split([len(buffer) for buffer in statistics]), strict=True):
-        buffer.copy_(value)
+    """Sets every process's batch-norm statistics to the mean over all processes."""
+    set_running_statistics(model, sum_over_processes(running_statistics(model)) / process_count())
 
 
-def log_step(tensorboard: TensorBoardWriter, report: StepReport, step: int, batch_size: int, steps_per_epoch: int) -> None:
-    """A step in TensorBoard, against optimizer steps."""
+def log_step(tensorboard: TensorBoardWriter, report: StepReport, step: int, global_batch: int, steps_per_epoch: int) -> None:
+    """Writes a step to TensorBoard."""
     tensorboard.scalars(
         {
             "train/loss": report.loss,
@@ -167,9 +162,22 @@ def log_step(tensorboard: TensorBoardWriter, report: StepReport, step: int, batc
             "train/contrastive_loss": report.contrastive,
             "train/learning_rate": report.learning_rate,
             "train/gradient_norm": report.gradient_norm,
-            "speed/samples_per_second": batch_size / report.seconds,
-            "progress/samples_seen": step * batch_size,
+            "speed/samples_per_second": global_batch / report.seconds,
+            "progress/samples_seen": step * global_batch,
             "progress/epochs": step / steps_per_epoch,
         },
         step,
+    )
+
+
+def say_plan(settings: PretrainSettings, data: PretrainingData, model: PretrainingModel, steps_per_epoch: int, steps_done: int) -> None:
+    """Prints what will be trained and on what."""
+    parts = {name: sum(x.numel() for x in part.parameters()) for name, part in model.named_children()}
+    held_out = sum(len(split.held_out) for split in data.splits)
+    say(
+        f"pre-training: {' + '.join(f'{name} {count:,}' for name, count in parts.items())} parameters, all trainable\n"
+        f"{len(data.items):,} training windows of at most {data.window_frames} frames from {', '.join(settings.corpora)}; "
+        f"{held_out:,} clips held out; layouts {', '.join(layout.name for layout in data.layouts)}\n"
+        f"batch {settings.global_batch} = {process_count()} processes x {settings.global_batch // process_count()} windows; "
+        f"{settings.epochs} epochs of {steps_per_epoch} steps" + (f"; continues after step {steps_done:,}" if steps_done else "")
     )

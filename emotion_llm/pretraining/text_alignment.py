@@ -1,6 +1,6 @@
-"""Alignment of movement with language: the word of an emotion and a body that shows it get near embeddings.
+"""Alignment of motion with language: contrastive learning against text embeddings of the emotions.
 
-emotion words              ->  frozen text embeddings (E, D), computed once
+emotions                   ->  frozen text embeddings (E, D), computed once
 semantic features (N, C)   ->  similarity to every emotion's text (N, E), for the contrastive term of pre-training
 
 The paper aligns skeletons with a CLIP text encoder by contrastive learning (public summaries); prompts, temperature and
@@ -19,16 +19,16 @@ from torch.nn import functional as F
 from emotion_llm.runtime.errors import UserError
 
 PROMPTS = ("a person expressing {emotion} with the body", "a body movement that shows {emotion}")
-"""What the text encoder reads of an emotion; the embeddings are averaged (our choice)."""
+"""Texts of an emotion; their embeddings are averaged (our choice)."""
 RANDOM_CLIP = "random-clip"
-"""In place of a model's name: a small CLIP text model with random weights, built in process; for machines without a model hub."""
+"""Instead of a model's name: a small CLIP text model with fixed random weights, for machines without access to the model hub."""
 
 
 class TextAlignment(nn.Module):
-    """Projects movements into the space of frozen text embeddings (InfoNCE against one text per emotion).
+    """Projects motions into the space of frozen text embeddings (InfoNCE against one text per emotion).
 
-    The candidates of a motion are the emotions of its own corpus, each once: two motions of one emotion in a batch are never
-    each other's negatives, and the loss does not depend on how a batch is divided among processes.
+    The candidates of a motion are the emotions of its own corpus, so two motions of one emotion are never each other's negatives,
+    and the loss does not depend on how a batch is divided among processes.
 
     Shape:
         semantic (N, C), candidates (N, E) bool  ->  similarity / temperature (N, E), -inf where not a candidate
@@ -47,19 +47,19 @@ class TextAlignment(nn.Module):
 
 @torch.no_grad()
 def embed_emotions(text_encoder: str, emotions: Sequence[str]) -> Tensor:
-    """Unit embeddings of the emotion words by a frozen text encoder.
+    """Unit embeddings of the emotions by a frozen text encoder. Code that comes with the model is never executed.
 
     Args:
         text_encoder: Hugging Face name or folder of a CLIP model or of any causal LM, or RANDOM_CLIP.
 
     Shape:
-        E words  ->  (E, D) float32
+        E emotions  ->  (E, D) float32
 
     Raises:
-        UserError: no such model, one without weights or text tokenizer, or a hub that cannot be reached.
+        UserError: there is no such model, it lacks safetensors or a text tokenizer, or the model hub cannot be reached.
     """
     texts = [prompt.format(emotion=emotion) for emotion in emotions for prompt in PROMPTS]
-    embeddings = _random_clip(texts) if text_encoder == RANDOM_CLIP else _pretrained(text_encoder, texts)  # (E * P, D)
+    embeddings = _random_clip(texts) if text_encoder == RANDOM_CLIP else _pretrained(text_encoder, texts)  # (E * prompts, D)
     mean = F.normalize(embeddings.float(), dim=1).unflatten(0, (len(emotions), len(PROMPTS))).mean(1)
     return F.normalize(mean, dim=1)  # (E, D)
 
@@ -70,10 +70,11 @@ def _pretrained(name: str, texts: list[str]) -> Tensor:
     if name.startswith((".", "/", "models/")) and not (Path(name) / "config.json").is_file():
         raise UserError(f"{name}: no Hugging Face model in this folder (config.json is missing); give another --text-encoder")
     try:
-        config = AutoConfig.from_pretrained(name)
-        text_tokenizer = AutoTokenizer.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        text_tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         is_clip = config.model_type in ("clip", "clip_text_model")
-        model = (CLIPTextModelWithProjection if is_clip else AutoModel).from_pretrained(name, use_safetensors=True).eval()
+        model_class = CLIPTextModelWithProjection if is_clip else AutoModel
+        model = model_class.from_pretrained(name, use_safetensors=True, trust_remote_code=False).eval()
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
@@ -82,16 +83,16 @@ def _pretrained(name: str, texts: list[str]) -> Tensor:
         ) from None
     if is_clip:
         return model(**text_tokenizer(texts, padding=True, return_tensors="pt")).text_embeds
-    # A causal LM says nothing of a whole text: its last hidden states are averaged. One text at a time: nothing to pad.
+    # A causal LM has no embedding of a text: its last hidden states are averaged. One text at a time needs no padding.
     return torch.cat([model(**text_tokenizer(text, return_tensors="pt")).last_hidden_state.mean(1) for text in texts])
 
 
 def _random_clip(texts: list[str]) -> Tensor:
-    """Word tokens through a CLIP text model of fixed random weights: the same anchors in every run."""
+    """Embeddings of word tokens by a CLIP text model with fixed random weights, the same in every run."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     words = sorted({word for text in texts for word in text.split()})
-    end = len(words)  # CLIP reads a text's embedding where its end token stands
+    end = len(words)  # CLIP takes a text's embedding at its end token
     config = CLIPTextConfig(
         vocab_size=end + 1, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, projection_dim=64,
         max_position_embeddings=64, bos_token_id=end, eos_token_id=end, pad_token_id=end,

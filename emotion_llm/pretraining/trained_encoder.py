@@ -1,6 +1,6 @@
-"""A trained encoder in its run folder, which describes itself.
+"""A trained encoder and its files.
 
-TrainedEncoder  ->  <run>/skeleton_encoder.safetensors + <run>/encoder.json  ->  TrainedEncoder
+model, metadata  ->  <run>/skeleton_encoder.safetensors + <run>/encoder.json  ->  TrainedEncoder
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ import dataclasses
 import hashlib
 import json
 import platform
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emotion_llm.corpus.splits import SplitSettings
@@ -23,23 +25,48 @@ from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.text_alignment import TextAlignment
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.files import write_json
-from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
+from emotion_llm.runtime.files import atomic_write, write_json
+from emotion_llm.runtime.validation import STRICT, read_json_object, validate_record
+from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
 from emotion_llm.skeleton_encoder.pooling import EmotionClassifier
+from emotion_llm.skeleton_encoder.settings import EncoderSettings
 
 WEIGHTS = "skeleton_encoder.safetensors"
 ABOUT = "encoder.json"
-IDENTITY = ("settings", "layouts", "emotions", "frames_per_second", "window_frames", "temperature")
-"""What of encoder.json decides an answer, besides the weights: the encoder hash covers these."""
+NOT_HASHED = ("encoder_hash", "held_out", "pretraining", "versions")
+"""Fields of encoder.json that the encoder hash does not cover: they describe the training but change no result."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
+class EncoderRecord:
+    """encoder.json."""
+
+    settings: EncoderSettings
+    layouts: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    temperature: Positive | None
+    emotions: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    frames_per_second: Positive
+    window_frames: Annotated[int, Field(ge=1)]
+    split: SplitSettings
+    corpora: dict[str, dict[str, Any]]
+    """Corpus name -> record (corpus/provenance.py)."""
+    canonical: dict[str, Any] = dataclasses.field(default_factory=dict)
+    pretraining: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The settings of the run."""
+    held_out: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    """Corpus name -> accuracy, clips, chance."""
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    encoder_hash: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainedEncoder:
     """A frozen encoder and what it was trained on."""
 
     model: PretrainingModel
-    metadata: dict
-    """encoder.json."""
+    record: EncoderRecord
 
     @property
     def encoder(self) -> SkeletonEncoder:
@@ -47,8 +74,8 @@ class TrainedEncoder:
 
     @property
     def encoder_hash(self) -> str:
-        """Hash of the weights and of everything else that decides an answer."""
-        return self.metadata["encoder_hash"]
+        """Hash of the weights and of every field of the record that changes results."""
+        return self.record.encoder_hash
 
     @property
     def channels(self) -> int:
@@ -57,21 +84,17 @@ class TrainedEncoder:
 
     @property
     def window_frames(self) -> int:
-        return self.metadata["window_frames"]
+        return self.record.window_frames
 
     @property
     def frames_per_second(self) -> float:
-        return self.metadata["frames_per_second"]
-
-    @property
-    def split_settings(self) -> SplitSettings:
-        return SplitSettings(**self.metadata["split"])
+        return self.record.frames_per_second
 
     def layout_index(self, layout: Layout) -> int:
-        """Where the layout stands among the encoder's.
+        """Index of the layout among the encoder's.
 
         Raises:
-            UserError: a layout that the encoder was not trained on.
+            UserError: the encoder was not trained on this layout.
         """
         known = [known.name for known in self.encoder.layouts]
         for index, other in enumerate(self.encoder.layouts):
@@ -82,81 +105,92 @@ class TrainedEncoder:
         raise UserError(f"layout '{layout.name}' ({layout.joints} joints) is not known to the encoder; it knows {', '.join(known)}")
 
     def probabilities(self, semantic: Tensor, emotions: tuple[str, ...]) -> Tensor:
-        """What the classifier says of N windows, among the given emotions.
+        """The classifier's probabilities of the given emotions for N windows.
 
         Shape:
-            semantic (N, C), K emotions  ->  (N, K) float64; rows sum to 1
+            semantic (N, C)  ->  (N, E) float64; rows sum to 1
 
         Raises:
-            UserError: an emotion that the encoder was not trained on.
+            UserError: the encoder was not trained on one of the emotions.
         """
-        words = self.metadata["emotions"]
-        unknown = [emotion for emotion in emotions if emotion not in words]
+        known = self.record.emotions
+        unknown = [emotion for emotion in emotions if emotion not in known]
         if unknown:
-            raise UserError(f"emotion '{unknown[0]}' is not known to the encoder; it was trained on {', '.join(words)}")
-        chosen = torch.tensor([words.index(emotion) for emotion in emotions])
+            raise UserError(f"emotion '{unknown[0]}' is not known to the encoder; it was trained on {', '.join(known)}")
+        chosen = torch.tensor([known.index(emotion) for emotion in emotions])
         with torch.inference_mode():
             return self.model.classifier.head(semantic)[:, chosen.to(semantic.device)].double().softmax(1)
 
 
-def save_encoder(run: Path, model: PretrainingModel, metadata: dict) -> TrainedEncoder:
-    """Writes the encoder; encoder.json, last, makes it valid.
+def save_encoder(run: Path, model: PretrainingModel, metadata: dict[str, Any]) -> TrainedEncoder:
+    """Writes the encoder. encoder.json comes last: without it, the folder holds no encoder.
 
     Args:
-        about: everything of encoder.json but architecture, layouts, versions and the hash.
+        metadata: the fields of encoder.json that the model does not determine.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    tmp = run / (WEIGHTS + ".aside")
-    tmp.write_bytes(save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}))
-    metadata = {
+    versions = {"python": platform.python_version()} | {name: version(name) for name in ("emotion_llm", "torch", "numpy")}
+    fields = metadata | {
         "settings": dataclasses.asdict(model.encoder.settings),
         "layouts": [layout_to_dict(layout) for layout in model.encoder.layouts],
         "temperature": model.alignment.temperature if model.alignment is not None else None,
-        **metadata,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("emotion_llm", "torch", "numpy")},
+        "versions": versions,
     }
-    metadata = json.loads(json.dumps(metadata))
-    metadata["encoder_hash"] = _hash(tmp, metadata)
-    tmp.replace(run / WEIGHTS)
-    write_json(run / ABOUT, metadata)
-    return TrainedEncoder(model, metadata)
+    record = validate_record(EncoderRecord, json.loads(json.dumps(fields)), ABOUT)
+    with atomic_write(run / WEIGHTS) as tmp:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, tmp)
+    record = dataclasses.replace(record, encoder_hash=_hash(run / WEIGHTS, record))
+    write_json(run / ABOUT, dataclasses.asdict(record))
+    return TrainedEncoder(model, record)
 
 
 def load_encoder(run: Path) -> TrainedEncoder:
     """The encoder of that run folder, frozen, on the CPU.
 
     Raises:
-        UserError: no encoder there, or one whose files do not belong together.
+        UserError: there is no encoder, or its files are damaged or do not match.
     """
-    again = f"run launch/pretrain_encoder.py --run {run} again, or restore both files"
+    remedy = f"run launch/pretrain_encoder.py --run {run} again, or restore both files"
     if not (run / ABOUT).is_file() or not (run / WEIGHTS).is_file():
         raise UserError(f"{run}: no trained encoder here; train one with: python launch/pretrain_encoder.py --run {run}")
+    fields = read_json_object(run / ABOUT, remedy)
     try:
-        metadata = json.loads((run / ABOUT).read_text(encoding="utf-8"))
-        if metadata["encoder_hash"] != _hash(run / WEIGHTS, metadata):
-            raise UserError(f"{run}: {WEIGHTS} and {ABOUT} do not belong together (their hash differs); {again}")
+        record = validate_record(EncoderRecord, fields, f"{run / ABOUT}")
+        if record.encoder_hash != _hash(run / WEIGHTS, record):
+            raise UserError(f"{run}: {WEIGHTS} and {ABOUT} do not match (their hash differs)")
         weights = load_file(run / WEIGHTS)
-        settings = SkeletonEncoderSettings(**{name: tuple(x) if isinstance(x, list) else x for name, x in metadata["settings"].items()})
-        widest = max((max(value.shape, default=0) for value in weights.values()), default=0)
-        if max(settings.widths) > widest or len(settings.widths) > len(weights):  # such a model is not even built: it might fill the memory
-            raise UserError(f"{run}: {ABOUT} speaks of an encoder that {WEIGHTS} does not hold; {again}")
-        layouts = [layout_from_dict(layout, place=str(run / ABOUT)) for layout in metadata["layouts"]]
-        encoder = SkeletonEncoder(layouts, settings)
-        text_embeddings = weights.get("alignment.text_embeddings")
-        alignment = None if text_embeddings is None else TextAlignment(encoder.width, text_embeddings, metadata["temperature"])
-        model = PretrainingModel(encoder, EmotionClassifier(encoder.width, len(metadata["emotions"])), alignment)
+        with torch.device("meta"):  # allocates nothing, however large the record's settings are
+            shapes = {name: tensor.shape for name, tensor in _build(record, weights, run).state_dict().items()}
+        if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+            raise UserError(f"{run}: {ABOUT} describes another encoder than {WEIGHTS} holds")
+        model = _build(record, weights, run)
         model.load_state_dict(weights)
-    except UserError:
-        raise
-    except (SafetensorError, ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
+    except (SafetensorError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{run}: the trained encoder cannot be read ({type(error).__name__}: {reason}); {again}") from None
-    return TrainedEncoder(model.eval().requires_grad_(False), metadata)
+        raise UserError(f"{run}: the trained encoder cannot be read ({type(error).__name__}: {reason}); {remedy}") from None
+    return TrainedEncoder(model.eval().requires_grad_(False), record)
 
 
-def _hash(weights: Path, metadata: dict) -> str:
-    digest = hashlib.sha256(json.dumps([metadata[field] for field in IDENTITY], sort_keys=True).encode())
+def is_trained(run: Path) -> bool:
+    """Whether the run folder holds an encoder that can be loaded."""
+    try:
+        load_encoder(run)
+    except UserError:
+        return False
+    return True
+
+
+def _build(record: EncoderRecord, weights: dict[str, Tensor], run: Path) -> PretrainingModel:
+    encoder = record.settings.build([layout_from_dict(layout, place=f"{run / ABOUT}") for layout in record.layouts])
+    texts = weights.get("alignment.text_embeddings")
+    if (texts is None) != (record.temperature is None):
+        raise UserError(f"{run}: temperature is {record.temperature} in {ABOUT}, which does not match the text embeddings of {WEIGHTS}")
+    alignment = TextAlignment(encoder.width, texts, record.temperature) if texts is not None and record.temperature is not None else None
+    return PretrainingModel(encoder, EmotionClassifier(encoder.width, len(record.emotions)), alignment)
+
+
+def _hash(weights: Path, record: EncoderRecord) -> str:
+    fields = {name: value for name, value in dataclasses.asdict(record).items() if name not in NOT_HASHED}
     with weights.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode() + hashlib.file_digest(file, "sha256").digest()).hexdigest()

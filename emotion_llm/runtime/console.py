@@ -12,6 +12,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -21,10 +22,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TextIO, TypeVar
 
 import tyro
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.validation import options_of_the_command_line
 from emotion_llm.runtime.watchdog import current
 
 Settings = TypeVar("Settings")
@@ -51,7 +54,21 @@ def parse_settings(presets: Mapping[str, Settings], description: str, arguments:
         raise UserError(f"--preset {chosen.preset}: no such preset; choose one of {', '.join(presets)}")
     default = presets[chosen.preset]
     heading = f"{description}\n\nPresets (--preset): {', '.join(presets)}; shown are the values of '{chosen.preset}'. --dry-run prints the settings."
-    settings = tyro.cli(type(default), default=default, args=rest, description=heading)
+    # An option's union of settings classes is chosen as in `encoder:st-gcn-settings`; without such a word, the default's class stays.
+    config = () if any(re.match(r"\w+:\w", word) for word in rest) else (tyro.conf.AvoidSubcommands,)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            settings = tyro.cli(type(default), default=default, args=rest, description=heading, config=config)
+    except SystemExit as stop:
+        cause: BaseException | None = stop
+        while cause is not None:  # tyro prints pydantic's errors with their class names; ours name the options
+            if isinstance(cause, ValidationError):
+                with options_of_the_command_line(rest):
+                    raise cause from None
+            cause = cause.__context__
+        sys.stderr.write(printed.getvalue())
+        raise
     if chosen.dry_run:
         if is_first_rank():
             print(json.dumps({"preset": chosen.preset} | settings_to_dict(settings), indent=2))

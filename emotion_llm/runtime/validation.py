@@ -6,7 +6,7 @@ pydantic's ValidationError  ->  UserError: the option or field, the value found,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,8 +55,11 @@ def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
 
 
 @contextmanager
-def options_of_the_command_line() -> Iterator[None]:
+def options_of_the_command_line(words: Sequence[str] = ()) -> Iterator[None]:
     """Turns errors of a settings class built inside into one UserError that names the options.
+
+    Args:
+        words: the command line, which has the options' full names ("--encoder.reduction").
 
     Raises:
         UserError: for example "--epochs 0: must be at least 1".
@@ -64,7 +67,7 @@ def options_of_the_command_line() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise UserError("; ".join(_option_text(detail) for detail in error.errors())) from None
+        raise UserError("; ".join(_option_text(detail, words) for detail in error.errors())) from None
 
 
 def validate_record(kind: type[Record], value: Any, place: str) -> Record:
@@ -83,9 +86,13 @@ def validate_record(kind: type[Record], value: Any, place: str) -> Record:
         raise UserError(f"{place}: " + "; ".join(_field_text(detail) for detail in error.errors())) from None
 
 
-def _option_text(detail: ErrorDetails) -> str:
-    option = "--" + ".".join(str(part) for part in detail["loc"]).replace("_", "-")
-    return f"{option} {_value_text(detail['input'])}: {_rule_text(detail)}" if detail["loc"] else _rule_text(detail)
+def _option_text(detail: ErrorDetails, words: Sequence[str]) -> str:
+    name = ".".join(part for part in detail["loc"] if isinstance(part, str)).replace("_", "-")
+    if not name:
+        return _rule_text(detail)
+    given = [word.split("=")[0].replace("_", "-") for word in words]
+    option = next((word for word in given if word.startswith("--") and word.endswith(f".{name}")), f"--{name}")
+    return f"{option} {_value_text(detail['input'])}: {_rule_text(detail)}"
 
 
 def _field_text(detail: ErrorDetails) -> str:

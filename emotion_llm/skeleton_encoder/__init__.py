@@ -1,13 +1,13 @@
-"""Canonical positions in; joint features (N, C, T', V), their pooled form and an emotion out.
+"""Canonical positions in; joint features (N, C, T', V), their pooled form and logits over emotions out.
 
 batch.py      motions of several layouts -> one padded batch
-graph.py      a layout's parents -> adjacency subsets
-inputs.py     positions -> what the first layer sees
-layers.py, norm.py   graph and temporal convolution, batch norm that counts real frames only
-encoder.py    batch -> joint features
+graph.py      parents of a layout -> adjacency subsets
+inputs.py     positions -> input channels of the first block
+layers.py, norm.py    layers that every encoder can use; batch norm over real frames only
+encoder.py    batch -> blocks -> joint features
+ctr_gcn.py, st_gcn.py    the encoders: settings and blocks
+settings.py   the union of all encoders' settings
 pooling.py    joint features -> semantic, spatial and temporal features -> logits over emotions
-text_alignment.py    emotion words -> frozen text embeddings -> contrastive loss
-pretraining.py, pretraining_*.py, splitting.py, held_out.py, torchrun.py   corpora -> a trained encoder
-trained.py    a run folder <-> a trained encoder
-features.py   corpus -> pooled features of every window, computed once
+
+To add an encoder, write one file like st_gcn.py and add its settings to the union in settings.py.
 """

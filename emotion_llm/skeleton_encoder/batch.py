@@ -1,4 +1,4 @@
-"""A batch of motions, whatever their layouts and lengths.
+"""Batches of motions of different layouts and lengths.
 
 positions (T, V, 3) of N motions  ->  MotionBatch: (N, T, V, 3) padded to the longest motion and the largest layout
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MotionBatch:
-    """N motions side by side. Masks: True = real."""
+    """N motions. Masks: True = real."""
 
     positions: Tensor
     """(N, T, V, 3) float32 canonical metres (motion/canonical.py); zero at padding."""
@@ -24,7 +24,7 @@ class MotionBatch:
     joint_mask: Tensor
     """(N, V) bool; the real joints of a motion come first."""
     layout_index: Tensor
-    """(N,) index into the encoder's layouts; stays on the CPU, because it decides which code runs, not what it computes."""
+    """(N,) index into the encoder's layouts; stays on the CPU, where it is used for control flow."""
     frames_per_second: float
 
     def to(self, device: torch.device | str) -> MotionBatch:
@@ -48,7 +48,7 @@ def collate(motions: Sequence[np.ndarray], layout_index: Sequence[int], frames_p
     joint_mask = torch.zeros(len(motions), joints, dtype=torch.bool)
     for n, positions in enumerate(motions):
         t, v, _ = positions.shape
-        padded[n, :t, :v] = torch.from_numpy(np.array(positions, dtype=np.float32))  # a copy: the corpus is a read-only map
+        padded[n, :t, :v] = torch.from_numpy(np.array(positions, dtype=np.float32))  # a copy: the corpus is a read-only memory map
         frame_mask[n, :t] = True
         joint_mask[n, :v] = True
     return MotionBatch(padded, frame_mask, joint_mask, torch.tensor(layout_index, dtype=torch.long), frames_per_second)

@@ -1,23 +1,27 @@
-"""Skeleton encoder: a graph convolution network of the CTR-GCN family over the joint graph (the family is our choice).
+"""Skeleton encoder: graph convolutions over joints and frames, shared by all layouts.
 
 MotionBatch: positions (N, T, V, 3), layouts mixed  ->  EncodedMotion: joint features (N, C, T', V), T' = ceil(T / 4)
 
-One trunk is shared by all layouts; only adjacency and input normalisation belong to a layout. Inside the trunk the
-batch lies as (C, R, T): R counts every joint of every motion, layout after layout, so that joints are never padded.
-Padded frames are exactly zero after every layer, as the frames beyond a motion's end are: padding never changes an answer.
+All layouts share the blocks; each layout has its own adjacency and input normalisation. Inside, a batch is (C, R, T): R counts every
+joint of every motion, grouped by layout, so joints are not padded. Padded frames stay zero in every layer, so padding does not change
+the features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Annotated, Self
 
 import torch
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from emotion_llm.motion.layout import Layout
-from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_encoder.batch import MotionBatch
 from emotion_llm.skeleton_encoder.graph import adjacency_subsets
 from emotion_llm.skeleton_encoder.inputs import INPUT_CHANNELS, joint_inputs
@@ -25,39 +29,43 @@ from emotion_llm.skeleton_encoder.layers import Block, Group, Rows
 
 TEMPORAL_STRIDE = 4
 """Frames per feature frame: T' = ceil(T / 4)."""
-SMALLEST_SPREAD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.05)
-"""Metres and metres per second: an input that varies less is not blown up by its normalisation."""
+SMALLEST_STD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.05)
+"""Lower bound of the inputs' standard deviation, metres and metres per second: noise of still joints is not amplified."""
+MAX_BLOCKS = 100
+Width = Annotated[int, Field(ge=4, le=8192, strict=True)]
+Stride = Annotated[int, Field(ge=1, le=TEMPORAL_STRIDE, strict=True)]
 
 
-@dataclass(frozen=True)
-class SkeletonEncoderSettings:
-    """Architecture of the encoder; CTR-GCN's widths and strides by default. The paper does not give any of it."""
+@dataclass(frozen=True, config=STRICT)
+class BlockSettings:
+    """A chain of blocks; CTR-GCN's widths and strides by default. The paper does not specify the encoder."""
 
-    widths: tuple[int, ...] = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
-    """Channels after each block, multiples of 4 (our choice: CTR-GCN's); the last is C."""
-    strides: tuple[int, ...] = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
+    widths: tuple[Width, ...] = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
+    """Channels after each block (our choice: CTR-GCN's); the last is C."""
+    strides: tuple[Stride, ...] = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
     """Temporal stride of each block (our choice: CTR-GCN's); their product is 4."""
-    reduction: int = 8
-    """A block of width C compares joints in max(8, C / reduction) channels to refine its topology (our choice: CTR-GCN's)."""
 
-    channels_per_topology: int = 1
-    """Neighbouring channels that share one refined topology (our choice: each has its own, as in CTR-GCN)."""
+    @model_validator(mode="after")
+    def _check_blocks(self) -> Self:
+        if len(self.widths) != len(self.strides) or not 1 <= len(self.widths) <= MAX_BLOCKS:
+            raise ValueError(
+                f"encoder: {len(self.widths)} widths and {len(self.strides)} strides; give one of each per block, for 1 to {MAX_BLOCKS} blocks"
+            )
+        if math.prod(self.strides) != TEMPORAL_STRIDE:
+            raise ValueError(f"encoder: strides {self.strides} must multiply to {TEMPORAL_STRIDE}")
+        return self
 
-    def __post_init__(self) -> None:
-        if len(self.widths) != len(self.strides) or not self.widths:
-            raise UserError(f"encoder: {len(self.widths)} widths and {len(self.strides)} strides; give one of each per block")
-        if any(width < 4 or width % 4 for width in self.widths):
-            raise UserError(f"encoder: widths {self.widths}; each must be a positive multiple of 4 (four temporal branches)")
-        if torch.tensor(self.strides).prod() != TEMPORAL_STRIDE:
-            raise UserError(f"encoder: strides {self.strides} must multiply to {TEMPORAL_STRIDE}")
-        if self.reduction < 1:
-            raise UserError(f"encoder: reduction {self.reduction}; give a whole number from 1 up")
-        if self.channels_per_topology < 1 or any(width % self.channels_per_topology for width in self.widths):
-            given = f"encoder: {self.channels_per_topology} channels per topology"
-            raise UserError(f"{given}; give a number that divides the widths {self.widths}")
+    def block(self, channels_in: int, channels_out: int, stride: int) -> Block:
+        raise NotImplementedError
+
+    def build(self, layouts: Sequence[Layout]) -> SkeletonEncoder:
+        """The network with fresh weights."""
+        shapes = zip(pairwise((INPUT_CHANNELS, *self.widths)), self.strides, strict=True)
+        blocks = (self.block(before, after, stride) for (before, after), stride in shapes)
+        return SkeletonEncoder(layouts, self, self.widths[-1], blocks)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class EncodedMotion:
     """Joint features of a batch. Masks: True = real."""
 
@@ -70,26 +78,27 @@ class EncodedMotion:
 
 
 class SkeletonEncoder(nn.Module):
-    """Motions of any of its layouts -> joint features.
+    """Encodes motions of any of its layouts.
 
     Shape:
         positions (N, T, V, 3)  ->  features (N, C, T', V), T' = ceil(T / 4)
     """
 
-    def __init__(self, layouts: Sequence[Layout], settings: SkeletonEncoderSettings) -> None:
+    def __init__(self, layouts: Sequence[Layout], settings: BlockSettings, width: int, blocks: Iterable[nn.Module]) -> None:
+        """
+        Args:
+            width: C of the features.
+            blocks: each called with x (C_in, R, T) and rows; returns x (C_out, R, T') and its rows.
+        """
         super().__init__()
         self.layouts = tuple(layouts)
         self.settings = settings
-        self.width = settings.widths[-1]
+        self.width = width
         for index, layout in enumerate(self.layouts):
             self.register_buffer(f"adjacency_{index}", adjacency_subsets(layout.parents), persistent=False)
             self.register_buffer(f"input_mean_{index}", torch.zeros(INPUT_CHANNELS, layout.joints))
-            self.register_buffer(f"input_spread_{index}", torch.ones(INPUT_CHANNELS, layout.joints))
-        widths = (INPUT_CHANNELS, *settings.widths)
-        self.blocks = nn.ModuleList(
-            Block(before, after, stride, settings.reduction, settings.channels_per_topology)
-            for (before, after), stride in zip(pairwise(widths), settings.strides, strict=True)
-        )
+            self.register_buffer(f"input_std_{index}", torch.ones(INPUT_CHANNELS, layout.joints))
+        self.blocks = nn.ModuleList(blocks)
 
     def forward(self, batch: MotionBatch) -> EncodedMotion:
         rows = self._rows(batch)
@@ -117,12 +126,12 @@ class SkeletonEncoder(nn.Module):
             pelvis = self.layouts[group.layout].landmarks["pelvis"]
             positions = batch.positions[group.samples, :, : group.joints]  # (N, T, V, 3)
             x = joint_inputs(positions, batch.frame_mask[group.samples], pelvis, batch.frames_per_second)  # (6, N, V, T)
-            mean, std = getattr(self, f"input_mean_{group.layout}"), getattr(self, f"input_spread_{group.layout}")
+            mean, std = getattr(self, f"input_mean_{group.layout}"), getattr(self, f"input_std_{group.layout}")
             parts.append(((x - mean[:, None, :, None]) / std[:, None, :, None]).flatten(1, 2))
         return torch.cat(parts, dim=1) * rows.real  # (6, R, T)
 
     @torch.no_grad()
     def set_input_statistics(self, layout: int, mean: Tensor, std: Tensor) -> None:
-        """Fix the input normalisation of a layout: mean and standard deviation (6, V) over the training motions."""
+        """Sets the input normalisation of a layout: mean and standard deviation (6, V) over the training motions."""
         getattr(self, f"input_mean_{layout}").copy_(mean)
-        getattr(self, f"input_spread_{layout}").copy_(torch.maximum(std, torch.tensor(SMALLEST_SPREAD)[:, None].to(std)))
+        getattr(self, f"input_std_{layout}").copy_(torch.maximum(std, torch.tensor(SMALLEST_STD)[:, None].to(std)))

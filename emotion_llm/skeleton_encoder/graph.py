@@ -15,15 +15,15 @@ SUBSETS = 3
 
 
 def adjacency_subsets(parents: Sequence[int]) -> Tensor:
-    """`adjacency[k, v, u]`: how much joint v takes from joint u in subset k; every row that has neighbours sums to 1.
+    """`adjacency[k, v, u]`: weight of joint u in the sum for joint v in subset k; every row that has neighbours sums to 1.
 
     Shape:
-        parents: V integers, -1 = root  ->  (K, V, V) float32
+        parents (V,), -1 = root  ->  (K, V, V) float32
     """
     joints = len(parents)
     outward = torch.zeros(joints, joints)
     for joint, parent in enumerate(parents):
         if parent >= 0:
             outward[joint, parent] = 1.0
-    inward = outward.T / outward.sum(dim=0).clamp(min=1)[:, None]  # a joint with many children takes their mean
+    inward = outward.T / outward.sum(dim=0).clamp(min=1)[:, None]  # the mean over the children
     return torch.stack([torch.eye(joints), inward, outward])  # (K, V, V)

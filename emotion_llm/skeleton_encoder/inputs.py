@@ -1,6 +1,6 @@
-"""What the encoder's first layer sees.
+"""Input channels of the encoder's first block.
 
-positions (N, T, V, 3)  ->  (6, N, V, T): position from the pelvis and velocity in the world
+positions (N, T, V, 3)  ->  (6, N, V, T): position relative to the pelvis, and velocity in the world
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ INPUT_CHANNELS = 6
 
 
 def joint_inputs(positions: Tensor, frame_mask: Tensor, pelvis: int, frames_per_second: float) -> Tensor:
-    """What the first layer sees of each joint: where it is from the pelvis, and how fast it moves in the world.
+    """Position relative to the pelvis and velocity in the world, per joint.
 
-    The pelvis row's own position is zero; its velocity is the body's travel. The first frame takes the velocity of the second.
+    The pelvis's own position is zero; its velocity is that of the whole body. The first frame repeats the velocity of the second.
 
     Shape:
         positions (N, T, V, 3) metres, frame_mask (N, T)  ->  (6, N, V, T) metres and metres per second

@@ -1,9 +1,9 @@
-"""Batch normalisation that padding cannot reach.
+"""Batch normalisation over real positions only.
 
-x (C, R, T), zero at padding  ->  normalised (C, R, T), zero at padding; mean and variance count real positions only
+x (C, R, T), zero at padding  ->  normalised (C, R, T), zero at padding
 
-torch's own batch norm counts padded positions as data. Written as one autograd function, because composed from
-elementwise operations it costs twice the time and memory.
+torch.nn.BatchNorm2d counts padded positions as data. This is one autograd function because, composed of torch operations, a training
+step of the encoder takes 8 % longer (measured on CPU) and keeps one more copy of x per layer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
-"""Share of a new batch in the running statistics (torch's default)."""
+"""Weight of a new batch in the running statistics (torch's default)."""
 
 
 class _MaskedNormalisation(torch.autograd.Function):
@@ -22,7 +22,7 @@ class _MaskedNormalisation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, real: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         flat = x.flatten(1)  # (C, R * T)
-        mean = flat.sum(1) / count  # padding is zero: it adds nothing to the sums
+        mean = flat.sum(1) / count  # padding is zero and adds nothing to the sums
         variance = (torch.linalg.vecdot(flat, flat) / count - mean.square()).clamp(min=0)
         inverse = torch.rsqrt(variance + EPSILON)
         scale = weight * inverse
@@ -49,7 +49,7 @@ class MaskedBatchNorm(nn.Module):
     """Batch norm over the real positions of (C, R, T); R counts the joints of all samples.
 
     Shape:
-        x: (C, R, T), zero at padding; real: (R, T) float, 1 = real; count: () number of ones  ->  (C, R, T), zero at padding
+        x (C, R, T), zero at padding; real (R, T) float, 1 = real; count () number of ones  ->  (C, R, T), zero at padding
     """
 
     def __init__(self, channels: int) -> None:
@@ -69,3 +69,21 @@ class MaskedBatchNorm(nn.Module):
             self.running_mean.lerp_(mean, MOMENTUM)
             self.running_variance.lerp_(variance * count / (count - 1).clamp(min=1), MOMENTUM)
         return y
+
+
+def running_statistics(model: nn.Module) -> Tensor:
+    """(statistics,) running means and variances of all batch norms of a model, concatenated."""
+    return torch.cat(_statistics(model))
+
+
+@torch.no_grad()
+def set_running_statistics(model: nn.Module, values: Tensor) -> None:
+    """Sets what `running_statistics` returns."""
+    buffers = _statistics(model)
+    for buffer, value in zip(buffers, values.split([len(buffer) for buffer in buffers]), strict=True):
+        buffer.copy_(value)
+
+
+def _statistics(model: nn.Module) -> list[Tensor]:
+    norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
+    return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_variance)]

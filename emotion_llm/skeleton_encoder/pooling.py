@@ -1,22 +1,28 @@
-"""What is kept of a motion's joint features, and the emotion they show.
+"""Pooled features of a motion, and the classifier on them.
 
 EncodedMotion: features (N, C, T', V)  ->  PooledFeatures: semantic (N, C), spatial (N, V, C), temporal (N, T', C)
-semantic (N, C)                        ->  logits over all emotion words (N, E), those of other corpora at -inf
+semantic (N, C)                        ->  logits over all emotions (N, E), -inf for emotions of other corpora
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emotion_llm.skeleton_encoder.encoder import EncodedMotion
+from emotion_llm.skeleton_encoder.batch import collate
+from emotion_llm.skeleton_encoder.encoder import TEMPORAL_STRIDE, EncodedMotion, SkeletonEncoder
+
+WINDOWS_PER_BATCH = 64
+"""Motions encoded at once."""
 
 
 @dataclass(frozen=True)
 class PooledFeatures:
-    """Means of the joint features over real joints and frames: all that the skeleton tokenizer reads."""
+    """Means of the joint features over real joints and frames; the input of the skeleton tokenizer."""
 
     semantic: Tensor
     """(N, C): over frames and joints."""
@@ -31,7 +37,7 @@ class PooledFeatures:
 
 
 def pool(encoded: EncodedMotion) -> PooledFeatures:
-    """Masked means: padding is zero in the sums and absent from the counts."""
+    """Masked means: padding is zero in the sums and not counted."""
     frames = encoded.frame_mask.sum(1)[:, None, None]  # (N, 1, 1)
     joints = encoded.joint_mask.sum(1)[:, None, None]
     spatial = encoded.features.sum(2).transpose(1, 2) / frames  # (N, V, C)
@@ -40,7 +46,7 @@ def pool(encoded: EncodedMotion) -> PooledFeatures:
 
 
 class EmotionClassifier(nn.Module):
-    """A linear head over the emotion words of all corpora together; a motion is judged among its own corpus's words only.
+    """A linear head over the emotions of all corpora; a motion is classified among the emotions of its own corpus.
 
     Shape:
         semantic (N, C), candidates (N, E) bool  ->  logits (N, E), -inf where not a candidate
@@ -52,3 +58,28 @@ class EmotionClassifier(nn.Module):
 
     def forward(self, semantic: Tensor, candidates: Tensor) -> Tensor:
         return self.head(semantic).masked_fill(~candidates, -torch.inf)
+
+
+@torch.inference_mode()
+def pooled_rows(
+    encoder: SkeletonEncoder, motions: Sequence[np.ndarray], layout_index: int, frames_per_second: float
+) -> Iterator[tuple[int, Tensor]]:
+    """Yields the index and the pooled features of each motion, sorted by length and in evaluation mode.
+
+    Shape:
+        N motions (T, V, 3)  ->  N times (1 + V + T', C) float32 on the CPU: semantic, spatial, temporal rows
+    """
+    device = next(encoder.parameters()).device
+    encoder.eval()
+    order = sorted(range(len(motions)), key=lambda index: len(motions[index]))
+    for start in range(0, len(order), WINDOWS_PER_BATCH):
+        batch = order[start : start + WINDOWS_PER_BATCH]
+        pooled = pool(encoder(collate([motions[index] for index in batch], [layout_index] * len(batch), frames_per_second).to(device)))
+        rows = torch.cat([pooled.semantic[:, None], pooled.spatial, pooled.temporal], dim=1).cpu()  # (N, 1 + V + T', C)
+        for n, index in enumerate(batch):
+            yield index, rows[n, : 1 + motions[index].shape[1] + feature_frames(len(motions[index]))].clone()
+
+
+def feature_frames(frames: int) -> int:
+    """T' = ceil(T / 4)."""
+    return -(-frames // TEMPORAL_STRIDE)

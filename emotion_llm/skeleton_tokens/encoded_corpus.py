@@ -1,14 +1,15 @@
-"""Encode once: the pooled features of every window of a corpus, kept on disk.
+"""Pooled features of every window of a corpus, encoded once and kept on disk.
 
 TrainedEncoder, corpora  ->  EncodedCorpus: MotionFeatures, emotion and name of every window
 
-The encoder is frozen in both fine-tunes, so a window's features never change. They are computed once, shared among the
-processes, and kept under a key of the encoder's hash, the data's hash and the window length: what is found is what would
-be computed. A folder is renamed into place when it is whole; a half-written one is never read.
+The encoder is frozen in both fine-tunes, so a window's features never change. All processes encode a part of the windows. The folder's
+name holds a hash of all inputs (encoder, data, window length), and checksums.json of what was written: changed or damaged features are
+encoded again. A folder is renamed into place when it is complete, so a partial one is never read.
 
     <data>/features/<corpus>-<key>/
         windows.npy     one row per window (WINDOW_FIELDS)
         features.npy    (sum over windows of 1 + V + T', C) float32: semantic, spatial, temporal rows, window after window
+        checksums.json  SHA-256 of both
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,25 +35,25 @@ from emotion_llm.corpus.windows import windows
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.file_hashes import content_hash
+from emotion_llm.runtime.files import flush, write_json
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
-from emotion_llm.skeleton_encoder.batch import collate
-from emotion_llm.skeleton_encoder.encoder import TEMPORAL_STRIDE, SkeletonEncoder
-from emotion_llm.skeleton_encoder.pooling import pool
+from emotion_llm.skeleton_encoder.pooling import feature_frames, pooled_rows
 from emotion_llm.skeleton_tokens.unified import SEMANTIC, SPATIAL, TEMPORAL, MotionFeatures
 
 WINDOW_FIELDS = np.dtype([("clip", np.int32), ("start", np.int32), ("frames", np.int32), ("row", np.int64)])
-"""start, frames: where the window lies in its clip; row: its first row in features.npy."""
-FORMAT = 1
-"""Raised when these files, or what is computed, change their meaning: older folders are then left alone."""
-WINDOWS_PER_BATCH = 64
+"""start, frames: the window's position in its clip; row: its first row in features.npy."""
+FORMAT = 2
+"""Increased when these files, or the computation, change; folders of another format are ignored."""
+WINDOWS, FEATURES, CHECKSUMS = "windows.npy", "features.npy", "checksums.json"
 DAY = 86_400
-"""Seconds after which a folder left behind by a killed process is cleared away."""
+"""Seconds after which a partial folder of a killed process is deleted."""
 
 
 @dataclass(frozen=True)
 class EncodedCorpus:
-    """A corpus as the fine-tunes see it: windows, each with its features and its emotion."""
+    """A corpus as the fine-tunes use it: windows, each with its features and its emotion."""
 
     corpus: Corpus
     split: Split
@@ -61,12 +62,12 @@ class EncodedCorpus:
     @cached_property
     def windows(self) -> np.ndarray:
         """(windows,) records of WINDOW_FIELDS, clip after clip."""
-        return np.load(self.folder / "windows.npy", allow_pickle=False)
+        return np.load(self.folder / WINDOWS, allow_pickle=False)
 
     @cached_property
     def features(self) -> np.ndarray:
         """(rows, C) float32, memory-mapped."""
-        return np.load(self.folder / "features.npy", mmap_mode="r", allow_pickle=False)
+        return np.load(self.folder / FEATURES, mmap_mode="r", allow_pickle=False)
 
     @cached_property
     def _first_window(self) -> np.ndarray:
@@ -76,7 +77,7 @@ class EncodedCorpus:
         return len(self.windows)
 
     def windows_of_clips(self, clips: Sequence[int]) -> np.ndarray:
-        """Indices of the clips' windows, in the clips' order."""
+        """Indices of the windows of these clips, in the order of the clips."""
         first = self._first_window
         return np.concatenate([np.arange(first[clip], first[clip + 1]) for clip in clips]) if len(clips) else np.zeros(0, np.int64)
 
@@ -100,7 +101,7 @@ class EncodedCorpus:
         return 1 + self.corpus.layout.joints + self.time_steps(window)
 
     def motion(self, window: int) -> MotionFeatures:
-        """The window's features, copied out of the map."""
+        """The window's features, copied from the memory map."""
         row = self.windows["row"][window]
         rows = np.array(self.features[row : row + self.skeleton_tokens(window)])  # (1 + V + T', C)
         return MotionFeatures(torch.from_numpy(rows), self.corpus.layout.joints, self.time_steps(window))
@@ -118,7 +119,7 @@ class EncodedCorpus:
         return torch.from_numpy(total / count).float(), torch.from_numpy(square / count).float()
 
     def classifier_probabilities(self, trained: TrainedEncoder, clip: int) -> Tensor:
-        """What the encoder's own classifier says of a clip: the mean over its windows, (K,) float64."""
+        """The encoder's own prediction for a clip: mean probabilities over its windows, (E,) float64."""
         semantic = self.features[self.windows["row"][self.windows_of_clips([clip])]]  # (windows, C)
         return trained.probabilities(torch.from_numpy(np.array(semantic)), self.corpus.emotions).mean(0)
 
@@ -126,12 +127,10 @@ class EncodedCorpus:
 def encode_corpora(
     trained: TrainedEncoder, data: Path, names: Sequence[str], device: torch.device | str, accept_other_data: bool = False
 ) -> list[EncodedCorpus]:
-    """The corpora with their features, computed where they are not there yet. Every rank must call it.
-
-    The split is the one that the encoder was trained with.
+    """The corpora with their features, encoded if necessary, and the split that the encoder was trained with. Every rank must call it.
 
     Raises:
-        UserError: no such corpus, one of another layout than the encoder's, another rate, or (unless accepted) another data or split.
+        UserError: there is no such corpus, its layout or frame rate is not the encoder's, or (unless accepted) data or split differ.
     """
     trained.encoder.to(device)
     encoded = []
@@ -143,16 +142,16 @@ def encode_corpora(
                 f"{corpus.folder}: {corpus.frames_per_second:g} frames per second, the encoder was trained at "
                 f"{trained.frames_per_second:g}; prepare the corpus at that rate"
             )
-        split = trained.split_settings.of(corpus)
-        differences = data_differences(trained.metadata["corpora"], {name: corpus_record(corpus, split)})
+        split = trained.record.split.of(corpus)
+        differences = data_differences(trained.record.corpora, {name: corpus_record(corpus, split)})
         if differences and not accept_other_data:
             raise UserError(f"{'; '.join(differences)}; restore the data, or pre-train the encoder on these corpora")
-        encoded.append(EncodedCorpus(corpus, split, _features_folder(trained, corpus, data / "features", device)))
+        encoded.append(EncodedCorpus(corpus, split, _features_folder(trained, corpus, data / "features")))
     return encoded
 
 
 def encode_motion(trained: TrainedEncoder, layout_index: int, positions: np.ndarray) -> list[MotionFeatures]:
-    """The features of one canonical motion, window by window, on the encoder's device.
+    """The features of one canonical motion, window by window, computed on the encoder's device.
 
     Shape:
         (T, V, 3)  ->  ceil(T / window_frames) times (1 + V + T', C)
@@ -162,56 +161,36 @@ def encode_motion(trained: TrainedEncoder, layout_index: int, positions: np.ndar
     return [MotionFeatures(rows[index], part.shape[1], feature_frames(len(part))) for index, part in enumerate(parts)]
 
 
-@torch.inference_mode()
-def pooled_rows(
-    encoder: SkeletonEncoder, motions: Sequence[np.ndarray], layout_index: int, frames_per_second: float
-) -> Iterator[tuple[int, Tensor]]:
-    """The pooled features of each motion, in batches of like length, so not in order.
-
-    Shape:
-        M motions (T, V, 3)  ->  M times (index, (1 + V + T', C) float32 on the CPU)
-    """
-    device = next(encoder.parameters()).device
-    encoder.eval()
-    order = sorted(range(len(motions)), key=lambda index: len(motions[index]))
-    for start in range(0, len(order), WINDOWS_PER_BATCH):
-        batch = order[start : start + WINDOWS_PER_BATCH]
-        pooled = pool(encoder(collate([motions[index] for index in batch], [layout_index] * len(batch), frames_per_second).to(device)))
-        rows = torch.cat([pooled.semantic[:, None], pooled.spatial, pooled.temporal], dim=1).cpu()  # (N, 1 + V + T', C)
-        for n, index in enumerate(batch):
-            yield index, rows[n, : 1 + motions[index].shape[1] + feature_frames(len(motions[index]))].clone()
-
-
-def feature_frames(frames: int) -> int:
-    """T' = ceil(T / 4)."""
-    return -(-frames // TEMPORAL_STRIDE)
-
-
-def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path, device: torch.device | str) -> Path:
-    """The folder of a corpus's features; made by all ranks together where it is not there yet."""
+def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path) -> Path:
+    """The folder of a corpus's features; all ranks write it together if it does not exist."""
     identity = [FORMAT, trained.encoder_hash, corpus.data_hash, trained.window_frames]
     target = folder / f"{corpus.name}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}"
     table = _window_table(corpus, trained.window_frames)
-    there, token = gather_over_processes((target.is_dir() and _is_whole(target, table, corpus, trained.channels), uuid.uuid4().hex))[0]
-    if there:
+    is_valid, token = gather_over_processes((is_first_rank() and _is_valid(target, table), uuid.uuid4().hex))[0]
+    if is_valid:
         return target
-    tmp = folder / f"{target.name}.{token}.aside"
-    tmp.mkdir(parents=True, exist_ok=True)
-    share = np.array_split(np.arange(len(table)), process_count())[process_rank()]
-    _encode_share(trained, corpus, table[share], tmp / f"features-{process_rank()}.npy")
-    gather_over_processes(None)  # every share is written
+    tmp = folder / f"{target.name}.{token}.tmp"
     if is_first_rank():
-        _join(tmp, trained.channels)
-        np.save(tmp / "windows.npy", table)
-        if target.is_dir() and not _is_whole(target, table, corpus, trained.channels):
-            say(f"{target}: is damaged; encoded anew")
-            target.rename(tmp.with_name(f"{target.name}.{token}.damaged.aside"))
-        if not target.is_dir():  # another job may have been quicker
+        tmp.mkdir(parents=True)
+        np.save(tmp / WINDOWS, table)
+        rows = sum(1 + corpus.layout.joints + feature_frames(frames) for frames in table["frames"].tolist())
+        np.lib.format.open_memmap(tmp / FEATURES, mode="w+", dtype=np.float32, shape=(rows, trained.channels)).flush()
+    gather_over_processes(None)  # the file exists
+    part = np.array_split(np.arange(len(table)), process_count())[process_rank()]
+    _encode(trained, corpus, table[part], tmp / FEATURES)
+    gather_over_processes(None)  # every part is written
+    if is_first_rank():
+        write_json(tmp / CHECKSUMS, {name: content_hash(tmp / name) for name in (WINDOWS, FEATURES)})
+        if target.is_dir() and not _is_valid(target, table):
+            say(f"{target}: is damaged; encoded again")
+            target.rename(tmp.with_name(f"{target.name}.{token}.damaged.tmp"))
+        if not target.is_dir():  # another job may have written it meanwhile
             tmp.rename(target)
-        for left_behind in folder.glob(f"{target.name}.*.aside"):
-            if left_behind.name.startswith(f"{target.name}.{token}.") or time.time() - left_behind.stat().st_mtime > DAY:
-                shutil.rmtree(left_behind, ignore_errors=True)
-    gather_over_processes(None)  # the folder is in place
+            flush(folder)
+        for partial in folder.glob(f"{target.name}.*.tmp"):
+            if partial.name.startswith(f"{target.name}.{token}.") or time.time() - partial.stat().st_mtime > DAY:
+                shutil.rmtree(partial, ignore_errors=True)
+    gather_over_processes(None)  # the folder is complete
     return target
 
 
@@ -220,51 +199,28 @@ def _window_table(corpus: Corpus, window_frames: int) -> np.ndarray:
     for clip, clip_frames in enumerate(corpus.clips["frames"].tolist()):
         for start, frames in windows(clip_frames, window_frames):
             rows.append((clip, start, frames, row))
-            row += _rows_of_window(corpus, frames)
+            row += 1 + corpus.layout.joints + feature_frames(frames)
     return np.array(rows, WINDOW_FIELDS)
 
 
-def _is_whole(folder: Path, table: np.ndarray, corpus: Corpus, channels: int) -> bool:
-    """Whether the folder holds these windows and as many features as they have. The features' numbers are not looked at."""
-    rows = sum(_rows_of_window(corpus, frames) for frames in table["frames"].tolist())
+def _is_valid(folder: Path, table: np.ndarray) -> bool:
+    """Whether the folder holds the features of these windows, unchanged since they were written."""
     try:
-        windows, features = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("windows.npy", "features.npy"))
-        return np.array_equal(windows, table) and features.shape == (rows, channels) and features.dtype == np.float32
-    except Exception:  # NumPy hands a damaged header to Python's own tokenizer, whose errors are of many kinds
+        checksums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        unchanged = checksums == {name: content_hash(folder / name) for name in (WINDOWS, FEATURES)}
+        return unchanged and np.array_equal(np.load(folder / WINDOWS, allow_pickle=False), table)
+    except (OSError, ValueError):
         return False
 
 
-def _rows_of_window(corpus: Corpus, frames: int) -> int:
-    return 1 + corpus.layout.joints + feature_frames(frames)
-
-
-def _encode_share(trained: TrainedEncoder, corpus: Corpus, table: np.ndarray, path: Path) -> None:
-    """Writes the features of some neighbouring windows, (their rows, C)."""
-    if len(table) == 0:  # more processes than windows
-        np.save(path, np.zeros((0, trained.channels), np.float32))
-        return
-    first, last = table[0], table[-1]
-    rows = int(last["row"] - first["row"]) + _rows_of_window(corpus, int(last["frames"]))
-    features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, trained.channels))
+def _encode(trained: TrainedEncoder, corpus: Corpus, table: np.ndarray, path: Path) -> None:
+    """Writes the features of some windows into the file that all ranks share. Ordinary writes, because the ranks of several machines
+    would overwrite each other's rows in shared pages of a memory map."""
     motions = [corpus.positions(clip)[start : start + frames] for clip, start, frames, _ in table.tolist()]
     encoded = pooled_rows(trained.encoder, motions, trained.layout_index(corpus.layout), trained.frames_per_second)
-    for index, part in progress(encoded, f"encoding {corpus.name}", "window", total=len(table)):
-        row = int(table["row"][index] - first["row"])
-        features[row : row + len(part)] = part.numpy()
-    features.flush()
-
-
-def _join(folder: Path, channels: int) -> None:
-    """The shares, in rank order, become one array."""
-    paths = [folder / f"features-{rank}.npy" for rank in range(process_count())]
-    if len(paths) == 1:
-        paths[0].rename(folder / "features.npy")
-        return
-    shares = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
-    joined = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=np.float32, shape=(sum(map(len, shares)), channels))
-    row = 0
-    for share, path in zip(shares, paths, strict=True):
-        joined[row : row + len(share)] = share
-        row += len(share)
-        path.unlink()
-    joined.flush()
+    begin = np.load(path, mmap_mode="r", allow_pickle=False).offset
+    with path.open("r+b") as file:
+        for index, rows in progress(encoded, f"encoding {corpus.name}", "window", total=len(table)):
+            file.seek(begin + 4 * trained.channels * int(table["row"][index]))
+            file.write(rows.numpy().tobytes())
+    flush(path)

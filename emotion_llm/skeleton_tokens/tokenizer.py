@@ -1,9 +1,9 @@
-"""Skeleton tokenizer (MGST): features of three granularities become tokens of the LLM's width.
+"""Skeleton tokenizer (MGST): projects features of three granularities to the LLM's width.
 
-pooled encoder features (M, C), each semantic, spatial or temporal  ->  skeleton tokens (M, D)
+pooled encoder features (S, C), each semantic, spatial or temporal  ->  skeleton tokens (S, D)
 
-The paper projects the encoder's feature map with 1x1 convolutions and pools. Pooling is a mean and a 1x1 convolution is linear, so the
-two commute: we pool first, once and for all, and project the pooled features. A test holds that both orders give the same tokens.
+The paper projects the encoder's feature map with 1x1 convolutions and then pools. Pooling is a mean and a 1x1 convolution is linear, so
+the two commute: features are pooled once and projected afterwards. A test checks that both orders give the same tokens.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from emotion_llm.skeleton_tokens.unified import SEMANTIC, SPATIAL, TEMPORAL
 
 
 class SkeletonTokenizer(nn.Module):
-    """One 1x1 convolution per granularity, written as the linear map that it is on pooled features.
+    """One linear layer per granularity; on pooled features it is the paper's 1x1 convolution.
 
-    The features are first standardised per channel with the training features' mean and deviation (our choice: frozen buffers, linear,
-    so it still commutes with pooling), and the maps start so that a token is as large as the LLM's own embeddings are (our choice: a
-    pretrained LLM understands nothing ten times larger).
+    Features are first standardised per channel with the mean and standard deviation of the training features (our choice: frozen
+    buffers; linear, so it still commutes with pooling). The layers are initialised so that tokens are as large as the LLM's own
+    embeddings (our choice: a pretrained LLM makes no sense of inputs ten times larger).
 
     Shape:
-        features (M, C), granularities (M,) -> tokens (M, D)
+        features (S, C), granularities (S,)  ->  tokens (S, D); the tokens of several motions may be concatenated
     """
 
     def __init__(self, channels: int, width: int, embedding_scale: float = 0.02) -> None:
@@ -35,18 +35,18 @@ class SkeletonTokenizer(nn.Module):
         super().__init__()
         self.projections = nn.ModuleList(nn.Linear(channels, width) for _ in (SEMANTIC, SPATIAL, TEMPORAL))
         self.register_buffer("feature_mean", torch.zeros(3, channels))  # (granularity, C)
-        self.register_buffer("feature_deviation", torch.ones(3, channels))  # (granularity, C)
+        self.register_buffer("feature_std", torch.ones(3, channels))  # (granularity, C)
         for projection in self.projections:
             nn.init.normal_(projection.weight, std=embedding_scale / channels**0.5)  # unit features in, embedding-sized tokens out
             nn.init.zeros_(projection.bias)
 
     def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Mean and deviation of the training features, each (3, C); a channel that never moves is left as it is."""
+        """Mean and standard deviation of the training features, each (3, C); constant channels are not scaled."""
         self.feature_mean.copy_(mean)
-        self.feature_deviation.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+        self.feature_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
     def forward(self, features: Tensor, granularities: Tensor) -> Tensor:
-        standard = (features - self.feature_mean[granularities]) / self.feature_deviation[granularities]  # (M, C)
+        standard = (features - self.feature_mean[granularities]) / self.feature_std[granularities]  # (S, C)
         standard = standard.to(self.projections[0].weight.dtype)
-        every = torch.stack([projection(standard) for projection in self.projections])  # (granularity, M, D)
-        return every[granularities, torch.arange(len(features), device=features.device)]  # (M, D), without asking the device for indices
+        every = torch.stack([projection(standard) for projection in self.projections])  # (granularity, S, D)
+        return every[granularities, torch.arange(len(features), device=features.device)]  # (S, D), without synchronising the device

@@ -1,43 +1,43 @@
-"""Unified skeleton tokens (UST): one common form for motions of any layout and length.
+"""Unified skeleton tokens (UST): one form for motions of any layout and length.
 
-V joints, T' time steps  ->  a canonical slot for every token, the same for all corpora
+V joints, T' feature frames  ->  a slot for every token, the same for all corpora
 
-A motion has 1 semantic + V spatial + T' temporal tokens. Every token has a fixed slot (our choice; the paper gives the idea,
-not the order):
+A motion has S = 1 + V + T' tokens: 1 semantic, V spatial, T' temporal. Every token has a fixed slot (our choice; the paper gives the
+idea, not the order):
 
     slot 0                           the semantic token
     slots 1 ... V_max                the spatial tokens, joint by joint
     slots V_max+1 ... V_max+T'_max   the temporal tokens, step by step
 
-The slot is the token's position in the LLM. An empty slot is masked; because a masked slot changes nothing, only the real tokens
-are ever computed (the compact form), with their slots as position ids.
+The slot determines the token's position in the LLM. Empty slots are masked, so only the real tokens are computed (the compact form),
+with their slots as position ids.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated_dataclass
 from torch import Tensor
 
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import STRICT
 
 SEMANTIC, SPATIAL, TEMPORAL = 0, 1, 2
 """The granularities of skeleton tokens, in the order of their slots."""
 
 
-@dataclass(frozen=True)
+@validated_dataclass(frozen=True, config=STRICT)
 class Slots:
-    """How many slots the unified form has; part of what a checkpoint was trained with."""
+    """Number of slots of the unified form; saved in checkpoints."""
 
-    spatial: int = 72
+    spatial: Annotated[int, Field(ge=1)] = 72
     """V_max: the joints of the largest layout, KDAE's 72 nodes (our choice)."""
-    temporal: int = 32
+    temporal: Annotated[int, Field(ge=1)] = 32
     """T'_max: the time steps of the longest window after the encoder's stride (our choice)."""
-
-    def __post_init__(self) -> None:
-        if self.spatial < 1 or self.temporal < 1:
-            raise UserError(f"slots: spatial {self.spatial} and temporal {self.temporal}: each must be at least 1")
 
     @property
     def total(self) -> int:
@@ -45,12 +45,13 @@ class Slots:
         return 1 + self.spatial + self.temporal
 
     def of_motion(self, joints: int, time_steps: int) -> Tensor:
-        """The slots of a motion's tokens in their order: semantic, V spatial, T' temporal.
+        """The slots of a motion's tokens: semantic, V spatial, T' temporal.
 
-        Shape: (1 + V + T',) int64
+        Shape:
+            V joints, T' feature frames  ->  (S,) int64
 
         Raises:
-            UserError: more joints or time steps than there are slots.
+            UserError: there are more joints or feature frames than slots.
         """
         if joints > self.spatial:
             raise UserError(f"a motion has {joints} joints but there are {self.spatial} spatial slots; set --slots.spatial {joints}")
@@ -59,17 +60,15 @@ class Slots:
                 f"a motion has {time_steps} time steps but there are {self.temporal} temporal slots; set --slots.temporal {time_steps}"
             )
         first_temporal = 1 + self.spatial
-        return torch.cat(
-            [torch.zeros(1, dtype=torch.long), 1 + torch.arange(joints), first_temporal + torch.arange(time_steps)]
-        )  # (1 + V + T',)
+        return torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.arange(joints), first_temporal + torch.arange(time_steps)])  # (S,)
 
 
 @dataclass(frozen=True)
 class MotionFeatures:
-    """The pooled encoder features of one window of motion: what the fine-tunes know of it."""
+    """The pooled encoder features of one window: the fine-tunes' input."""
 
     rows: Tensor
-    """(1 + V + T', C) float32: the semantic, V spatial and T' temporal features."""
+    """(S, C) float32: the semantic, V spatial and T' temporal features."""
     joints: int
     time_steps: int
 
@@ -79,5 +78,5 @@ class MotionFeatures:
 
     @property
     def granularities(self) -> Tensor:
-        """(1 + V + T',) int64: SEMANTIC, SPATIAL or TEMPORAL for every row."""
+        """(S,) int64: SEMANTIC, SPATIAL or TEMPORAL for every row."""
         return torch.tensor([SEMANTIC] + [SPATIAL] * self.joints + [TEMPORAL] * self.time_steps)

@@ -6,14 +6,14 @@ import torch
 from emotion_llm.benchmarks.encoding import draw_motions, measure, train_step, usual_features, usual_train_step
 from emotion_llm.benchmarks.workload import TINY
 from emotion_llm.motion.layout import read_layout
-from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 
-SMALL_ENCODER = SkeletonEncoderSettings((8, 16, 16), (2, 1, 2), channels_per_topology=2)
+SMALL_ENCODER = CtrGcnSettings((8, 16, 16), (2, 1, 2), channels_per_topology=2)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_usual_way_computes_the_same_features_and_gradients(training):
-    encoder = SkeletonEncoder([read_layout("emilya_28")], SMALL_ENCODER).double()
+    encoder = SMALL_ENCODER.build([read_layout("emilya_28")]).double()
     for block in encoder.blocks:
         torch.nn.init.normal_(block.graph.strength)
         torch.nn.init.normal_(block.temporal_norm.running_mean, std=0.1)

@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_encoder_is_refused(small_world, recognition_run
     metadata = json.loads((copied / "encoder" / "encoder.json").read_text())
     metadata["window_frames"] += 1
     (copied / "encoder" / "encoder.json").write_text(json.dumps(metadata))
-    with pytest.raises(UserError, match=r"do not belong together"):
+    with pytest.raises(UserError, match=r"do not match"):
         evaluate(EvaluateSettings(checkpoint=copied))
 
 

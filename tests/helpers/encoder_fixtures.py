@@ -11,11 +11,12 @@ import torch
 from emotion_llm.corpus.store import CLIP_FIELDS, FORMAT, Corpus, clip_hash, data_hash, movement_hash, movement_number, open_corpus
 from emotion_llm.motion.layout import Layout, layout_to_dict, read_layout
 from emotion_llm.pretraining.data import mirror, mirror_order
-from emotion_llm.pretraining.pretrain import PretrainSettings
+from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.pretraining.text_alignment import RANDOM_CLIP
-from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
+from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
 
-TINY = SkeletonEncoderSettings(widths=(8, 16), strides=(2, 2), channels_per_topology=2)
+TINY = CtrGcnSettings(widths=(8, 16), strides=(2, 2), channels_per_topology=2)
 
 
 @pytest.fixture
@@ -26,13 +27,13 @@ def layouts() -> tuple[Layout, Layout]:
 @pytest.fixture
 def encoder(layouts) -> SkeletonEncoder:
     """Tiny, with refined topologies and uneven statistics, so that nothing is trivially right."""
-    encoder = SkeletonEncoder(layouts, TINY)
+    encoder = TINY.build(layouts)
     with torch.no_grad():
         for name, value in encoder.named_parameters():
             if name.endswith(("strength", "bias")):
                 value.normal_(std=0.5)
         for name, value in encoder.named_buffers():
-            if name.endswith("running_variance") or name.startswith("input_spread"):
+            if name.endswith("running_variance") or name.startswith("input_std"):
                 value.uniform_(0.5, 2)
             elif name.endswith("running_mean") or name.startswith("input_mean"):
                 value.normal_(std=0.2)
@@ -97,5 +98,5 @@ def settings(tmp_path) -> PretrainSettings:
     """A few seconds of pre-training on `two_corpora`."""
     return replace(
         PretrainSettings(), run=Path(tmp_path / "run"), data=tmp_path / "data", corpora=("one", "two"), encoder=TINY, window_frames=24,
-        epochs=4, batch_size=8, milestones=(3,), warmup_epochs=1, text_encoder=RANDOM_CLIP, evaluate_every=2,
+        epochs=4, global_batch=8, milestones=(3,), warmup_epochs=1, text_encoder=RANDOM_CLIP, evaluate_every=2,
     )  # fmt: skip

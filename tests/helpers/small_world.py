@@ -8,12 +8,13 @@ from pathlib import Path
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.importing import import_corpus
 from emotion_llm.motion.canonical import CanonicalSettings
-from emotion_llm.pretraining.pretrain import PretrainSettings, pretrain
+from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.pretraining.text_alignment import RANDOM_CLIP
-from emotion_llm.skeleton_encoder.encoder import SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 from emotion_llm.synthetic.corpora import write_egbm, write_emilya
 from emotion_llm.training.finetune import finetune
 from emotion_llm.training.settings import FinetuneSettings, LoraSettings, Stage
+from launch.pretrain_encoder import pretrain
 from tests.helpers.families import write_small_llm
 
 
@@ -60,8 +61,8 @@ def make_small_world(folder: Path) -> SmallWorld:
         import_corpus(read_definition(name), world.raw / name, world.data, CanonicalSettings(), workers=1)
     pretrain(
         PretrainSettings(
-            run=world.encoder, data=world.data, corpora=("egbm", "emilya"), encoder=SkeletonEncoderSettings((8, 16), (2, 2)), epochs=1,
-            batch_size=8, milestones=(), warmup_epochs=0, text_encoder=RANDOM_CLIP, evaluate_every=1,
+            run=world.encoder, data=world.data, corpora=("egbm", "emilya"), encoder=CtrGcnSettings((8, 16), (2, 2)), epochs=1,
+            global_batch=8, milestones=(), warmup_epochs=0, text_encoder=RANDOM_CLIP, evaluate_every=1,
         )
     )  # fmt: skip
     write_small_llm(world.llm)

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from emotion_llm.corpus.store import open_corpus
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.pretraining.data import PretrainingData, check_alike, mirror, mirror_order, set_input_statistics
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 
 
 @pytest.fixture
@@ -72,6 +73,23 @@ def test_windows_are_cut_anywhere_in_the_clip_but_never_beyond_it(data):
     assert len(starts) > 10
 
 
+def test_windows_are_mirrored_with_their_probability_and_labels_stay(data):
+    mirrored = 0
+    for number in range(10):
+        epoch = data.epoch(number)
+        batch = data.batch(epoch, range(20))
+        mirrored += int(epoch.mirrored[:20].sum())
+        for n, name in enumerate(batch.names):
+            corpus_name, clip, start, stop = re.fullmatch(r"(.*)/(.*)\[(\d+):(\d+)\]", name).groups()
+            corpus = data.corpora[corpus_name == "two"]
+            clip = list(corpus.names).index(clip)
+            window = corpus.positions(clip)[int(start) : int(stop)]
+            shown = mirror(window, mirror_order(corpus.layout)) if epoch.mirrored[n] else window
+            assert np.array_equal(batch.motions.positions[n, : len(window), : corpus.layout.joints], shown)
+            assert data.emotions[batch.emotion[n]] == corpus.clip(clip).emotion
+    assert 70 <= mirrored <= 130  # 200 windows
+
+
 @pytest.mark.parametrize("name", known_layouts())
 def test_mirroring_twice_changes_nothing_and_once_exchanges_left_and_right(name, motion):
     layout = read_layout(name)
@@ -84,7 +102,7 @@ def test_mirroring_twice_changes_nothing_and_once_exchanges_left_and_right(name,
 
 @pytest.mark.parametrize("mirror_probability", [0.0, 0.5, 1.0])
 def test_inputs_are_normalised_by_what_training_shows_of_their_layout(data, mirror_probability):
-    encoder = SkeletonEncoder(data.layouts, SkeletonEncoderSettings((8,), (4,)))
+    encoder = CtrGcnSettings((8,), (4,)).build(data.layouts)
     data.mirror_probability = mirror_probability
     set_input_statistics(encoder, data)
     corpus, shown = data.corpora[1], []
@@ -94,7 +112,7 @@ def test_inputs_are_normalised_by_what_training_shows_of_their_layout(data, mirr
         shown += [mirrored, mirrored] if mirror_probability == 1 else [plain, mirrored] if mirror_probability else [plain, plain]
     centred = np.concatenate([track - track[:, [corpus.layout.landmarks["pelvis"]]] for track in shown]).astype(np.float64)  # (T, V, 3)
     assert np.allclose(encoder.input_mean_1[:3], centred.mean(0).T, atol=1e-5)
-    assert np.allclose(encoder.input_spread_1[:3], np.maximum(centred.std(0).T, 0.01), atol=1e-5)
+    assert np.allclose(encoder.input_std_1[:3], np.maximum(centred.std(0).T, 0.01), atol=1e-5)
 
 
 def test_corpora_that_do_not_go_together_are_refused(two_corpora, make_corpus):

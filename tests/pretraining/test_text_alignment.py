@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -76,3 +78,28 @@ def test_movements_of_one_emotion_are_never_each_others_negatives():
 def test_the_text_embeddings_do_not_train():
     alignment = TextAlignment(4, torch.randn(3, 5), temperature=0.1)
     assert [name for name, _ in alignment.named_parameters()] == ["project.weight", "project.bias"]
+
+
+@pytest.mark.parametrize("known_type", [True, False])
+def test_code_that_comes_with_a_text_encoder_is_never_executed(tmp_path, text_tokenizer, monkeypatch, known_type):
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers asks, and is told to go ahead
+    folder, proof = tmp_path / "model", tmp_path / "proof"
+    text_tokenizer.save_pretrained(folder)
+    LlamaForCausalLM(
+        LlamaConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    ).save_pretrained(folder)
+    (folder / "evil.py").write_text(f"open({str(proof)!r}, 'w')\nfrom transformers import LlamaConfig as Evil, LlamaModel as EvilModel\n")
+    for name, changes in (
+        (
+            "config.json",
+            {"auto_map": {"AutoConfig": "evil.Evil", "AutoModel": "evil.EvilModel"}} | ({} if known_type else {"model_type": "evil"}),
+        ),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}),
+    ):
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | changes))
+    if known_type:
+        assert embed_emotions(str(folder), EMOTIONS).shape == (3, 16)
+    else:
+        with pytest.raises(UserError, match="cannot be loaded"):
+            embed_emotions(str(folder), EMOTIONS)
+    assert not proof.exists()

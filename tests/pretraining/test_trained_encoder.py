@@ -10,6 +10,7 @@ from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS, load_encoder
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_encoder.batch import collate
 from emotion_llm.skeleton_encoder.pooling import EmotionClassifier
+from emotion_llm.skeleton_encoder.st_gcn import StGcnSettings
 
 
 @pytest.fixture
@@ -82,20 +83,70 @@ def test_files_that_do_not_belong_together_are_refused(run):
     weights = bytearray((run / WEIGHTS).read_bytes())
     weights[-1] ^= 1
     (run / WEIGHTS).write_bytes(weights)
-    with pytest.raises(UserError, match=r"do not belong together \(their hash differs\); run launch/pretrain_encoder.py"):
+    with pytest.raises(UserError, match=r"do not match \(their hash differs\); run launch/pretrain_encoder.py"):
         load_encoder(run)
 
 
-@pytest.mark.parametrize("damage", ["{", '{"encoder_hash": 1}', "[]"])
-def test_an_about_file_that_cannot_be_read_is_refused(run, damage):
+@pytest.mark.parametrize("damage", ["{", '{"encoder_hash": 1}', "[]", "[" * 100_000])
+def test_a_record_that_cannot_be_read_is_refused(run, damage):
     (run / ABOUT).write_text(damage)
-    with pytest.raises(UserError, match="the trained encoder cannot be read"):
+    with pytest.raises(UserError, match=r"run/encoder.json: .*; run launch/pretrain_encoder.py --run .* again, or restore both files"):
         load_encoder(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window_frames": 25}, {"frames_per_second": 60.0}, {"emotions": ["joy", "anger", "sadness"]}, {"split": {"seed": 1}},
+        {"corpora": {"one": {"data_hash": "e" * 64, "split_hash": "s" * 64}}}, {"canonical": {"heading": "recorded"}}, {"temperature": 0.2},
+    ],
+)  # fmt: skip
+def test_an_edited_record_is_refused(run, change):
+    record = json.loads((run / ABOUT).read_text())
+    (run / ABOUT).write_text(json.dumps(record | change))
+    with pytest.raises(UserError, match=r"do not match \(their hash differs\)"):
+        load_encoder(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"window_frames": "many"}, "field 'window_frames' is 'many'"),
+        ({"window_frames": 0}, "field 'window_frames' is '0'; must be at least 1"),
+        ({"frames_per_second": float("nan")}, "field 'frames_per_second'"),
+        ({"emotions": []}, "field 'emotions' is "),
+        ({"emotions": [""]}, "field 'emotions.0' is ''; must not be empty"),
+        ({"layouts": [5]}, "field 'layouts.0' is '5'"),
+        ({"settings": {"kind": "evil"}}, "field 'settings' is "),
+        ({"settings": None}, "field 'settings'"),
+        ({"corpora": {"one": 5}}, "field 'corpora.one' is '5'"),
+        ({"split": {"folds": -1}}, "field 'split.folds' is '-1'; must be at least 2"),
+        ({"surprise": 1}, "field 'surprise' is not a known field"),
+    ],
+)
+def test_a_record_with_wrong_values_is_one_line_that_names_the_field(run, change, message):
+    record = json.loads((run / ABOUT).read_text())
+    (run / ABOUT).write_text(json.dumps(record | change))
+    with pytest.raises(UserError) as error:
+        load_encoder(run)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_missing_weights_are_refused_even_where_the_hash_fits(run, model):
     metadata = json.loads((run / ABOUT).read_text())
     model.classifier = torch.nn.Identity()
     save_encoder(run, model, metadata)
-    with pytest.raises(UserError, match=r"cannot be read \(RuntimeError"):
+    with pytest.raises(UserError, match=r"encoder.json describes another encoder than skeleton_encoder.safetensors holds; run launch"):
         load_encoder(run)
+
+
+def test_an_encoder_of_another_kind_comes_back_too(tmp_path, run, layouts):
+    encoder = StGcnSettings(widths=(8, 8), strides=(2, 2)).build(layouts)
+    save_encoder(tmp_path / "other", PretrainingModel(encoder, EmotionClassifier(8, 3), None), json.loads((run / ABOUT).read_text()))
+    assert json.loads((tmp_path / "other" / ABOUT).read_text())["settings"]["kind"] == "st-gcn"
+    assert load_encoder(tmp_path / "other").encoder.settings == encoder.settings
+
+
+def test_the_files_are_on_the_disk_before_they_replace_others(run, model, fsynced):
+    save_encoder(run, model, json.loads((run / ABOUT).read_text()))
+    assert [path.name.split(".")[0] for path in fsynced if path.is_file() or path.suffix] == ["skeleton_encoder", "encoder"]

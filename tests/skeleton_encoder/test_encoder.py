@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 from dataclasses import replace
 from itertools import chain
 
@@ -7,9 +8,14 @@ import pytest
 import torch
 
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import options_of_the_command_line, validate_record
 from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
-from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder, SkeletonEncoderSettings
+from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
+from emotion_llm.skeleton_encoder.graph import adjacency_subsets
 from emotion_llm.skeleton_encoder.inputs import joint_inputs
+from emotion_llm.skeleton_encoder.layers import Group, Rows
+from emotion_llm.skeleton_encoder.settings import EncoderSettings
+from emotion_llm.skeleton_encoder.st_gcn import FixedGraphConvolution, StGcnSettings
 
 
 def padded(batch: MotionBatch, frames: int, joints: int) -> MotionBatch:
@@ -71,9 +77,9 @@ def test_joints_in_another_order_give_the_same_features_in_that_order(encoder, l
         mirror_pairs=tuple((int(place[left]), int(place[right])) for left, right in layout.mirror_pairs),
         landmarks={word: int(place[joint]) for word, joint in layout.landmarks.items()},
     )
-    permuted = SkeletonEncoder([other, layouts[1]], encoder.settings).eval()
+    permuted = encoder.settings.build([other, layouts[1]]).eval()
     state = encoder.state_dict()
-    for name in ("input_mean_0", "input_spread_0"):
+    for name in ("input_mean_0", "input_std_0"):
         state[name] = state[name][:, order]
     permuted.load_state_dict(state)
     expected = encoder(collate([positions], [0], 30.0)).features[..., order]
@@ -104,19 +110,19 @@ def test_the_gradient_reaches_every_parameter(encoder, layouts, motion):
 
 
 def test_the_encoder_of_the_paper_preset_has_the_size_of_ctr_gcn(layouts):
-    count = sum(parameter.numel() for parameter in SkeletonEncoder(layouts, SkeletonEncoderSettings()).parameters())
+    count = sum(parameter.numel() for parameter in CtrGcnSettings().build(layouts).parameters())
     assert count == 1_433_822
 
 
 def test_only_adjacency_and_input_normalisation_belong_to_a_layout(layouts):
-    one, two = (SkeletonEncoder(these, SkeletonEncoderSettings((8,), (4,))) for these in (layouts[:1], layouts))
+    one, two = (CtrGcnSettings((8,), (4,)).build(these) for these in (layouts[:1], layouts))
     assert [name for name, _ in one.named_parameters()] == [name for name, _ in two.named_parameters()]
-    assert two.state_dict().keys() - one.state_dict().keys() == {"input_mean_1", "input_spread_1"}
+    assert two.state_dict().keys() - one.state_dict().keys() == {"input_mean_1", "input_std_1"}
 
 
 def test_an_input_that_hardly_varies_is_not_blown_up(encoder):
     encoder.set_input_statistics(0, torch.zeros(6, 25), torch.zeros(6, 25))
-    assert (encoder.input_spread_0[:3] == 0.01).all() and torch.allclose(encoder.input_spread_0[3:], torch.tensor(0.05))
+    assert (encoder.input_std_0[:3] == 0.01).all() and torch.allclose(encoder.input_std_0[3:], torch.tensor(0.05))
 
 
 @pytest.mark.parametrize(
@@ -128,9 +134,28 @@ def test_an_input_that_hardly_varies_is_not_blown_up(encoder):
     ],
 )
 def test_an_architecture_that_cannot_be_is_refused(widths, strides, message):
-    with pytest.raises(UserError, match=message):
-        SkeletonEncoderSettings(widths, strides)
-    with pytest.raises(UserError, match="reduction 0"):
-        SkeletonEncoderSettings(reduction=0)
-    with pytest.raises(UserError, match="3 channels per topology; give a number that divides the widths"):
-        SkeletonEncoderSettings(channels_per_topology=3)
+    with pytest.raises(UserError, match=message), options_of_the_command_line():
+        CtrGcnSettings(widths, strides)
+    with pytest.raises(UserError, match="--reduction 0: must be at least 1"), options_of_the_command_line():
+        CtrGcnSettings(reduction=0)
+    with pytest.raises(UserError, match="3 channels per topology; give a number that divides the widths"), options_of_the_command_line():
+        CtrGcnSettings(channels_per_topology=3)
+
+
+def test_a_second_encoder_takes_one_file_and_one_entry_in_the_union(layouts, motion):
+    settings = StGcnSettings(widths=(8, 12), strides=(2, 2), kernel=5)
+    assert validate_record(EncoderSettings, dataclasses.asdict(settings), "encoder.json") == settings
+    assert validate_record(EncoderSettings, dataclasses.asdict(CtrGcnSettings()), "encoder.json") == CtrGcnSettings()
+    encoder = settings.build(layouts).eval()
+    motions = [motion(layouts[0], 30), motion(layouts[1], 11)]
+    together = encoder(collate(motions, [0, 1], 30.0))
+    assert together.features.shape == (2, 12, 8, 28)
+    for index, positions in enumerate(motions):  # padding and neighbours in the batch change nothing
+        alone = encoder(collate([positions], [index], 30.0)).features[0]
+        assert torch.allclose(together.features[index, :, : alone.shape[1], : alone.shape[2]], alone, atol=1e-5)
+        assert (together.features[index, :, alone.shape[1] :] == 0).all()
+    x, edges = torch.randn(3, 25, 4), adjacency_subsets(layouts[0].parents)
+    convolution = FixedGraphConvolution(3, 5)
+    rows = Rows((Group(0, torch.tensor([0]), 25, 25, edges),), torch.ones(25, 4), torch.tensor(100.0))
+    weight = convolution.value.weight.view(3, 5, 3)
+    assert torch.allclose(convolution(x, rows), torch.einsum("kvu,kdc,cut->dvt", edges, weight, x), atol=1e-5)

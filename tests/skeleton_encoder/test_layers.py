@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from emotion_llm.skeleton_encoder.ctr_gcn import GraphConvolution, TemporalConvolution
 from emotion_llm.skeleton_encoder.graph import SUBSETS, adjacency_subsets
-from emotion_llm.skeleton_encoder.layers import GraphConvolution, Group, Rows, TemporalConvolution
+from emotion_llm.skeleton_encoder.layers import Group, Rows
 
 PARENTS = ((-1, 0, 1, 1), (-1, 0, 0))
 SAMPLES = (2, 3)

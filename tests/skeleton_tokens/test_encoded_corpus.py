@@ -9,10 +9,11 @@ from emotion_llm.corpus.windows import windows
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.trained_encoder import ABOUT, TrainedEncoder, load_encoder, save_encoder
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.skeleton_encoder import pooling
 from emotion_llm.skeleton_encoder.batch import collate
-from emotion_llm.skeleton_encoder.pooling import EmotionClassifier, pool
+from emotion_llm.skeleton_encoder.pooling import EmotionClassifier, pool, pooled_rows
 from emotion_llm.skeleton_tokens import encoded_corpus as module
-from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora, encode_motion, pooled_rows
+from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora, encode_motion
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_every_window_has_the_features_that_the_encoder_gives_it_alone(trained, 
 def test_features_do_not_depend_on_what_is_encoded_beside_them(trained, two_corpora, monkeypatch):
     motions = [two_corpora[0].positions(clip) for clip in range(10)]
     one = dict(pooled_rows(trained.encoder, motions, 0, 30.0))
-    monkeypatch.setattr(module, "WINDOWS_PER_BATCH", 3)
+    monkeypatch.setattr(pooling, "WINDOWS_PER_BATCH", 3)
     other = dict(pooled_rows(trained.encoder, motions[::-1], 0, 30.0))
     assert all(torch.allclose(one[index], other[9 - index], atol=1e-5) for index in range(10))
 
@@ -91,6 +92,10 @@ def test_an_interrupted_encoding_leaves_nothing_that_looks_whole(trained, tmp_pa
     assert np.isfinite(encoded.features).all() and (encoded.features != 0).any(1).all()
 
 
+def change(path, edit) -> None:
+    np.save(path, edit(np.load(path)).astype(np.load(path).dtype))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -99,13 +104,17 @@ def test_an_interrupted_encoding_leaves_nothing_that_looks_whole(trained, tmp_pa
         lambda folder: (folder / "windows.npy").write_bytes(b"\x93NUMPY\x01\x00 \x00{"),
         lambda folder: np.save(folder / "windows.npy", np.array([{}]), allow_pickle=True),
         lambda folder: np.save(folder / "features.npy", np.zeros((3, 4), np.float32)),
+        lambda folder: (folder / "checksums.json").unlink(),
+        lambda folder: change(folder / "features.npy", lambda features: features * 0),
+        lambda folder: change(folder / "features.npy", lambda features: features + (np.arange(len(features)) == 7)[:, None]),
+        lambda folder: change(folder / "windows.npy", lambda windows: windows[::-1].copy()),
     ],
 )
-def test_damaged_features_are_encoded_anew(trained, encoded, tmp_path, capsys, damage):
+def test_damaged_features_are_encoded_again(trained, encoded, tmp_path, capsys, damage):
     before = np.array(encoded[0].features)
     damage(encoded[0].folder)
     again = encode_corpora(trained, tmp_path / "data", ("one",), "cpu")[0]
-    assert f"{again.folder}: is damaged; encoded anew" in capsys.readouterr().out
+    assert f"{again.folder}: is damaged; encoded again" in capsys.readouterr().out
     assert np.array_equal(again.features, before)
     assert sorted((tmp_path / "data" / "features").iterdir()) == sorted(one.folder for one in encoded)
 

@@ -15,7 +15,7 @@ def test_projecting_the_pooled_features_equals_pooling_the_projected_features():
     tokens = tokenizer(pooled, granularities)
 
     def projected(granularity: int) -> torch.Tensor:  # the paper's order: a 1x1 convolution on the whole feature map, (D, T', V)
-        standard = (features - tokenizer.feature_mean[granularity][:, None, None]) / tokenizer.feature_deviation[granularity][:, None, None]
+        standard = (features - tokenizer.feature_mean[granularity][:, None, None]) / tokenizer.feature_std[granularity][:, None, None]
         projection = tokenizer.projections[granularity]
         return torch.nn.functional.conv2d(standard[None], projection.weight[:, :, None, None], projection.bias)[0]
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import options_of_the_command_line
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 
 
@@ -27,8 +28,8 @@ def test_no_two_tokens_share_a_slot():
 
 @pytest.mark.parametrize(("spatial", "temporal"), [(0, 4), (4, 0)])
 def test_a_form_without_slots_is_refused(spatial, temporal):
-    with pytest.raises(UserError, match="each must be at least 1"):
-        Slots(spatial, temporal)
+    with pytest.raises(UserError, match=r"--(spatial|temporal) 0: must be at least 1"), options_of_the_command_line():
+        Slots(spatial=spatial, temporal=temporal)
 
 
 def test_features_must_have_a_row_per_token():
