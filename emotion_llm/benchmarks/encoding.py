@@ -17,11 +17,10 @@ from emotion_llm.benchmarks.workload import SMALL, LlmShape, build_model, draw_e
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
 from emotion_llm.motion.layout import read_layout
-from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
+from emotion_llm.skeleton_encoder.batch import MotionBatch, collate, joint_inputs
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings, GraphConvolution, TemporalConvolution
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
 from emotion_llm.skeleton_encoder.graph import SUBSETS
-from emotion_llm.skeleton_encoder.inputs import joint_inputs
 from emotion_llm.skeleton_encoder.layers import Block
 from emotion_llm.skeleton_encoder.norm import EPSILON, MaskedBatchNorm
 from emotion_llm.skeleton_encoder.pooling import pool

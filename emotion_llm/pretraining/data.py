@@ -20,9 +20,8 @@ from emotion_llm.corpus.windows import random_window, windows
 from emotion_llm.motion.layout import Layout, layout_to_dict
 from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
+from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, collate, joint_inputs
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
-from emotion_llm.skeleton_encoder.inputs import INPUT_CHANNELS, joint_inputs
 
 
 @dataclass(frozen=True)
@@ -119,12 +118,10 @@ def check_alike(corpora: Sequence[Corpus]) -> None:
     """
     first = corpora[0]
     for corpus in corpora[1:]:
-        for what, one, other in (
-            ("frames per second", first.frames_per_second, corpus.frames_per_second),
-            ("canonical settings", first.canonical, corpus.canonical),
-        ):
-            if one != other:
-                raise UserError(f"corpora '{first.name}' and '{corpus.name}' differ in {what} ({one}, {other}); prepare one of them again")
+        for what in ("frames_per_second", "canonical"):
+            before, now = getattr(first, what), getattr(corpus, what)
+            if before != now:
+                raise UserError(f"corpora '{first.name}' and '{corpus.name}' differ in {what} ({before}, {now}); prepare one of them again")
     layouts: dict[str, Corpus] = {}
     for corpus in corpora:
         other = layouts.setdefault(corpus.layout.name, corpus)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,20 +26,6 @@ from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, p
 from emotion_llm.runtime.stopping import StopRequest, leave_marker
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
 from emotion_llm.skeleton_encoder.norm import running_statistics, set_running_statistics
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """One step, in numbers; the losses are means over all processes."""
-
-    loss: float
-    classification: float
-    contrastive: float
-    learning_rate: float
-    gradient_norm: float
-    stop: bool
-    """True if any process was asked to stop."""
-    seconds: float
 
 
 def train(
@@ -66,8 +51,12 @@ def train(
     watch, stop = get_watchdog(), StopRequest()
     held_out = evaluate(model, data, tensorboard, settings.epochs, last) if steps_done == last else {}
     bar = progress(range(steps_done + 1, last + 1), "pre-training", "step", total=last, start=steps_done)
-    lost_launcher = lambda: stop.ask("the loss of its launcher")  # noqa: E731 (one expression)
-    with stop, watch.expecting_progress(settings.hang_timeout_seconds, lost_launcher, stop.may_leave, lambda _status: None):
+    with (
+        stop,
+        watch.expecting_progress(
+            settings.hang_timeout_seconds, lambda: stop.ask("the loss of its launcher"), stop.may_leave, lambda status: None
+        ),
+    ):
         for step in bar:
             watch.at(step, 0, "forward")
             epoch, place = divmod(step - 1, steps_per_epoch)
@@ -77,17 +66,20 @@ def train(
             start = place * settings.global_batch + process_rank() * local_batch
             batch = data.batch(order, range(start, start + local_batch)).to(device)
             rate = learning_rate(step, settings, steps_per_epoch)
-            report = train_step(network, optimizer, batch, settings.contrastive_weight, rate, step, begin, stop.reason is not None)
-            log_step(tensorboard, report, step, settings.global_batch, steps_per_epoch)
-            bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
+            scalars, stopped = train_step(network, optimizer, batch, settings.contrastive_weight, rate, step, stop.reason is not None)
+            scalars["speed/samples_per_second"] = settings.global_batch / (time.perf_counter() - begin)
+            tensorboard.scalars(
+                scalars | {"progress/samples_seen": step * settings.global_batch, "progress/epochs": step / steps_per_epoch}, step
+            )
+            bar.set_postfix(loss=f"{scalars['train/loss']:.3f}", refresh=False)
             epoch_done = place + 1 == steps_per_epoch
             if epoch_done:
                 average_running_statistics(model)
-            if epoch_done or report.stop:
+            if epoch_done or stopped:
                 watch.at(step, 0, "checkpoint")
                 tensorboard.flush(step)
-                save_state(settings.run, model, optimizer, *divmod(step, steps_per_epoch), metadata)
-            if report.stop and step < last:
+                save_state(settings.run, model, optimizer, step, steps_per_epoch, metadata)
+            if stopped and step < last:
                 reason = next(reason for reason in gather_over_processes(stop.reason) if reason is not None)
                 leave_marker(settings.run, step, reason)
                 say(f"stopped by {reason} after step {step:,}; it is saved, run the same command to continue")
@@ -99,16 +91,12 @@ def train(
 
 
 def train_step(
-    network: nn.Module,
-    optimizer: torch.optim.SGD,
-    batch: PretrainBatch,
-    contrastive_weight: float,
-    rate: float,
-    step: int,
-    begin: float,
-    stop: bool = False,
-) -> StepReport:
+    network: nn.Module, optimizer: torch.optim.SGD, batch: PretrainBatch, contrastive_weight: float, rate: float, step: int, stop: bool
+) -> tuple[dict[str, float], bool]:
     """One optimizer step on this process's part of the batch.
+
+    Returns:
+        What TensorBoard shows, losses as means over all processes; whether any process was asked to stop.
 
     Raises:
         UserError: the loss is not finite; the weights are then unchanged.
@@ -131,8 +119,13 @@ def train_step(
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     norm = float(nn.utils.get_total_norm(gradients))
     optimizer.step()
-    rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - begin
-    return StepReport(loss, classification_mean, contrastive_mean, rate, norm, stop_share > 0, seconds)
+    return {
+        "train/loss": loss,
+        "train/classification_loss": classification_mean,
+        "train/contrastive_loss": contrastive_mean,
+        "train/learning_rate": optimizer.param_groups[0]["lr"],
+        "train/gradient_norm": norm,
+    }, stop_share > 0
 
 
 def evaluate(model: PretrainingModel, data: PretrainingData, tensorboard: TensorBoardWriter, epoch: int, step: int) -> dict[str, HeldOut]:
@@ -151,23 +144,6 @@ def evaluate(model: PretrainingModel, data: PretrainingData, tensorboard: Tensor
 def average_running_statistics(model: nn.Module) -> None:
     """Sets every process's batch-norm statistics to the mean over all processes."""
     set_running_statistics(model, sum_over_processes(running_statistics(model)) / process_count())
-
-
-def log_step(tensorboard: TensorBoardWriter, report: StepReport, step: int, global_batch: int, steps_per_epoch: int) -> None:
-    """Writes a step to TensorBoard."""
-    tensorboard.scalars(
-        {
-            "train/loss": report.loss,
-            "train/classification_loss": report.classification,
-            "train/contrastive_loss": report.contrastive,
-            "train/learning_rate": report.learning_rate,
-            "train/gradient_norm": report.gradient_norm,
-            "speed/samples_per_second": global_batch / report.seconds,
-            "progress/samples_seen": step * global_batch,
-            "progress/epochs": step / steps_per_epoch,
-        },
-        step,
-    )
 
 
 def say_plan(settings: PretrainSettings, data: PretrainingData, model: PretrainingModel, steps_per_epoch: int, steps_done: int) -> None:

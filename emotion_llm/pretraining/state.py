@@ -55,13 +55,11 @@ def describe(settings: PretrainSettings, data: PretrainingData) -> dict[str, Any
     return json.loads(json.dumps(metadata))
 
 
-def save_state(run: Path, model: nn.Module, optimizer: torch.optim.SGD, epoch: int, step_in_epoch: int, metadata: dict[str, Any]) -> None:
-    """Writes the state. Every rank must call it: each has its own batch-norm statistics.
-
-    Args:
-        epoch: epochs done.
-        step_in_epoch: steps done in the epoch after them.
-    """
+def save_state(
+    run: Path, model: nn.Module, optimizer: torch.optim.SGD, steps_done: int, steps_per_epoch: int, metadata: dict[str, Any]
+) -> None:
+    """Writes the state. Every rank must call it: each has its own batch-norm statistics."""
+    epoch, step_in_epoch = divmod(steps_done, steps_per_epoch)
     statistics = torch.stack(gather_over_processes(running_statistics(model).cpu()))  # (processes, statistics)
     if is_first_rank():
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()} | {"running_statistics": statistics}

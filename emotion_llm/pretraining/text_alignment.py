@@ -34,6 +34,8 @@ class TextAlignment(nn.Module):
         semantic (N, C), candidates (N, E) bool  ->  similarity / temperature (N, E), -inf where not a candidate
     """
 
+    text_embeddings: Tensor
+
     def __init__(self, width: int, text_embeddings: Tensor, temperature: float) -> None:
         super().__init__()
         self.register_buffer("text_embeddings", text_embeddings)  # (E, D), unit length

@@ -82,14 +82,6 @@ class TrainedEncoder:
         """C of its features."""
         return self.encoder.width
 
-    @property
-    def window_frames(self) -> int:
-        return self.record.window_frames
-
-    @property
-    def frames_per_second(self) -> float:
-        return self.record.frames_per_second
-
     def layout_index(self, layout: Layout) -> int:
         """Index of the layout among the encoder's.
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 
-def confusion_figure(counts: Sequence[Sequence[int]], emotions: Sequence[str], title: str) -> Figure:
+def confusion_figure(counts: Sequence[Sequence[int]] | np.ndarray, emotions: Sequence[str], title: str) -> Figure:
     """A confusion matrix: rows are the truth, columns the answer; shading is the share of the row, numbers are clips.
 
     Shape:

@@ -1,8 +1,7 @@
 """Canonical positions in; joint features (N, C, T', V), their pooled form and logits over emotions out.
 
-batch.py      motions of several layouts -> one padded batch
+batch.py      motions of several layouts -> one padded batch -> input channels
 graph.py      parents of a layout -> adjacency subsets
-inputs.py     positions -> input channels of the first block
 layers.py, norm.py    layers that every encoder can use; batch norm over real frames only
 encoder.py    batch -> blocks -> joint features
 ctr_gcn.py, st_gcn.py    the encoders: settings and blocks

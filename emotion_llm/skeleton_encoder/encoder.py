@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from emotion_llm.motion.layout import Layout
 from emotion_llm.runtime.validation import STRICT
-from emotion_llm.skeleton_encoder.batch import MotionBatch
+from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, joint_inputs
 from emotion_llm.skeleton_encoder.graph import adjacency_subsets
-from emotion_llm.skeleton_encoder.inputs import INPUT_CHANNELS, joint_inputs
 from emotion_llm.skeleton_encoder.layers import Block, Group, Rows
 
 TEMPORAL_STRIDE = 4
@@ -117,8 +116,8 @@ class SkeletonEncoder(nn.Module):
             samples = (batch.layout_index == index).nonzero()[:, 0].to(batch.positions.device)
             groups.append(Group(index, samples, len(samples) * joints, joints, getattr(self, f"adjacency_{index}")))
             real.append(batch.frame_mask[samples].repeat_interleave(joints, dim=0))
-        real = torch.cat(real).to(batch.positions.dtype)  # (R, T)
-        return Rows(tuple(groups), real, real.sum())
+        mask = torch.cat(real).to(batch.positions.dtype)  # (R, T)
+        return Rows(tuple(groups), mask, mask.sum())
 
     def _inputs(self, batch: MotionBatch, rows: Rows) -> Tensor:
         parts = []

@@ -52,6 +52,9 @@ class MaskedBatchNorm(nn.Module):
         x (C, R, T), zero at padding; real (R, T) float, 1 = real; count () number of ones  ->  (C, R, T), zero at padding
     """
 
+    running_mean: Tensor
+    running_variance: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))

@@ -137,10 +137,10 @@ def encode_corpora(
     for name in names:
         corpus = open_corpus(data / name)
         trained.layout_index(corpus.layout)
-        if corpus.frames_per_second != trained.frames_per_second:
+        if corpus.frames_per_second != trained.record.frames_per_second:
             raise UserError(
                 f"{corpus.folder}: {corpus.frames_per_second:g} frames per second, the encoder was trained at "
-                f"{trained.frames_per_second:g}; prepare the corpus at that rate"
+                f"{trained.record.frames_per_second:g}; prepare the corpus at that rate"
             )
         split = trained.record.split.of(corpus)
         differences = data_differences(trained.record.corpora, {name: corpus_record(corpus, split)})
@@ -156,16 +156,16 @@ def encode_motion(trained: TrainedEncoder, layout_index: int, positions: np.ndar
     Shape:
         (T, V, 3)  ->  ceil(T / window_frames) times (1 + V + T', C)
     """
-    parts = [positions[start : start + frames] for start, frames in windows(len(positions), trained.window_frames)]
-    rows = dict(pooled_rows(trained.encoder, parts, layout_index, trained.frames_per_second))
+    parts = [positions[start : start + frames] for start, frames in windows(len(positions), trained.record.window_frames)]
+    rows = dict(pooled_rows(trained.encoder, parts, layout_index, trained.record.frames_per_second))
     return [MotionFeatures(rows[index], part.shape[1], feature_frames(len(part))) for index, part in enumerate(parts)]
 
 
 def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path) -> Path:
     """The folder of a corpus's features; all ranks write it together if it does not exist."""
-    identity = [FORMAT, trained.encoder_hash, corpus.data_hash, trained.window_frames]
+    identity = [FORMAT, trained.encoder_hash, corpus.data_hash, trained.record.window_frames]
     target = folder / f"{corpus.name}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}"
-    table = _window_table(corpus, trained.window_frames)
+    table = _window_table(corpus, trained.record.window_frames)
     is_valid, token = gather_over_processes((is_first_rank() and _is_valid(target, table), uuid.uuid4().hex))[0]
     if is_valid:
         return target
@@ -217,7 +217,7 @@ def _encode(trained: TrainedEncoder, corpus: Corpus, table: np.ndarray, path: Pa
     """Writes the features of some windows into the file that all ranks share. Ordinary writes, because the ranks of several machines
     would overwrite each other's rows in shared pages of a memory map."""
     motions = [corpus.positions(clip)[start : start + frames] for clip, start, frames, _ in table.tolist()]
-    encoded = pooled_rows(trained.encoder, motions, trained.layout_index(corpus.layout), trained.frames_per_second)
+    encoded = pooled_rows(trained.encoder, motions, trained.layout_index(corpus.layout), trained.record.frames_per_second)
     begin = np.load(path, mmap_mode="r", allow_pickle=False).offset
     with path.open("r+b") as file:
         for index, rows in progress(encoded, f"encoding {corpus.name}", "window", total=len(table)):

@@ -25,6 +25,9 @@ class SkeletonTokenizer(nn.Module):
         features (S, C), granularities (S,)  ->  tokens (S, D); the tokens of several motions may be concatenated
     """
 
+    feature_mean: Tensor
+    feature_std: Tensor
+
     def __init__(self, channels: int, width: int, embedding_scale: float = 0.02) -> None:
         """
         Args:
@@ -33,10 +36,11 @@ class SkeletonTokenizer(nn.Module):
             embedding_scale: root mean square of the LLM's token embeddings.
         """
         super().__init__()
-        self.projections = nn.ModuleList(nn.Linear(channels, width) for _ in (SEMANTIC, SPATIAL, TEMPORAL))
+        projections = [nn.Linear(channels, width) for _ in (SEMANTIC, SPATIAL, TEMPORAL)]
+        self.projections = nn.ModuleList(projections)
         self.register_buffer("feature_mean", torch.zeros(3, channels))  # (granularity, C)
         self.register_buffer("feature_std", torch.ones(3, channels))  # (granularity, C)
-        for projection in self.projections:
+        for projection in projections:
             nn.init.normal_(projection.weight, std=embedding_scale / channels**0.5)  # unit features in, embedding-sized tokens out
             nn.init.zeros_(projection.bias)
 
@@ -47,6 +51,6 @@ class SkeletonTokenizer(nn.Module):
 
     def forward(self, features: Tensor, granularities: Tensor) -> Tensor:
         standard = (features - self.feature_mean[granularities]) / self.feature_std[granularities]  # (S, C)
-        standard = standard.to(self.projections[0].weight.dtype)
+        standard = standard.to(next(self.projections.parameters()).dtype)
         every = torch.stack([projection(standard) for projection in self.projections])  # (granularity, S, D)
         return every[granularities, torch.arange(len(features), device=features.device)]  # (S, D), without synchronising the device

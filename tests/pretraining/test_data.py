@@ -117,9 +117,9 @@ def test_inputs_are_normalised_by_what_training_shows_of_their_layout(data, mirr
 
 def test_corpora_that_do_not_go_together_are_refused(two_corpora, make_corpus):
     one, two = two_corpora
-    with pytest.raises(UserError, match=r"'one' and 'two' differ in frames per second \(30.0, 25.0\)"):
+    with pytest.raises(UserError, match=r"'one' and 'two' differ in frames_per_second \(30.0, 25.0\)"):
         check_alike([one, replace(two, frames_per_second=25.0)])
-    with pytest.raises(UserError, match="'one' and 'two' differ in canonical settings"):
+    with pytest.raises(UserError, match="'one' and 'two' differ in canonical"):
         check_alike([one, replace(two, canonical={"heading": "recorded"})])
     other_layout = replace(one.layout, parts=("head", *one.layout.parts[1:]))
     with pytest.raises(UserError, match="'one' and 'third' differ in their layout 'kinect_v2_25'; prepare one of them again"):

@@ -170,7 +170,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_motions(two_corpor
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with pytest.raises(UserError) as caught:
-        train_step(model, optimizer, batch, 0.5, 0.1, 7, 0.0)
+        train_step(model, optimizer, batch, 0.5, 0.1, 7, False)
     assert f"step 7: the loss is nan; motions with such a loss: {batch.names[2]};" in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

@@ -31,11 +31,11 @@ def work(rank: int, port: int, settings: PretrainSettings, stop_at: int | None) 
     record: dict = {"names": [], "statistics": []}
     true_step, true_average = loop.train_step, loop.average_running_statistics
 
-    def train_step(network, optimizer, batch, weight, rate, step, begin, stop):
+    def train_step(network, optimizer, batch, weight, rate, step, stop):
         record["names"].append(batch.names)
         if rank == 1 and stop_at == step + 1:
             os.kill(os.getpid(), signal.SIGTERM)  # noticed before the next step
-        report = true_step(network, optimizer, batch, weight, rate, step, begin, stop)
+        report = true_step(network, optimizer, batch, weight, rate, step, stop)
         record.setdefault("gradients", [parameter.grad.clone() for parameter in network.parameters()])
         return report
 

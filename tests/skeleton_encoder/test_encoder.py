@@ -9,10 +9,9 @@ import torch
 
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import options_of_the_command_line, validate_record
-from emotion_llm.skeleton_encoder.batch import MotionBatch, collate
+from emotion_llm.skeleton_encoder.batch import MotionBatch, collate, joint_inputs
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 from emotion_llm.skeleton_encoder.graph import adjacency_subsets
-from emotion_llm.skeleton_encoder.inputs import joint_inputs
 from emotion_llm.skeleton_encoder.layers import Group, Rows
 from emotion_llm.skeleton_encoder.settings import EncoderSettings
 from emotion_llm.skeleton_encoder.st_gcn import FixedGraphConvolution, StGcnSettings
