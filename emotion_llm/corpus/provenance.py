@@ -1,4 +1,6 @@
-"""Which data a model was trained on.
+"""Which data a model is trained on, verified.
+
+folder  ->  Corpus, its files verified
 
 Corpus, Split  ->  record, kept in the model's metadata
 records of two moments  ->  differences in words
@@ -7,21 +9,47 @@ records of two moments  ->  differences in words
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from emotion_llm.corpus.splits import Split
-from emotion_llm.corpus.store import Corpus
+from emotion_llm.corpus.store import Corpus, check_content, open_corpus
+from emotion_llm.runtime.console import is_first_rank
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.processes import gather_over_processes
 
 DATA_AND_SPLIT = ("data_hash", "split_hash")
 """The fields of a record that must not change between the stages of a model."""
+DESCRIPTIONS = (*DATA_AND_SPLIT, "texts_hash")
+"""The description stage also depends on the descriptions."""
 
 
 def corpus_record(corpus: Corpus, split: Split) -> dict[str, Any]:
     """What identifies a corpus and its split, and all that is needed to read one more clip of its kind."""
     return {
-        "data_hash": corpus.data_hash, "split_hash": split.split_hash, "layout": corpus.layout.name,
+        "data_hash": corpus.data_hash, "texts_hash": corpus.texts_hash, "split_hash": split.split_hash, "layout": corpus.layout.name,
         "emotions": list(corpus.emotions), "canonical": corpus.canonical, "reading": corpus.reading,
     }  # fmt: skip
+
+
+def open_verified(folder: Path) -> Corpus:
+    """The corpus in that folder, for training or evaluation: as `open_corpus`, and the first rank verifies the files' content.
+
+    Every rank must call it.
+
+    Raises:
+        UserError: no corpus there, its files do not fit together, or a file changed since the import.
+    """
+    corpus, fault = open_corpus(folder), None
+    if is_first_rank():
+        try:
+            check_content(corpus)
+        except UserError as error:
+            fault = str(error)
+    fault = gather_over_processes(fault)[0]
+    if fault:
+        raise UserError(fault)
+    return corpus
 
 
 def data_differences(

@@ -1,8 +1,8 @@
 """One motion file becomes one clip.
 
-file, ReadingSettings  ->  Reading (length, hashes, what looks wrong, or why it cannot be read), canonical positions (T, V, 3)
+file, ReadingSettings  ->  Reading (length, hashes, findings, or why it cannot be read), canonical positions (T, V, 3)
 
-On all cores, in memory bounded by what the processes hold at a time.
+Uses all cores; memory is bounded, whatever the number of files.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ import numpy as np
 
 from emotion_llm.corpus.definition import CorpusDefinition
 from emotion_llm.corpus.scan import SourceFile
-from emotion_llm.corpus.store import movement_hash
+from emotion_llm.corpus.store import file_hash, movement_hash
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
 from emotion_llm.motion.checks import check_clip
 from emotion_llm.motion.layout import Layout, layout_to_dict
@@ -33,15 +34,15 @@ from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
 
 READING_VERSION = 1
-"""Raised when the readers or the canonical form change what positions a file becomes: everything is then read anew."""
+"""Increases when the readers or the canonical form change the positions that a file becomes: corpora are then out of date."""
 CHUNK_BYTES, CHUNK_FILES = 2_000_000, 200
-"""Small files travel to and from a worker together; a file of more bytes travels alone."""
+"""Small files are sent to a worker together, a larger one alone."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class ReadingSettings:
-    """All that decides which positions a file becomes."""
+    """Everything that determines the positions that a file becomes."""
 
     layout: Layout
     metres_per_unit: float
@@ -59,7 +60,7 @@ class ReadingSettings:
 
     @property
     def conventions(self) -> dict:
-        """How files of this corpus are read, as JSON: travels with the corpus, so that one more clip can be read the same way."""
+        """How files of this corpus are read, as JSON: stored with the corpus, so that another clip can be read the same way."""
         return {
             "metres_per_unit": self.metres_per_unit, "up": self.up,
             "frames_per_second": self.frames_per_second, "columns": asdict(self.columns),
@@ -67,7 +68,7 @@ class ReadingSettings:
 
     @property
     def fingerprint(self) -> str:
-        """Files read with the same fingerprint become the same positions."""
+        """With the same fingerprint a file becomes the same positions."""
         metadata = asdict(self) | {"layout": layout_to_dict(self.layout), "version": READING_VERSION}
         return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
@@ -104,13 +105,13 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
     path = source / file.path
     content, frames, movement, findings, error, positions = "", 0, "", (), None, None
     try:
-        content = content_hash(path)
+        content = file_hash(path)
         recorded = read_motion_file(path, settings.columns)
         motion = to_motion(recorded, settings.layout, settings.metres_per_unit, settings.up, settings.frames_per_second, place=str(path))
         findings = (*recorded.notes, *check_clip(motion))
         positions = canonicalise(motion, settings.canonical, place=str(path)).positions.astype(np.float32)  # (T, V, 3)
         frames, movement = len(positions), movement_hash(positions)
-    except UserError as wrong:  # the file's fault; any other exception is ours
+    except UserError as wrong:  # a fault of the file; any other exception is a defect of the program
         error, positions = str(wrong).removeprefix(f"{path}: "), None
     except OSError as wrong:
         error, positions = f"cannot be read ({wrong.strerror})", None
@@ -123,10 +124,10 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
 def read_clips(
     source: Path, files: Iterable[SourceFile], settings: ReadingSettings, workers: int
 ) -> Iterator[tuple[Reading, np.ndarray | None]]:
-    """Reads the files on that many processes; results come as they are finished.
+    """Reads the files with that many processes; results come in the order of the files.
 
     Raises:
-        UserError: the system killed a worker.
+        UserError: the operating system killed a worker.
     """
     chunks = list(_chunks(files))
     if workers == 1 or len(chunks) < 2:
@@ -139,49 +140,36 @@ def read_clips(
         ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_start_worker) as pool,
     ):
         try:
-            yield from _in_parallel(pool, source, chunks, settings, waiting=2 * workers)
+            running: deque[Future] = deque()
+            for chunk in chunks:
+                running.append(pool.submit(_read_chunk, source, chunk, settings))
+                if len(running) == 2 * workers:  # so that few results wait in memory
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
         except BrokenProcessPool:
-            raise UserError("the system ended a worker process, most often for want of memory; run again with fewer --workers") from None
+            raise UserError(
+                "the operating system killed a worker process, most often for lack of memory; run again with fewer --workers"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def is_unchanged(file: SourceFile, reading: Reading | None, source: Path) -> bool:
-    """True where the file is still the one that was read: same size, and same time of change or else same content."""
+    """True if the file is still the one that was read: same size, and same modification time or else same content."""
     if reading is None or reading.size != file.size:
         return False
     try:
-        return reading.modified == file.modified or reading.content == content_hash(source / file.path)
+        return reading.modified == file.modified or reading.content == file_hash(source / file.path)
     except OSError:
-        return False  # reading it anew will say why
+        return False  # reading it again reports why
 
 
 def load_readings(path: Path) -> dict[str, Reading]:
-    """The readings of a sources.jsonl, by path, in the file's order."""
+    """The readings of a sources.jsonl, by path."""
     with path.open(encoding="utf-8") as lines:
         readings = [Reading.from_dict(json.loads(line)) for line in lines]
     return {reading.path: reading for reading in readings}
-
-
-def content_hash(path: Path) -> str:
-    """Hash of the file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _in_parallel(
-    pool: ProcessPoolExecutor, source: Path, chunks: list[list[SourceFile]], settings: ReadingSettings, waiting: int
-) -> Iterator[tuple[Reading, np.ndarray | None]]:
-    """No more than `waiting` chunks are under way at a time: results that nobody has taken yet stay few."""
-    running: set[Future] = set()
-    for chunk in chunks:
-        running.add(pool.submit(_read_chunk, source, chunk, settings))
-        if len(running) >= waiting:
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield from future.result()
-    for future in running:
-        yield from future.result()
 
 
 def _read_chunk(source: Path, chunk: list[SourceFile], settings: ReadingSettings) -> list[tuple[Reading, np.ndarray | None]]:
@@ -202,7 +190,7 @@ def _chunks(files: Iterable[SourceFile]) -> Iterator[list[SourceFile]]:
 
 @contextmanager
 def _one_thread_per_process() -> Iterator[None]:
-    """Workers started inside use one thread each: the cores are shared out already. Read when a worker imports numpy."""
+    """Workers started inside use one thread each, as every core has a worker. numpy reads the variables when it is imported."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -213,7 +201,7 @@ def _one_thread_per_process() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """An interrupt from the keyboard is the parent's to handle; a worker ends with its parent, even one that was killed."""
+    """The parent handles Ctrl-C; a worker exits with its parent, even if that was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,10 +1,11 @@
-"""What an import found, for people and for programs.
+"""The report of an import, for people and for programs.
 
 Scan, readings  ->  Report  ->  text (report.txt), JSON (report.json); pictures are in report_pictures.py
 """
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ MAX_EXAMPLES = 3
 MAX_LINES, MAX_ROWS = 12, 40
 """Lines per list and rows per table in the text."""
 BAR_WIDTH = 24
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """All that is worth knowing about one import."""
+    """What an import found."""
 
     name: str
     title: str
@@ -48,23 +50,23 @@ class Report:
     """Empty where the corpus was only checked."""
     all: Group
     emotions: tuple[Group, ...]
-    """In label order; an emotion that no clip shows is there with 0 clips."""
+    """In label order, including emotions without clips."""
     actors: tuple[Group, ...]
-    """By name; empty where the corpus does not say who acts."""
+    """By name; empty if the corpus has no actors."""
     actions: tuple[Group, ...]
     described_clips: int
     """Clips that have a description in words."""
     left_out: tuple[LeftOut, ...]
     missing: tuple[str, ...]
-    """What a table speaks of but the source does not hold."""
+    """What a table lists but the source does not hold."""
     duplicates: tuple[tuple[str, ...], ...]
     """Clips that hold the same movement, by name."""
     suspicious: tuple[tuple[str, str], ...]
-    """(clip, what looks wrong); these clips are in the corpus."""
+    """(clip, finding); these clips are in the corpus."""
 
     @property
     def faults(self) -> int:
-        """Files and table rows that somebody should look at: what makes the exit status differ from 0."""
+        """Number of files and table rows that need attention; if it is not 0, neither is the exit status."""
         return sum(not item.by_rule for item in self.left_out) + len(self.missing)
 
 
@@ -105,7 +107,7 @@ def report_to_dict(report: Report) -> dict:
 
 
 def report_text(report: Report) -> str:
-    """The report for people: what is there, what is not, and what looks wrong."""
+    """The report for people: what was imported, what was not, and what looks wrong."""
     whole = report.all
     lines = [text for text in (report.title, report.licence, report.note) if text]
     lines += [
@@ -124,7 +126,7 @@ def report_text(report: Report) -> str:
     lines += _left_out("left out, something is wrong", [item for item in report.left_out if not item.by_rule])
     lines += _listing("missing", report.missing)
     lines += _listing("the same movement more than once", [" = ".join(names) for names in report.duplicates])
-    lines += _listing("suspicious, but kept", [f"{clip}: {finding}" for clip, finding in report.suspicious])
+    lines += _grouped("suspicious, but kept", [(finding, clip) for clip, finding in report.suspicious])
     return "\n".join(lines) + "\n"
 
 
@@ -160,14 +162,23 @@ def _table(heading: str, groups: tuple[Group, ...]) -> list[str]:
 
 
 def _left_out(heading: str, items: list[LeftOut]) -> list[str]:
-    """Files by reason, the commonest first."""
-    files: dict[str, list[str]] = {}
-    for item in items:
-        files.setdefault(item.reason, []).append(item.path)
+    """Files by reason."""
+    return _grouped(heading, [(item.reason, item.path) for item in items])
+
+
+def _grouped(heading: str, items: list[tuple[str, str]]) -> list[str]:
+    """One line per kind of text, the most frequent first. Texts that differ only in their numbers are of one kind.
+
+    Args:
+        items: (text, the file or clip that it is about).
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for text, name in items:
+        kinds.setdefault(NUMBER.sub("0", text), []).append((text, name))
     lines = []
-    for reason, paths in sorted(files.items(), key=lambda entry: -len(entry[1])):
-        more = f" and {len(paths) - MAX_EXAMPLES:,} more" if len(paths) > MAX_EXAMPLES else ""
-        lines.append(f"{len(paths):,} × {reason}: {', '.join(paths[:MAX_EXAMPLES])}{more}")
+    for group in sorted(kinds.values(), key=lambda group: -len(group)):
+        more = f" and {len(group) - MAX_EXAMPLES:,} more" if len(group) > MAX_EXAMPLES else ""
+        lines.append(f"{len(group):,} × {group[0][0]}: {', '.join(name for _, name in group[:MAX_EXAMPLES])}{more}")
     return _listing(heading, lines, len(items))
 
 

@@ -1,11 +1,10 @@
-"""A corpus to look at: its counts and durations, and a few of its movements.
+"""Pictures of a corpus: counts and durations, and some of its movements.
 
-Report, Corpus  ->  matplotlib figures  ->  TensorBoard (page "Images")
+Report, Corpus  ->  matplotlib figures  ->  PNG files beside report.txt, and TensorBoard (page "Images")
 """
 
 from __future__ import annotations
 
-import io
 import shutil
 import time
 from pathlib import Path
@@ -38,18 +37,19 @@ HEAD_METRES = 0.16
 """Diameter that heads are drawn with."""
 VIEW_DEGREES = 28.0
 """The camera stands in front of the body's start, turned this far to its left."""
+PICTURES = ("report_labels.png", "report_movements.png")
 
 
 def write_pictures(report: Report, corpus: Corpus, folder: Path) -> None:
-    """Writes one TensorBoard run: the text of the report, the histograms, and the skeleton strips. Replaces an older one.
+    """Writes PICTURES to the corpus's folder, and one TensorBoard run to `folder`, which replaces an older one.
 
-    By TensorBoard's own writer: importing a corpus needs no torch, and does not wait for it.
+    TensorBoard's own writer is used: importing a corpus does not need torch, which takes seconds to load.
     """
-    values = [
-        _text("corpus/report", report_text(report)),
-        _image("corpus/1 labels and durations", histogram_figure(report, corpus)),
-        _image("corpus/2 movements", strip_figure(corpus)),
-    ]
+    values = [_text("corpus/report", report_text(report))]
+    figures = (histogram_figure(report, corpus), strip_figure(corpus))
+    for tag, name, figure in zip(("corpus/1 labels and durations", "corpus/2 movements"), PICTURES, figures, strict=True):
+        figure.savefig(corpus.folder / name, dpi=DOTS_PER_INCH)
+        values.append(_image(tag, (corpus.folder / name).read_bytes(), figure))
     shutil.rmtree(folder, ignore_errors=True)
     writer = EventFileWriter(str(folder))
     writer.add_event(Event(wall_time=time.time(), summary=Summary(value=values)))
@@ -96,11 +96,9 @@ def strip_figure(corpus: Corpus) -> Figure:
     return figure
 
 
-def _image(tag: str, figure: Figure) -> Summary.Value:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
+def _image(tag: str, png: bytes, figure: Figure) -> Summary.Value:
     width, height = (round(side * DOTS_PER_INCH) for side in figure.get_size_inches())
-    return Summary.Value(tag=tag, image=Summary.Image(encoded_image_string=file.getvalue(), width=width, height=height, colorspace=4))
+    return Summary.Value(tag=tag, image=Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4))
 
 
 def _text(tag: str, text: str) -> Summary.Value:

@@ -1,4 +1,4 @@
-"""What a source folder holds, before any motion file is read.
+"""What a source folder holds, determined without reading a motion file.
 
 source folder, CorpusDefinition  ->  Scan (files to read with their labels; files left out, each with its reason)
 """
@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion_llm.corpus.definition import CorpusDefinition, fits
+from emotion_llm.corpus.definition import CorpusDefinition, matches_any
+from emotion_llm.runtime.console import printable
 from emotion_llm.runtime.errors import UserError
 
 MOTION_SUFFIXES = (".bvh", ".csv", ".txt", ".tsv", ".npy", ".npz")
 MAX_TAKE = 32767
+PATTERN_SECONDS = 1.0
+"""Processor time after which matching one path against the patterns is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One motion file that is to become a clip."""
+    """One motion file to read."""
 
     path: str
     """Relative to the source folder, with forward slashes."""
@@ -32,7 +39,7 @@ class SourceFile:
     actor: str | None
     action: str | None
     take: int
-    """-1 where nothing says it."""
+    """-1 if not known."""
     texts: tuple[str, ...] = ()
     """Descriptions of this movement in words."""
 
@@ -45,12 +52,12 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """One motion file that does not become a clip."""
+    """One motion file that is left out."""
 
     path: str
     reason: str
     by_rule: bool
-    """True: the definition says so, all is well. False: something is wrong with the file."""
+    """True: the definition says so. False: something is wrong with the file."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +67,16 @@ class Scan:
     files: tuple[SourceFile, ...]
     left_out: tuple[LeftOut, ...]
     missing: tuple[str, ...]
-    """What a table speaks of but the folder does not hold, in words."""
+    """What a table lists but the folder does not hold, in words."""
     other_files: int
-    """Files that no glob of the definition fits."""
+    """Files that match no glob of the definition."""
 
 
 def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
-    """Sorts the files of a source folder into those to read and those to leave out. Reads no motion file.
+    """Finds and labels the files of a source folder. Reads no motion file.
 
     Raises:
-        UserError: no such folder, a side table that cannot be used, or nothing to import.
+        UserError: no such folder, an unusable side table, a pattern that takes too long, or nothing to import.
     """
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; --source names the folder that holds the files of '{definition.name}'")
@@ -93,19 +100,21 @@ def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
 
 
 def _find(definition: CorpusDefinition, source: Path) -> tuple[list[tuple[str, os.stat_result]], list[LeftOut], int]:
-    """The files that a glob fits, sorted by path; links that lead astray; the number of other files."""
+    """The files that match a glob, sorted by path; symbolic links that are not followed; the number of other files."""
     entries, astray, others = [], [], 0
     tables = {definition.descriptions, definition.table.file if definition.table else None}
     for path, entry in _walk(source):
-        link, shown = entry.is_symlink(), _printable(path)
-        if link and entry.is_dir():
+        link, shown = entry.is_symlink(), printable(path, keep="")
+        if link and not os.path.exists(entry.path):  # noqa: PTH110 (Path.exists raises on a loop)
+            astray.append(LeftOut(shown, "a symbolic link that is broken or leads to itself; remove it", by_rule=False))
+        elif link and entry.is_dir():
             astray.append(LeftOut(shown, "a symbolic link to a folder is not followed; name the real folder with --source", by_rule=False))
-        elif path in tables or not fits(path, definition.files):
+        elif path in tables or not matches_any(path, definition.files):
             others += 1
         elif link and not Path(entry.path).resolve().is_relative_to(source):
             astray.append(LeftOut(shown, "a symbolic link that leads out of the source folder; put the file itself there", by_rule=False))
         elif not entry.is_file():
-            astray.append(LeftOut(shown, "no regular file; remove it", by_rule=False))
+            astray.append(LeftOut(shown, "not a regular file; remove it", by_rule=False))
         elif shown != path:
             astray.append(LeftOut(shown, "a name with characters that cannot be printed; rename it", by_rule=False))
         else:
@@ -114,7 +123,7 @@ def _find(definition: CorpusDefinition, source: Path) -> tuple[list[tuple[str, o
 
 
 def _walk(source: Path) -> Iterator[tuple[str, os.DirEntry]]:
-    """Every file and every link below the folder, with its relative path; hidden files and archive left-overs are passed over."""
+    """Every file and every symbolic link below the folder, with its relative path; hidden files and __MACOSX are skipped."""
     folders = [""]
     while folders:
         prefix = folders.pop()
@@ -129,43 +138,92 @@ def _walk(source: Path) -> Iterator[tuple[str, os.DirEntry]]:
                         yield f"{prefix}{entry.name}", entry
         except OSError as error:
             raise UserError(
-                f"{source / prefix}: cannot be listed ({error.strerror}); mend its permissions, or move it out of --source"
+                f"{source / prefix}: cannot be listed ({error.strerror}); correct its permissions, or move it out of --source"
             ) from None
 
 
 def _label(definition: CorpusDefinition, path: str, status: os.stat_result, table: _SideTableRows, texts: dict) -> SourceFile | LeftOut:
-    """The file with everything that path and table say about it, or why it is left out."""
+    """The file with its labels from path and table, or why it is left out."""
     for rule in definition.skip:
-        if fits(path, rule.files):
+        if matches_any(path, rule.files):
             return LeftOut(path, rule.reason, by_rule=True)
     stem = stem_of(path)
     if table.rows is not None and stem not in table.rows:
         return LeftOut(path, f"not in {definition.table.file}", by_rule=True)
-    match = next(filter(None, (pattern.fullmatch(path) for pattern in definition.patterns)), None)
+    match = _match(definition, path)
     if match is None:
-        return LeftOut(path, "its path fits none of the definition's patterns; rename it, or add a pattern or a skip rule", by_rule=False)
-    said = {label: [(spelling, "the path")] for label, spelling in match.groupdict().items() if spelling}
+        return LeftOut(
+            path, "its path matches none of the definition's patterns; rename it, or add a pattern or a skip rule", by_rule=False
+        )
+    found = {label: [(spelling, "the path")] for label, spelling in match.groupdict().items() if spelling}
     for label, spelling in table.labels_of(stem).items():
-        said.setdefault(label, []).append((spelling, definition.table.file))
+        found.setdefault(label, []).append((spelling, definition.table.file))
     words = {}
-    for label, spellings in said.items():
+    for label, spellings in found.items():
         for spelling, place in spellings:
             word = definition.word(label, spelling)
             if word is None:
                 return LeftOut(
-                    path, f"unknown {label} '{spelling}' in {place}; add it to 'labels' of the definition, or a skip rule", by_rule=False
+                    path,
+                    f"unknown {label} '{printable(spelling, keep='')}' in {place}; add it to 'labels' of the definition, or a skip rule",
+                    by_rule=False,
                 )
             if words.setdefault(label, word) != word:
-                return LeftOut(path, f"the path says {label} '{words[label]}', {place} says '{word}'; mend one of the two", by_rule=False)
+                return LeftOut(
+                    path, f"the path says {label} '{words[label]}', {place} says '{word}'; correct one of the two", by_rule=False
+                )
     if "emotion" not in words:
-        return LeftOut(path, "neither its path nor a table says its emotion; name it", by_rule=False)
+        return LeftOut(path, "neither its path nor a table gives its emotion; name it", by_rule=False)
     take = words.get("take", "-1")
     if take != "-1" and not (take.isascii() and take.isdigit() and len(take) < 10 and int(take) <= MAX_TAKE):
-        return LeftOut(path, f"take '{take}' is no number from 0 to {MAX_TAKE}; mend the pattern or the name", by_rule=False)
+        return LeftOut(path, f"take '{take}' is not a number from 0 to {MAX_TAKE}; correct the pattern or the name", by_rule=False)
     return SourceFile(
         path=path, size=status.st_size, modified=status.st_mtime_ns, emotion=words["emotion"], actor=words.get("actor"),
         action=words.get("action"), take=int(take), texts=(*texts.get(path, ()), *texts.get(stem, ())),
     )  # fmt: skip
+
+
+def _match(definition: CorpusDefinition, path: str) -> re.Match[str] | None:
+    """The first pattern's match of a path.
+
+    Raises:
+        UserError: a pattern takes exponential time, as nested repetitions do.
+    """
+    for pattern in definition.patterns:
+        try:
+            with _time_limit(PATTERN_SECONDS):
+                if match := pattern.fullmatch(path):
+                    return match
+        except TimeoutError:
+            raise UserError(
+                f"corpus '{definition.name}': the pattern {pattern.pattern!r:.200} takes more than {PATTERN_SECONDS:g} s for the path "
+                f"{path}; simplify it: a repetition inside a repetition, such as (a+)+, takes exponential time"
+            ) from None
+    return None
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Limits the processor time of what runs inside. Python's regular expressions check for signals, so they can be interrupted;
+    signals exist in the main thread only, so in other threads there is no limit.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 class _SideTableRows:
@@ -186,17 +244,21 @@ class _SideTableRows:
             stem = _named_stem(row[self.table.stem_column])
             labels = {label: row[column] for label, column in self.table.columns.items() if row[column]}
             if stem and self.rows.setdefault(stem, labels) != labels:
-                raise UserError(f"{path} line {line}: '{stem}' has another row that says something else; keep one")
+                raise UserError(f"{path} line {line}: '{stem}' has another row with other labels; keep one")
 
     def labels_of(self, stem: str) -> dict[str, str]:
         return (self.rows or {}).get(stem, {})
 
     def rows_without_file(self, stems: Counter[str]) -> list[str]:
-        return [f"{self.table.file}: no file for its row '{stem}'" for stem in self.rows or () if stem not in stems]
+        return [f"{self.table.file}: no file for its row '{printable(stem, keep='')}'" for stem in self.rows or () if stem not in stems]
 
 
 def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counter[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """(path or stem -> its descriptions, lines that fit no file or several, in words); files: how many have that path or stem."""
+    """(path or stem -> its descriptions, faults in words: lines that name no file or several).
+
+    Args:
+        files: path or stem -> how many files have it.
+    """
     path = source / (definition.descriptions or "")
     if definition.descriptions is None or not path.is_file():
         return {}, []
@@ -210,16 +272,16 @@ def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counte
         if files[file] == 1:
             texts.setdefault(file, []).append(" ".join(row["text"].split()))
         else:
-            found = f"{files[file] or 'no'} files are named '{file}'; give the path of the one that is meant"
+            found = f"{files[file] or 'no'} files are named '{printable(file, keep='')}'; give the path of the one that is meant"
             astray.append(f"{definition.descriptions} line {line}: {found}")
     return texts, astray
 
 
 def read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, column -> value) of each row; the delimiter is whichever of , ; and tab the header holds most.
+    """(line number, column -> value, control characters escaped) of each row; the delimiter is whichever of , ; and tab the header holds most.
 
     Raises:
-        UserError: not UTF-8, a column that is missing, or a row that does not fit the header.
+        UserError: not UTF-8, a column that is missing, or a row with too few values.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -229,18 +291,19 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[st
             absent = [column for column in needed if column not in columns]
             if absent:
                 there = ", ".join(columns) or "none"
-                raise UserError(f"{path}: has no column '{absent[0]}'; its columns are {there}; mend the header or the definition")
+                raise UserError(f"{path}: has no column '{absent[0]}'; its columns are {there}; correct the header or the definition")
             reader = csv.reader(file, delimiter=delimiter)
             for row in reader:
                 if not any(row):
                     continue
                 if len(row) < len(columns):
-                    raise UserError(f"{path} line {reader.line_num + 1}: {len(row)} values under {len(columns)} columns; mend the line")
-                yield reader.line_num + 1, dict(zip(columns, (value.strip() for value in row), strict=False))
+                    raise UserError(f"{path} line {reader.line_num + 1}: {len(row)} values under {len(columns)} columns; correct the line")
+                values = (printable(" ".join(value.splitlines()).strip(), keep="") for value in row)
+                yield reader.line_num + 1, dict(zip(columns, values, strict=False))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); correct its permissions") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({error}); save it as one") from None
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({error}); save it as such") from None
 
 
 def _nothing_found(definition: CorpusDefinition, source: Path, left_out: list[LeftOut], others: int) -> str:
@@ -248,13 +311,13 @@ def _nothing_found(definition: CorpusDefinition, source: Path, left_out: list[Le
         reason, count = Counter(item.reason for item in left_out).most_common(1)[0]
         example = next(item.path for item in left_out if item.reason == reason)
         return f"{source}: all {len(left_out)} motion files are left out; {count} of them, such as {example}, because: {reason}"
-    holds = f"{others} other files" if others else "no file at all"
+    holds = f"{others} other files" if others else "no files"
     wanted = " or ".join(definition.files)
-    return f"{source}: no file fits {wanted}, found {holds}; is this the folder of '{definition.name}'? {definition.source}".rstrip()
+    return f"{source}: no file matches {wanted}, found {holds}; is this the folder of '{definition.name}'? {definition.source}".rstrip()
 
 
 def stem_of(path: str) -> str:
-    """The file's name without folder and extension. (Not by pathlib, which takes ten times as long; there may be 100,000 files.)"""
+    """The file's name without folder and extension. (pathlib takes ten times as long; there may be 100,000 files.)"""
     file = path.rpartition("/")[2]
     return file.rpartition(".")[0] or file
 
@@ -263,8 +326,3 @@ def _named_stem(file: str) -> str:
     """The stem of a file as a table names it: with or without folder, with or without the extension of a motion file."""
     file = file.strip().rpartition("/")[2]
     return stem_of(file) if file.lower().endswith(MOTION_SUFFIXES) else file
-
-
-def _printable(path: str) -> str:
-    """The path with everything that is no printable text escaped."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in path)

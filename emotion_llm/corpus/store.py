@@ -1,4 +1,4 @@
-"""A corpus as it lies on disk: memory-mapped, read without copying it into memory.
+"""A corpus on disk: memory-mapped, so that opening it copies nothing into memory.
 
 data/<name>/  ->  Corpus  ->  Clip (who, what, how long), positions (T, V, 3)
 
@@ -9,28 +9,33 @@ The folder holds
     names.npy       (clips,) clip names, unicode
     positions.npy   (all frames, V, 3) float32, metres, Y up, canonical (motion/canonical.py)
     texts.json      clip name -> descriptions in words; only where the corpus has some
-    report.json     what the import found, kept and left out; report.txt is the same for people
-    sources.jsonl   one line per motion file that was read, so that importing again reads only what changed
+    report.json     what the import found, kept and left out; report.txt and two pictures are the same for people
+    sources.jsonl   one line per motion file that was read: tells whether anything has changed since
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated_dataclass
 
-from emotion_llm.corpus.fields import FOLDER_NAME, Fields, read_json_object
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.file_hashes import content_hash
 from emotion_llm.runtime.files import write_json
+from emotion_llm.runtime.validation import read_json_object, validate_record
 
-FORMAT = 1
-"""Raised when the files above change their form; a folder of another form is refused."""
+FORMAT = 2
+"""Increases when the files above change; a folder in another format is refused."""
 CLIP_FIELDS = np.dtype(
     [
         ("start", np.int64), ("frames", np.int32), ("emotion", np.int16), ("actor", np.int16), ("action", np.int16), ("take", np.int16),
@@ -38,7 +43,19 @@ CLIP_FIELDS = np.dtype(
     ]
 )  # fmt: skip
 """start: first row in positions.npy; emotion, actor, action: index into corpus.json's lists; -1 = not known (never the emotion);
-movement: head of the hash of the clip's positions: clips that share it hold the same movement."""
+movement: first 8 bytes of the hash of the clip's positions: clips that share it hold the same movement."""
+CONTENT_FILES = ("clips.npy", "names.npy", "positions.npy", "texts.json")
+"""The files whose hashes corpus.json records."""
+
+
+def check_name(name: str) -> str:
+    """
+    Raises:
+        ValueError: a corpus cannot have this name, because folders are named after it.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise ValueError("it names a folder: use up to 64 letters, digits and _ -")
+    return name
 
 
 @dataclass(frozen=True)
@@ -51,28 +68,38 @@ class Clip:
     actor: str | None
     action: str | None
     texts: tuple[str, ...]
-    """Descriptions of this movement in words; empty where nobody wrote one."""
+    """Descriptions of this movement in words; may be empty."""
 
 
-@dataclass(frozen=True)
+def _layout(value: Any) -> Any:
+    return layout_from_dict(value, place="corpus.json") if isinstance(value, dict) else value
+
+
+@validated_dataclass(frozen=True, config=ConfigDict(arbitrary_types_allowed=True, extra="ignore"))
 class Corpus:
-    """One imported corpus, opened for reading."""
+    """One imported corpus, opened for reading: the folder and what training needs of its corpus.json."""
 
     folder: Path
-    name: str
-    layout: Layout
-    emotions: tuple[str, ...]
+    name: Annotated[str, AfterValidator(check_name)]
+    layout: Annotated[Layout, BeforeValidator(_layout)]
+    emotions: Annotated[tuple[str, ...], Field(min_length=1)]
     """The label set, in the order of the emotion indices."""
     actors: tuple[str, ...]
     actions: tuple[str, ...]
-    frames_per_second: float
+    frames_per_second: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
     data_hash: str
-    """Hash of layout, label set, canonical settings, and every clip's labels, texts and positions: two corpora with one hash
-    are the same data, wherever their files came from."""
-    canonical: dict
+    """Hash of layout, label set, canonical settings, and every clip's labels and positions: two corpora with the same hash are the
+    same data, wherever their files came from."""
+    texts_hash: str
+    """Hash of the descriptions, apart from `data_hash`: only the description stage depends on them."""
+    canonical: dict[str, Any]
     """The canonical settings that the positions were made with (motion/canonical.py)."""
-    reading: dict
-    """How the motion files were read: metres_per_unit, up, frames_per_second, columns (corpus/reading.py)."""
+    reading: dict[str, Any]
+    """How the motion files were read (ReadingSettings.conventions)."""
+    files: dict[str, str]
+    """Name -> hash of each of CONTENT_FILES that the folder holds."""
+    import_hash: str = ""
+    """Hash of everything that the import depended on besides the content of the source files."""
 
     @cached_property
     def clips(self) -> np.ndarray:
@@ -95,8 +122,7 @@ class Corpus:
         path = self.folder / "texts.json"
         if not path.is_file():
             return {}
-        texts = Fields(read_json_object(path, _ANEW), str(path))
-        return {name: list(texts.texts(name)) for name in texts.metadata}
+        return validate_record(dict[str, list[str]], read_json_object(path, _IMPORT_AGAIN), str(path))
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -118,66 +144,91 @@ class Corpus:
         return self.all_positions[row["start"] : row["start"] + row["frames"]]
 
 
-_ANEW = "import the corpus anew with launch/prepare.py"
+_IMPORT_AGAIN = "import the corpus again with launch/prepare.py"
 
 
 def open_corpus(folder: Path) -> Corpus:
-    """The corpus in that folder; no array is read into memory.
+    """The corpus in that folder; no array is read into memory, and the arrays' content is not verified (`check_content` does).
 
     Raises:
-        UserError: no corpus there, or one whose files do not fit together.
+        UserError: no corpus there, or its files do not fit together.
     """
     folder = Path(folder)
     path = folder / "corpus.json"
     if not path.is_file():
-        # A re-import that was killed between its two renames leaves the whole old corpus under this name.
+        # A new import that was killed between its two renames leaves the complete old corpus under this name.
         set_aside = folder.with_name(folder.name + ".old")
         if (set_aside / "corpus.json").is_file():
             return open_corpus(set_aside)
         raise UserError(_no_corpus(folder))
-    metadata = Fields(read_json_object(path, _ANEW), str(path))
-    if metadata.count("format", 0) != FORMAT:
-        raise UserError(f"{path}: has format {metadata.count('format', 0)}, this version reads format {FORMAT}; {_ANEW}")
-    corpus = Corpus(
-        folder=folder,
-        name=metadata.text("name"),
-        layout=layout_from_dict(metadata.mapping("layout"), place=str(path)),
-        emotions=metadata.texts("emotions"),
-        actors=metadata.texts("actors"),
-        actions=metadata.texts("actions"),
-        frames_per_second=float(metadata.number("frames_per_second")),
-        data_hash=metadata.text("data_hash"),
-        canonical=metadata.mapping("canonical"),
-        reading=metadata.mapping("reading"),
-    )
-    fault = _fault(corpus, clips=metadata.count("clips"), frames=metadata.count("frames"))
+    metadata = read_json_object(path, _IMPORT_AGAIN)
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path}: has format {metadata.get('format')!r:.20}, this version reads format {FORMAT}; {_IMPORT_AGAIN}")
+    try:
+        corpus = validate_record(Corpus, metadata | {"folder": folder}, str(path))
+    except UserError as error:
+        raise UserError(f"{error}; {_IMPORT_AGAIN}") from None
+    fault = _fault(corpus)
     if fault:
-        raise UserError(f"{folder}: {fault}; {_ANEW}")
+        raise UserError(f"{folder}: {fault}; {_IMPORT_AGAIN}")
     return corpus
 
 
-def write_corpus(
-    folder: Path, metadata: dict, rows: np.ndarray, names: Sequence[str], positions: Iterable[np.ndarray], texts: dict[str, Sequence[str]]
-) -> None:
-    """Writes what `open_corpus` reads; corpus.json comes last. The positions are written one clip after another, none is kept.
+def check_content(corpus: Corpus) -> None:
+    """Compares the content of the corpus's files with what the import wrote. A file is read in full once and again after it changed.
+
+    Raises:
+        UserError: a file was changed or damaged since.
+    """
+    changed = []
+    for name in CONTENT_FILES:
+        path = corpus.folder / name
+        if (content_hash(path) if path.is_file() else None) != corpus.files.get(name):
+            changed.append(name)
+    if changed:
+        raise UserError(f"{corpus.folder}: {' and '.join(changed)} changed since the import; restore the files, or {_IMPORT_AGAIN}")
+
+
+def write_positions(path: Path, tracks: Iterable[np.ndarray], joints: int) -> None:
+    """Writes positions.npy one clip after another; at no time more than one clip is in memory.
+
+    Shape:
+        tracks, each (T, V, 3)  ->  (all frames, V, 3)
+    """
+    with path.open("wb") as file:
+        frames = 0
+        _write_header(file, frames, joints)
+        for track in tracks:
+            file.write(np.ascontiguousarray(track, dtype="<f4"))
+            frames += len(track)
+        file.seek(0)
+        _write_header(file, frames, joints)
+
+
+def _write_header(file: BinaryIO, frames: int, joints: int) -> None:
+    """NumPy pads headers so that the first axis may grow later: the length of the header does not depend on `frames`."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (frames, joints, 3)})
+
+
+def write_corpus(folder: Path, metadata: dict, rows: np.ndarray, names: Sequence[str], texts: dict[str, Sequence[str]]) -> None:
+    """Writes the rest of what `open_corpus` reads beside positions.npy; corpus.json comes last.
 
     Args:
-        folder: is made; it must not be there.
-        about: corpus.json, without `format`.
+        metadata: corpus.json, without `format` and `files`.
         rows: (clips,) CLIP_FIELDS.
-        positions: of each clip (T, V, 3).
     """
-    folder.mkdir(parents=True)
     np.save(folder / "clips.npy", rows)
     np.save(folder / "names.npy", np.array(names))
-    with (folder / "positions.npy").open("wb") as file:
-        shape = (metadata["frames"], len(metadata["layout"]["joints"]), 3)
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for track in positions:
-            file.write(np.ascontiguousarray(track, dtype="<f4"))
     if texts:
         write_json(folder / "texts.json", texts)
-    write_json(folder / "corpus.json", {"format": FORMAT} | metadata)
+    files = {name: file_hash(folder / name) for name in CONTENT_FILES if (folder / name).is_file()}
+    write_json(folder / "corpus.json", {"format": FORMAT} | metadata | {"files": files})
+
+
+def file_hash(path: Path) -> str:
+    """Hash of the file's bytes, read now (runtime/file_hashes.py remembers them)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def movement_hash(positions: np.ndarray) -> str:
@@ -186,17 +237,17 @@ def movement_hash(positions: np.ndarray) -> str:
 
 
 def movement_number(movement: str) -> int:
-    """The head of a movement hash, as it stands in clips.npy."""
+    """The first 8 bytes of a movement hash, as stored in clips.npy."""
     return int(movement[:16], 16)
 
 
-def clip_hash(emotion: str, actor: str | None, action: str | None, take: int, texts: Iterable[str], movement: str) -> bytes:
-    """Hash of what a corpus says about one clip. Its name, which depends on where the file lay, is no part of it."""
-    return hashlib.sha256(json.dumps([emotion, actor, action, take, sorted(texts), movement]).encode()).digest()
+def clip_hash(emotion: str, actor: str | None, action: str | None, take: int, movement: str) -> bytes:
+    """Hash of a clip's labels and positions. Its name, which depends on where the file lay, and its texts are not included."""
+    return hashlib.sha256(json.dumps([emotion, actor, action, take, movement]).encode()).digest()
 
 
 def data_hash(layout: Layout, emotions: Iterable[str], frames_per_second: float, canonical: dict, clip_hashes: Iterable[bytes]) -> str:
-    """Hash of a whole corpus, the same in whatever order its clips come."""
+    """Hash of a whole corpus, independent of the order of its clips."""
     metadata = [layout_to_dict(layout), list(emotions), frames_per_second, canonical]
     whole = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for clip in sorted(clip_hashes):
@@ -204,12 +255,17 @@ def data_hash(layout: Layout, emotions: Iterable[str], frames_per_second: float,
     return whole.hexdigest()
 
 
+def texts_hash(texts: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """Hash of (movement hash, descriptions) of all clips that have some, independent of their order."""
+    return hashlib.sha256(json.dumps(sorted([movement, sorted(words)] for movement, words in texts)).encode()).hexdigest()
+
+
 def recomputed_hash(corpus: Corpus) -> str:
-    """The data hash, from what lies on disk now: differs from `corpus.data_hash` where a file was damaged or changed."""
+    """The data hash, computed from the labels and positions now on disk."""
     hashes = []
     for index in range(len(corpus)):
         clip, take = corpus.clip(index), int(corpus.clips[index]["take"])
-        hashes.append(clip_hash(clip.emotion, clip.actor, clip.action, take, clip.texts, movement_hash(corpus.positions(index))))
+        hashes.append(clip_hash(clip.emotion, clip.actor, clip.action, take, movement_hash(corpus.positions(index))))
     return data_hash(corpus.layout, corpus.emotions, corpus.frames_per_second, corpus.canonical, hashes)
 
 
@@ -223,33 +279,29 @@ def _no_corpus(folder: Path) -> str:
 
 
 def _open_array(path: Path) -> np.ndarray:
-    """The array in that file, memory-mapped: a header that lies about its size is refused, not believed."""
+    """The array in that file, memory-mapped. A header that declares more data than the file holds is an error."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{path}: is missing; {_ANEW}") from None
-    except Exception as error:  # NumPy hands a damaged header to Python's own tokenizer, whose errors are of many kinds
+        raise UserError(f"{path}: is missing; {_IMPORT_AGAIN}") from None
+    except Exception as error:  # a damaged header raises errors of many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: cannot be read ({reason}); {_ANEW}") from None
+        raise UserError(f"{path}: cannot be read ({reason}); {_IMPORT_AGAIN}") from None
 
 
-def _fault(corpus: Corpus, clips: int, frames: int) -> str | None:
-    """What does not fit together, or None. Reads clips.npy, which is small, and no more than the headers of the rest."""
-    if not FOLDER_NAME.fullmatch(corpus.name):
-        return f"corpus.json calls it {corpus.name[:80]!r}, which is no plain name"
+def _fault(corpus: Corpus) -> str | None:
+    """What does not fit together, or None. Reads clips.npy, which is small, and only the headers of the other arrays."""
     rows, names, positions = corpus.clips, corpus.names, corpus.all_positions
-    if clips == 0 or not corpus.emotions or not corpus.frames_per_second > 0:
-        return "corpus.json speaks of no clip, no emotion or no frame rate"
-    if rows.dtype != CLIP_FIELDS or rows.shape != (clips,):
-        fields = len(rows.dtype.names or ())
-        return f"clips.npy holds {rows.shape} records of {fields} fields, corpus.json says ({clips},) of {len(CLIP_FIELDS)}"
-    if names.dtype.kind != "U" or names.shape != (clips,):
-        return f"names.npy holds {names.shape} of type {names.dtype}, corpus.json says ({clips},) texts"
-    expected = (frames, corpus.layout.joints, 3)
-    if positions.dtype != np.float32 or positions.shape != expected:
-        return f"positions.npy holds {positions.shape} of type {positions.dtype}, corpus.json says {expected} of type float32"
-    if (rows["frames"] < 1).any() or (rows["start"] < 0).any() or (rows["start"] > frames - rows["frames"]).any():
-        return "clips.npy points outside positions.npy"
+    if rows.dtype != CLIP_FIELDS or rows.ndim != 1 or len(rows) == 0:
+        return f"clips.npy holds {rows.shape} records of {len(rows.dtype.names or ())} fields; expected (clips,) of {len(CLIP_FIELDS)}"
+    if names.dtype.kind != "U" or names.shape != rows.shape:
+        return f"names.npy holds {names.shape} of type {names.dtype}; expected {rows.shape} texts"
+    if positions.dtype != np.float32 or positions.shape[1:] != (corpus.layout.joints, 3):
+        expected = f"(frames, {corpus.layout.joints}, 3)"
+        return f"positions.npy holds {positions.shape} of type {positions.dtype}; expected {expected} of type float32"
+    frames = rows["frames"].astype(np.int64)
+    if (frames < 1).any() or (rows["start"] < 0).any() or (rows["start"] > len(positions) - frames).any() or frames.sum() != len(positions):
+        return f"clips.npy and positions.npy do not fit together ({int(frames.sum())} and {len(positions)} frames)"
     for label, words, lowest in (("emotion", corpus.emotions, 0), ("actor", corpus.actors, -1), ("action", corpus.actions, -1)):
         if (rows[label] < lowest).any() or (rows[label] >= len(words)).any():
             return f"clips.npy holds an {label} that is not among the {len(words)} of corpus.json"

@@ -141,7 +141,7 @@ def _joint_order(recorded: RecordedMotion, layout: Layout, place: str) -> list[i
             f"{place}: its {len(recorded.joint_names)} joints are not those of layout '{layout.name}': missing {_listed(missing)}, "
             f"unexpected {_listed(unexpected)}; "
             + (f"they are those of layout '{fitting[0]}': name that" if fitting else f"known layouts are {', '.join(known_layouts())}")
-            + ", or draw a layout from this file with launch/prepare.py --draw-layout"
+            + ", or draw a layout from this file with launch/prepare.py --infer-layout"
         )
     return [found[name] for name in layout.joint_names]
 

@@ -114,7 +114,7 @@ def read_layout(name_or_path: str | Path) -> Layout:
     try:
         return layout_from_dict(json.loads(path.read_text(encoding="utf-8")), place=path.name)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file ({error}); write it anew, for example with launch/prepare.py --draw-layout") from None
+        raise UserError(f"{path}: not a JSON file ({error}); write it anew, for example with launch/prepare.py --infer-layout") from None
 
 
 def layout_to_dict(layout: Layout) -> dict:

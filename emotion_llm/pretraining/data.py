@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emotion_llm.corpus.provenance import open_verified
 from emotion_llm.corpus.splits import Split
-from emotion_llm.corpus.store import Corpus, open_corpus
+from emotion_llm.corpus.store import Corpus
 from emotion_llm.corpus.windows import random_window, windows
 from emotion_llm.motion.layout import Layout, layout_to_dict
 from emotion_llm.pretraining.settings import PretrainSettings
@@ -106,7 +107,7 @@ class PretrainingData:
 
 def open_data(settings: PretrainSettings) -> PretrainingData:
     """The corpora and their splits."""
-    corpora = [open_corpus(settings.data / name) for name in settings.corpora]
+    corpora = [open_verified(settings.data / name) for name in settings.corpora]
     splits = [settings.split.of(corpus) for corpus in corpora]
     return PretrainingData(corpora, splits, settings.window_frames, settings.mirror_probability, settings.seed)
 

@@ -37,7 +37,7 @@ def locked(run: Path) -> Iterator[None]:
     run.mkdir(parents=True, exist_ok=True)
     with (run / LOCK).open("a+", encoding="utf-8") as file:
         begin, told = time.monotonic(), False
-        while not _try_to_lock(file.fileno(), run):
+        while not try_to_lock(file.fileno(), run):
             file.seek(0)
             holder = file.read().strip() or "another process"
             if time.monotonic() - begin > WAIT_FOR_LOCK:
@@ -52,7 +52,8 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-def _try_to_lock(descriptor: int, run: Path) -> bool:
+def try_to_lock(descriptor: int, run: Path) -> bool:
+    """False if another process holds the lock; True, with a warning, if the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 Record = TypeVar("Record")
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _RULES = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be above {gt}",
@@ -83,7 +85,11 @@ def validate_record(kind: type[Record], value: Any, place: str) -> Record:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise UserError(f"{place}: " + "; ".join(_field_text(detail) for detail in error.errors())) from None
+        details = error.errors()
+        unknown = any(detail["type"] in _UNKNOWN and len(detail["loc"]) == 1 for detail in details)
+        known = [field.name for field in fields(kind)] if unknown and is_dataclass(kind) else []
+        texts = [_field_text(detail) for detail in details] + [f"known fields: {', '.join(known)}"] * bool(known)
+        raise UserError(f"{place}: {'; '.join(texts)}") from None
 
 
 def _option_text(detail: ErrorDetails, words: Sequence[str]) -> str:
@@ -97,7 +103,7 @@ def _option_text(detail: ErrorDetails, words: Sequence[str]) -> str:
 
 def _field_text(detail: ErrorDetails) -> str:
     field = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] in ("missing", "extra_forbidden", "unexpected_keyword_argument"):
+    if detail["type"] in ("missing", *_UNKNOWN):
         return f"field '{field}' {_rule_text(detail)}"
     return f"field '{field}' is {_value_text(detail['input'])!r}; {_rule_text(detail)}" if field else _rule_text(detail)
 

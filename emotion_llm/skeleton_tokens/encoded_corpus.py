@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion_llm.corpus.provenance import corpus_record, data_differences
+from emotion_llm.corpus.provenance import corpus_record, data_differences, open_verified
 from emotion_llm.corpus.splits import Split
-from emotion_llm.corpus.store import Corpus, open_corpus
+from emotion_llm.corpus.store import Corpus
 from emotion_llm.corpus.windows import windows
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
 from emotion_llm.runtime.console import progress, say
@@ -135,7 +135,7 @@ def encode_corpora(
     trained.encoder.to(device)
     encoded = []
     for name in names:
-        corpus = open_corpus(data / name)
+        corpus = open_verified(data / name)
         trained.layout_index(corpus.layout)
         if corpus.frames_per_second != trained.record.frames_per_second:
             raise UserError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.corpus.provenance import corpus_record, data_differences
+from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
 from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, fingerprint, load_llm
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
@@ -113,7 +113,9 @@ def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
                 f"{checkpoint.folder}: the run was started with {name} = {before.get(name)}, now it is {now.get(name)}; "
                 "resume with the old value, or start a new run with another --run folder"
             )
-    differences = data_differences(checkpoint.metadata["corpora"], metadata["corpora"])
+    differences = data_differences(
+        checkpoint.metadata["corpora"], metadata["corpora"], DESCRIPTIONS if now["stage"] == "description" else DATA_AND_SPLIT
+    )
     if differences:
         raise UserError(f"{checkpoint.folder}: {'; '.join(differences)}; restore the data, or start a new run with another --run folder")
 

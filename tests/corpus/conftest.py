@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from emotion_llm.corpus import reading as clip_reading
-from emotion_llm.corpus.store import CLIP_FIELDS, Corpus, clip_hash, data_hash, movement_hash, movement_number, open_corpus, write_corpus
+from emotion_llm.corpus.store import (
+    CLIP_FIELDS,
+    Corpus,
+    clip_hash,
+    data_hash,
+    movement_hash,
+    movement_number,
+    open_corpus,
+    texts_hash,
+    write_corpus,
+    write_positions,
+)
 from emotion_llm.motion.layout import layout_to_dict, read_layout
 from emotion_llm.synthetic.corpora import write_egbm
 from tests.helpers.import_examples import content, run
@@ -29,15 +40,17 @@ def make_corpus(tmp_path):
             movement = movement_hash(track)
             indices = (emotions.index(emotion), actors.index(actor) if actor else -1, actions.index(action[0]) if action else -1)
             rows.append((start, len(track), *indices, -1, movement_number(movement)))
-            hashes.append(clip_hash(emotion, actor, action[0] if action else None, -1, (), movement))
+            hashes.append(clip_hash(emotion, actor, action[0] if action else None, -1, movement))
             start += len(track)
         metadata = {
-            "name": name, "clips": len(clips), "frames": start, "frames_per_second": 30.0, "emotions": emotions, "actors": actors,
+            "name": name, "frames_per_second": 30.0, "emotions": emotions, "actors": actors,
             "actions": actions, "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
-            "data_hash": data_hash(layout, emotions, 30.0, {}, hashes),
+            "data_hash": data_hash(layout, emotions, 30.0, {}, hashes), "texts_hash": texts_hash(()),
         }  # fmt: skip
         folder = tmp_path / name
-        write_corpus(folder, metadata, np.array(rows, CLIP_FIELDS), [clip[0] for clip in clips], tracks, texts={})
+        folder.mkdir()
+        write_positions(folder / "positions.npy", tracks, layout.joints)
+        write_corpus(folder, metadata, np.array(rows, CLIP_FIELDS), [clip[0] for clip in clips], texts={})
         return open_corpus(folder)
 
     return make

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from emotion_llm.corpus.definition import DEFINITION_FOLDER, definition_from_dict, fits, known_definitions, natural_order, read_definition
+from emotion_llm.corpus.definition import (
+    DEFINITION_FOLDER,
+    definition_from_dict,
+    known_definitions,
+    matches_any,
+    natural_order,
+    read_definition,
+)
 from emotion_llm.runtime.errors import UserError
 
 SOUND = {
@@ -57,34 +64,34 @@ def test_spellings_differ_neither_by_case_nor_by_hyphens(tmp_path):
 
 
 WRONG = {
-    r"mine.json: field 'metres_per_unit' is missing; give a number": {"metres_per_unit": "gone"},
-    r"field 'metres_per_unit' is \"cm\"; give a number": {"metres_per_unit": "cm"},
-    r"field 'metres_per_unit' is 0; give metres per unit of the files: 1 for metres": {"metres_per_unit": 0},
-    r"field 'name' is \"../x\"; it names a folder": {"name": "../x"},
-    r"field 'up' is \"north\"; give the axis": {"up": "North"},
-    r"field 'frames_per_second' is 0.008; give frames per second from 1": {"frames_per_second": 0.008},
-    r"field 'files' is \[\]; give at least one glob": {"files": []},
-    r"field 'files' is \"../\*.bvh\"; write it relative to the source folder": {"files": ["../*.bvh"]},
-    r"field 'files' is \"/data/\*.bvh\"; write it relative": {"files": ["/data/*.bvh"]},
-    r"field 'patterns' is \[\]; give at least one regular expression": {"patterns": []},
-    r"field 'patterns' is \"\(\"; it is no regular expression": {"patterns": ["("]},
+    r"mine.json: field 'metres_per_unit' is missing": {"metres_per_unit": "gone"},
+    r"field 'metres_per_unit' is 'cm'; input should be a valid number": {"metres_per_unit": "cm"},
+    r"field 'metres_per_unit' is '0'; give metres per unit of the files: 1 for metres": {"metres_per_unit": 0},
+    r"field 'name' is '../x'; it names a folder": {"name": "../x"},
+    r"field 'up' is '[nN]orth'; must be one of": {"up": "North"},
+    r"field 'frames_per_second' is '0.008'; must be at least 1": {"frames_per_second": 0.008},
+    r"field 'files' is '\[\]'; give at least one glob": {"files": []},
+    r"field 'files.0' is '../\*.bvh'; write it relative to the source folder": {"files": ["../*.bvh"]},
+    r"field 'files.0' is '/data/\*.bvh'; write it relative": {"files": ["/data/*.bvh"]},
+    r"field 'patterns' is '\[\]'; give at least one regular expression": {"patterns": []},
+    r"field 'patterns.0' is '\('; it is not a regular expression": {"patterns": ["("]},
     r"group 'mood' is not known; the groups are emotion, actor, action, take": {"patterns": ["(?P<mood>.*)"]},
-    r"nothing says the emotion of a file; add a group": {"patterns": [".*"]},
-    r"mine.json: labels: field 'emotion' is missing": {"labels": {}},
-    r"mine.json: labels: field 'emotion' is \{\"ang\": \"Anger!\"\}; an emotion is lower-case English words": {
-        "labels": {"emotion": {"ang": "Anger!"}}
+    r"nothing gives the emotion of a file; add a group": {"patterns": [".*"]},
+    r"field 'labels' is '\{\}'; list every emotion code with its word": {"labels": {}},
+    r"field 'labels' is .*; emotion 'ang': 'Anger!' must be lower-case English words": {"labels": {"emotion": {"ang": "Anger!"}}},
+    r"another spelling that differs only by case or hyphens has another word": {"labels": {"emotion": {"a-b": "anger", "A B": "joy"}}},
+    r"label 'mood' is not known; the labels are emotion, actor, action": {"labels": {"emotion": {"a": "anger"}, "mood": {}}},
+    r"mine.json: field 'skip.0.reason' is missing": {"skip": [{"files": ["*zyx.bvh"]}]},
+    r"field 'skip.1' is '\*zyx.bvh'; input should be a dictionary": {"skip": [{"files": ["*a"], "reason": "b"}, "*zyx.bvh"]},
+    r"field 'table.file' is '../info.csv'; write it relative to the source folder": {"table": {"file": "../info.csv", "stem_column": "x"}},
+    r"field 'table.columns' .* key 'mood' is not known; the keys are emotion": {
+        "table": {"file": "i", "stem_column": "x", "columns": {"mood": "y"}}
     },
-    r"another spelling that differs by case or hyphens alone has another word": {"labels": {"emotion": {"a-b": "anger", "A B": "joy"}}},
-    r"mine.json: labels: field 'mood' is not known": {"labels": {"emotion": {"a": "anger"}, "mood": {}}},
-    r"mine.json: skip\[0\]: field 'reason' is missing": {"skip": [{"files": ["*zyx.bvh"]}]},
-    r"mine.json: skip\[1\]: found \"\*zyx.bvh\"; write a JSON object": {"skip": [{"files": ["*a"], "reason": "b"}, "*zyx.bvh"]},
-    r"mine.json: table: field 'file' is \"../info.csv\"; name a file inside": {"table": {"file": "../info.csv", "stem_column": "x"}},
-    r"mine.json: table: field 'columns' .* 'mood' is not known": {"table": {"file": "i.csv", "stem_column": "x", "columns": {"mood": "y"}}},
-    r"field 'descriptions' is \"/etc/passwd\"; name a file inside": {"descriptions": "/etc/passwd"},
-    r"field 'metre_per_unit' is not known; the fields are .*metres_per_unit": {"metre_per_unit": 1},
+    r"field 'descriptions' is '/etc/passwd'; write it relative": {"descriptions": "/etc/passwd"},
+    r"field 'metre_per_unit' is not a known field; known fields: .*metres_per_unit": {"metre_per_unit": 1},
     r"nowhere: no such layout; known are": {"layout": "nowhere"},
-    r"field 'columns' is \[\]; give an object": {"columns": []},
-    r"mine.json: table columns have no setting 'colour'": {"columns": {"colour": "red"}},
+    r"field 'columns' is '\[\]'; input should be": {"columns": []},
+    r"columns.*'?colour'?": {"columns": {"colour": "red"}},
 }
 
 
@@ -92,6 +99,18 @@ WRONG = {
 def test_a_mistake_is_named_with_its_field_value_and_remedy(tmp_path, message):
     with pytest.raises(UserError, match=message):
         define(tmp_path, **WRONG[message])
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path):
+    with pytest.raises(UserError) as refusal:
+        define(tmp_path, layout="gone", metres_per_unit="cm", files=[], labels={}, up="north")
+    assert all(f"field '{name}' is " in str(refusal.value) for name in ("layout", "metres_per_unit", "files", "labels", "up"))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_byte_order_mark_is_accepted(tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(SOUND), encoding="utf-8-sig")
+    assert read_definition(tmp_path / "mine.json").name == "mine"
 
 
 def test_an_unknown_corpus_is_said_with_the_known_ones():
@@ -115,8 +134,8 @@ def test_a_definition_may_be_built_in_a_program(tmp_path):
 
 
 def test_globs_cross_slashes_and_ignore_case():
-    assert fits("All_BvH_Files/KD/Joy/Actor1/x_ZYX.BVH", ("*zyx.bvh",))
-    assert not fits("BVH/F01/F01A0V1.bvh", ("*.csv", "bvh/*.txt"))
+    assert matches_any("All_BvH_Files/KD/Joy/Actor1/x_ZYX.BVH", ("*zyx.bvh",))
+    assert not matches_any("BVH/F01/F01A0V1.bvh", ("*.csv", "bvh/*.txt"))
 
 
 def test_actors_are_sorted_as_people_count():

@@ -10,11 +10,12 @@ import pytest
 
 from emotion_llm.corpus import report_pictures
 from emotion_llm.corpus.definition import known_definitions
-from emotion_llm.corpus.preparing import PRESETS, draw_layout_file, known_corpora_text, prepare_corpus, sources_of
+from emotion_llm.corpus.settings import PRESETS
 from emotion_llm.corpus.store import open_corpus
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.synthetic.corpora import EMILYA, bvh_text, takes, write_egbm
+from launch.prepare import import_with_pictures, infer_layout, known_corpora, sources
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "prepare.py"
 
@@ -33,13 +34,14 @@ def test_a_corpus_is_imported_and_a_bad_file_shows_in_the_exit_status(source, tm
     first = prepare("--corpus", "egbm", "--source", source, "--output", tmp_path / "data", "--workers", 1)
     assert first.returncode == 0, first.stderr
     assert f"tensorboard --logdir {tmp_path / 'data' / 'tensorboard'}" in first.stdout.splitlines()[-1]
+    assert all((tmp_path / "data/egbm" / name).read_bytes().startswith(b"\x89PNG") for name in report_pictures.PICTURES)
     assert (tmp_path / "data/egbm/report.txt").read_text() in first.stdout
     assert list((tmp_path / "data/tensorboard/egbm").iterdir())
     (source / "A_Sad_7.csv").write_text("nonsense")
     again = prepare("--corpus", "egbm", "--source", source, "--output", tmp_path / "data", "--workers", 1)
     assert again.returncode == 3
     assert "left out, something is wrong: 1" in again.stdout
-    assert "is ready (without 1 files or rows that need a look: see above)" in again.stdout
+    assert "is ready (without 1 files or rows that need attention: see above)" in again.stdout
     assert len(open_corpus(tmp_path / "data/egbm")) == 7
     assert json.loads((tmp_path / "data/egbm/report.json").read_text())["faults"] == 1
 
@@ -58,24 +60,26 @@ def test_checking_and_dry_runs_write_nothing(source, tmp_path):
         ([], "error: --corpus is missing; name one of bandai-namco-1"),
         (["--corpus", "egbm"], "error: --source is missing; name the folder that holds the files of 'egbm'"),
         (["--corpus", "kdea", "--source", "."], "error: kdea: no such corpus; known are"),
+        (["--infer-layout", "none.bvh"], "error: none.bvh: "),
+        (["--draw-layout", "none.bvh"], "error: none.bvh: "),
     ],
 )
-def test_what_a_user_can_mend_ends_in_one_line_and_status_2(arguments, message):
+def test_what_a_user_can_fix_ends_in_one_line_and_status_2(arguments, message):
     ended = prepare(*arguments)
     assert ended.returncode == 2 and ended.stdout == ""
     assert ended.stderr.startswith(message) and ended.stderr.count("\n") == 1
 
 
 def test_the_known_corpora_are_listed():
-    said = known_corpora_text()
+    said = known_corpora()
     assert all(f"{name} " in said for name in known_definitions()) and "layouts: " in said
 
 
 def test_the_demo_writes_and_imports_three_corpora(tmp_path, monkeypatch):
     monkeypatch.setattr(report_pictures, "write_pictures", lambda *_: None)  # drawn in the test above
     settings = replace(PRESETS["demo"], synthetic_clips_per_emotion=1, output=tmp_path / "demo", workers=1)
-    sources_of(replace(settings, synthetic_clips_per_emotion=2))  # an earlier, larger run leaves nothing behind
-    reports = [prepare_corpus(definition, source, settings) for definition, source in sources_of(settings)]
+    sources(replace(settings, synthetic_clips_per_emotion=2))  # an earlier, larger run leaves nothing behind
+    reports = [import_with_pictures(definition, source, settings) for definition, source in sources(settings)]
     assert [(report.faults, report.all.clips) for report in reports] == [(0, 7), (0, 8), (0, 7)]
     assert {name: open_corpus(tmp_path / "demo" / name).layout.name for name in ("kdae", "emilya", "egbm")} == {
         "kdae": "kdae_72", "emilya": "emilya_28", "egbm": "kinect_v2_25",
@@ -84,8 +88,8 @@ def test_the_demo_writes_and_imports_three_corpora(tmp_path, monkeypatch):
 
 def test_the_demo_does_not_write_over_other_files(tmp_path):
     (tmp_path / "raw").mkdir()
-    with pytest.raises(UserError, match="raw: holds something else than synthetic corpora; move it away"):
-        sources_of(replace(PRESETS["demo"], output=tmp_path))
+    with pytest.raises(UserError, match="raw: does not hold synthetic corpora; move it away"):
+        sources(replace(PRESETS["demo"], output=tmp_path))
     assert (tmp_path / "raw").is_dir()
 
 
@@ -93,8 +97,8 @@ def test_a_layout_is_drawn_from_a_bvh_file_and_can_be_used_at_once(write_files, 
     layout = read_layout("emilya_28")
     text = bvh_text(layout, next(takes(EMILYA, 1, seed=0)), 120.0, "YXZ", position_channels=False)
     folder = write_files("mine", {"walk.bvh": text})
-    said = draw_layout_file(folder / "walk.bvh", folder / "bones.json", 0.01)
-    assert "28 joints drawn from" in said and "look it through" in said
+    said = infer_layout(folder / "walk.bvh", folder / "bones.json", 0.01)
+    assert "28 joints inferred from" in said and "check it" in said
     assert read_layout(folder / "bones.json").joint_names == layout.joint_names
-    with pytest.raises(UserError, match=r"bones.json: is there already; name another file with --layout-file"):
-        draw_layout_file(folder / "walk.bvh", folder / "bones.json", 0.01)
+    with pytest.raises(UserError, match=r"bones.json: exists already; name another file with --layout-file"):
+        infer_layout(folder / "walk.bvh", folder / "bones.json", 0.01)

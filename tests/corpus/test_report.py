@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.reading import Reading
 from emotion_llm.corpus.report import make_report, report_text, report_to_dict
-from emotion_llm.corpus.report_pictures import histogram_figure, strip_figure, write_pictures
+from emotion_llm.corpus.report_pictures import PICTURES, histogram_figure, strip_figure, write_pictures
 from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
 
 EGBM = read_definition("egbm")
@@ -78,7 +78,7 @@ def test_the_text_says_it_all_in_lines_that_fit_a_page(report):
         "left out, something is wrong: 2\n  1 × line 3: not a number: d.csv\n  1 × unknown emotion 'glee': f.csv",
         "missing: 1\n  table.csv: no file for its row 'g'",
         "the same movement more than once: 1\n  a = c",
-        "suspicious, but kept: 1\n  b: frozen: nothing moves",
+        "suspicious, but kept: 1\n  1 × frozen: nothing moves: b",
     ):
         assert line in text
     assert "\n\n\n" not in text and text.endswith("\n")
@@ -86,9 +86,16 @@ def test_the_text_says_it_all_in_lines_that_fit_a_page(report):
 
 def test_long_lists_are_cut_in_the_text_and_whole_in_the_json():
     scan = scanned(*((f"{index}.csv", "anger", None) for index in range(100)))
-    report = make_report(EGBM, scan, {f"{index}.csv": read(f"{index}.csv", findings=("odd",)) for index in range(100)}, 30.0)
+    report = make_report(EGBM, scan, {f"{index}.csv": read(f"{index}.csv", findings=("odd " + "x" * index,)) for index in range(100)}, 30.0)
     assert "... and 88 more, in report.json" in report_text(report)
     assert len(json.loads(json.dumps(report_to_dict(report)))["suspicious"]) == 100
+
+
+def test_identical_findings_are_grouped_whatever_their_numbers():
+    scan = scanned(*((f"{index}.csv", "anger", None) for index in range(5)))
+    findings = [f"frozen: nothing moves for {index}.5 s" for index in range(4)] + ["mirrored"]
+    report = make_report(EGBM, scan, {f"{index}.csv": read(f"{index}.csv", findings=(text,)) for index, text in enumerate(findings)}, 30.0)
+    assert "suspicious, but kept: 5\n  4 × frozen: nothing moves for 0.5 s: 0, 1, 2 and 1 more\n  1 × mirrored: 4" in report_text(report)
 
 
 def ink(figure) -> float:
@@ -110,6 +117,7 @@ def test_tensorboard_gets_one_run_of_text_and_pictures_and_an_older_one_is_repla
     corpus = make_corpus([("a", "anger", "Ann", None), ("b", "joy", None, None)])
     for _ in range(2):
         write_pictures(report, corpus, tmp_path / "board")
+    assert all((corpus.folder / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
     assert len(list((tmp_path / "board").iterdir())) == 1
     events = EventAccumulator(str(tmp_path / "board"))
     events.Reload()

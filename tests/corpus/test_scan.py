@@ -1,6 +1,9 @@
 """What a path becomes, on trees and names as the corpora have them; no motion file is read here."""
 
 import os
+import re
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +59,7 @@ def test_a_path_and_a_table_that_disagree_are_not_believed(write_files):
     source = write_files("kdae", {f"BVH/F01/F01A{n}V1.bvh": "" for n in range(3)} | {"file-info.csv": table})
     scan = scan_source(read_definition("kdae"), source)
     assert reasons(scan) == {
-        "F01A0V1.bvh": "the path says emotion 'anger', file-info.csv says 'happiness'; mend one of the two",
+        "F01A0V1.bvh": "the path says emotion 'anger', file-info.csv says 'happiness'; correct one of the two",
         "F01A1V1.bvh": "unknown emotion 'Glee' in file-info.csv; add it to 'labels' of the definition, or a skip rule",
     }
     assert not any(item.by_rule for item in scan.left_out)
@@ -130,9 +133,9 @@ def test_files_that_cannot_be_labelled_are_left_out_with_the_reason(write_files)
     source = write_files("egbm", {"A_Sad_1.csv": "", "A_Sad_1.txt": "", "nonsense.csv": "", "B_Bored_1.csv": "", "B_Sad_99999.csv": ""})
     assert reasons(scan_source(read_definition("egbm"), source)) == {
         "A_Sad_1.txt": "A_Sad_1.csv already has the clip name 'A_Sad_1'; rename one of the two",
-        "nonsense.csv": "its path fits none of the definition's patterns; rename it, or add a pattern or a skip rule",
+        "nonsense.csv": "its path matches none of the definition's patterns; rename it, or add a pattern or a skip rule",
         "B_Bored_1.csv": "unknown emotion 'Bored' in the path; add it to 'labels' of the definition, or a skip rule",
-        "B_Sad_99999.csv": "take '99999' is no number from 0 to 32767; mend the pattern or the name",
+        "B_Sad_99999.csv": "take '99999' is not a number from 0 to 32767; correct the pattern or the name",
     }
 
 
@@ -152,7 +155,7 @@ def test_links_that_lead_out_of_the_source_and_names_that_cannot_be_printed_are_
     assert reasons(scan) == {
         "A_Sad_2.csv": "a symbolic link that leads out of the source folder; put the file itself there",
         "far": "a symbolic link to a folder is not followed; name the real folder with --source",
-        "A_Sad_6.csv": "no regular file; remove it",
+        "A_Sad_6.csv": "not a regular file; remove it",
         "A\\x1b[2J_Sad_8.csv": "a name with characters that cannot be printed; rename it",
         "\\udcff_Sad_9.csv": "a name with characters that cannot be printed; rename it",
     }
@@ -170,14 +173,14 @@ def test_the_source_may_itself_be_a_link(write_files, tmp_path):
         (
             "kdae",
             {"file-info.csv": "filename,emotion\n"},
-            r"no file fits BVH/\*.bvh, found 1 other files; is this the folder of 'kdae'\? https",
+            r"no file matches BVH/\*.bvh, found 1 other files; is this the folder of 'kdae'\? https",
         ),
-        ("emilya", {}, r"no file fits \*.bvh, found no file at all; is this the folder of 'emilya'"),
+        ("emilya", {}, r"no file matches \*.bvh, found no files; is this the folder of 'emilya'"),
         ("kdae", {"BVH/F01/F01A0V1.bvh": ""}, r"file-info.csv: no such file; 'kdae' needs it beside the motion files"),
         (
             "kdae",
             {"BVH/F01/F01A0V1.bvh": "", "file-info.csv": "name,emotion\n"},
-            "has no column 'filename'; its columns are name, emotion; mend",
+            "has no column 'filename'; its columns are name, emotion; correct",
         ),
         (
             "kdae",
@@ -187,7 +190,7 @@ def test_the_source_may_itself_be_a_link(write_files, tmp_path):
         (
             "kdae",
             {"BVH/B.bvh": "", "file-info.csv": "filename,emotion\na,Sad\na,Happy\n"},
-            "line 3: 'a' has another row that says something else",
+            "line 3: 'a' has another row with other labels",
         ),
         ("egbm", {"A_Sad_1.csv": "", "descriptions.csv": "file,text\nA_Sad_1,\n"}, "descriptions.csv line 2: needs both a file and a text"),
         (
@@ -219,7 +222,7 @@ def test_a_folder_that_may_not_be_listed_is_said(write_files, monkeypatch):
         return really(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(UserError, match="closed: cannot be listed \\(Permission denied\\); mend its permissions"):
+    with pytest.raises(UserError, match="closed: cannot be listed \\(Permission denied\\); correct its permissions"):
         scan_source(read_definition("egbm"), source)
 
 
@@ -228,3 +231,29 @@ def test_a_table_that_is_no_text_is_refused(write_files):
     (source / "file-info.csv").write_bytes(b"filename,emotion\n\xff\xfe,x\n")
     with pytest.raises(UserError, match=r"file-info.csv: not a CSV file in UTF-8"):
         scan_source(read_definition("kdae"), source)
+
+
+def test_a_pattern_that_takes_exponential_time_is_refused_by_name(write_files):
+    definition = replace(read_definition("egbm"), patterns=(re.compile(r"(?P<emotion>([a-z]+)+)!"),))
+    source = write_files("egbm", {f"{'a' * 40}.csv": ""})
+    begin = time.process_time()
+    with pytest.raises(UserError, match=r"pattern '.*\+\)\+\)!' takes more than 1 s for the path a+.csv; simplify it: a repetition inside"):
+        scan_source(definition, source)
+    assert time.process_time() - begin < 10
+
+
+def test_links_that_lead_to_themselves_are_left_out_with_their_reason(write_files):
+    source = write_files("egbm", {"A_Sad_1.csv": ""})
+    (source / "B_Sad_2.csv").symlink_to(source / "B_Sad_2.csv")
+    (source / "C_Sad_3.csv").symlink_to(source / "nowhere.csv")
+    (source / "loop").symlink_to(source)
+    found = reasons(scan_source(read_definition("egbm"), source))
+    assert found["B_Sad_2.csv"] == found["C_Sad_3.csv"] == "a symbolic link that is broken or leads to itself; remove it"
+    assert "a symbolic link to a folder is not followed" in found["loop"]
+
+
+def test_control_characters_of_side_tables_are_escaped(write_files):
+    table = "filename,actor_ID,emotion\nF01A0V1,F01,\x1b[31mglee\nF01A1V1,F01\x1b[2J,Angry\n"
+    source = write_files("kdae", {f"BVH/F01/F01A{n}V1.bvh": "" for n in range(2)} | {"file-info.csv": table})
+    said = reasons(scan_source(read_definition("kdae"), source))["F01A0V1.bvh"]
+    assert said.isprintable() and "unknown emotion '\\x1b[31mglee'" in said

@@ -1,6 +1,5 @@
 """Small corpora that can be learnt in seconds: an emotion is how fast and how far a body sways."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_llm.corpus.store import CLIP_FIELDS, FORMAT, Corpus, clip_hash, data_hash, movement_hash, movement_number, open_corpus
+from emotion_llm.corpus.store import (
+    CLIP_FIELDS,
+    Corpus,
+    clip_hash,
+    data_hash,
+    movement_hash,
+    movement_number,
+    open_corpus,
+    texts_hash,
+    write_corpus,
+    write_positions,
+)
 from emotion_llm.motion.layout import Layout, layout_to_dict, read_layout
 from emotion_llm.pretraining.data import mirror, mirror_order
 from emotion_llm.pretraining.settings import PretrainSettings
@@ -70,18 +80,16 @@ def make_corpus(tmp_path):
             rows.append((start, len(track), emotion, clip % 4, -1, -1, movement_number(movement_hash(track))))
             start += len(track)
         movements = [movement_hash(track) for track in tracks]
-        hashes = [clip_hash(emotions[row[2]], f"actor{row[3]}", None, -1, (), m) for row, m in zip(rows, movements, strict=True)]
+        hashes = [clip_hash(emotions[row[2]], f"actor{row[3]}", None, -1, m) for row, m in zip(rows, movements, strict=True)]
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
-        np.save(folder / "clips.npy", np.array(rows, CLIP_FIELDS))
-        np.save(folder / "names.npy", np.array(names))
-        np.save(folder / "positions.npy", np.concatenate(tracks))
+        write_positions(folder / "positions.npy", tracks, layout.joints)
         metadata = {
-            "format": FORMAT, "name": name, "clips": len(names), "frames": start, "frames_per_second": 30.0, "emotions": emotions,
-            "actors": [f"actor{actor}" for actor in range(4)], "actions": [], "canonical": {}, "reading": {},
-            "layout": layout_to_dict(layout), "data_hash": data_hash(layout, emotions, 30.0, {}, hashes),
+            "name": name, "frames_per_second": 30.0, "emotions": emotions, "actors": [f"actor{actor}" for actor in range(4)],
+            "actions": [], "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
+            "data_hash": data_hash(layout, emotions, 30.0, {}, hashes), "texts_hash": texts_hash(()),
         }  # fmt: skip
-        (folder / "corpus.json").write_text(json.dumps(metadata | about_changes))
+        write_corpus(folder, metadata | about_changes, np.array(rows, CLIP_FIELDS), names, texts={})
         return open_corpus(folder)
 
     return make

@@ -303,7 +303,7 @@ def test_joints_of_another_layout_are_refused_with_what_is_missing_and_what_is_k
     strange = ("Tail", *emilya.joint_names[1:])
     with pytest.raises(MotionFileError, match="missing Hips, unexpected Tail; known layouts are") as refused:
         to_motion(recorded(strange, positions), emilya, 1.0, "y", None, "a.bvh")
-    assert all(name in str(refused.value) for name in known_layouts()) and "--draw-layout" in str(refused.value)
+    assert all(name in str(refused.value) for name in known_layouts()) and "--infer-layout" in str(refused.value)
 
 
 @pytest.mark.parametrize(("up", "axes"), [("y", (0, 1, 2)), ("z", (0, 2, 1)), ("x", (1, 0, 2))])
