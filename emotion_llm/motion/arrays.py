@@ -19,8 +19,8 @@ import numpy as np
 
 from emotion_llm.motion.layout import MAX_JOINTS
 from emotion_llm.motion.motion import MotionFileError, RecordedMotion
-from emotion_llm.motion.plain_text import read_bytes
 from emotion_llm.motion.table import TableColumns, motion_of_rows
+from emotion_llm.motion.text import read_bytes
 
 MAGIC = b"\x93NUMPY"
 TYPE = re.compile(rb"'descr'\s*:\s*'([<>|=]?(?:f[248]|[iu][1248]))'")

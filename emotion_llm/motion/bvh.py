@@ -31,8 +31,7 @@ import numpy as np
 
 from emotion_llm.motion.layout import MAX_JOINTS
 from emotion_llm.motion.motion import FRAMES_PER_SECOND, MotionFileError, RecordedMotion
-from emotion_llm.motion.number_text import NUMBER, read_rows
-from emotion_llm.motion.plain_text import plain_text, read_bytes
+from emotion_llm.motion.text import NUMBER, plain_text, read_bytes, read_rows
 
 MOTION_LINE = re.compile(rb"^[ \t]*MOTION\b", re.IGNORECASE | re.MULTILINE)
 FRAMES = re.compile(rb"\s*Frames[ \t]*:[ \t]*(\S*)", re.IGNORECASE)

@@ -15,9 +15,8 @@ import numpy as np
 
 from emotion_llm.motion.layout import MAX_JOINTS
 from emotion_llm.motion.motion import FRAMES_PER_SECOND, MotionFileError, RecordedMotion
-from emotion_llm.motion.number_text import NOT_FINITE, NUMBER, read_rows
-from emotion_llm.motion.plain_text import plain_text, read_bytes
 from emotion_llm.motion.resampling import between_frames
+from emotion_llm.motion.text import NOT_FINITE, NUMBER, plain_text, read_bytes, read_rows
 from emotion_llm.runtime.errors import UserError
 
 DELIMITERS = (";", "\t", ",")

@@ -173,9 +173,9 @@ def test_position_channels_that_are_all_zero_add_to_the_offsets():
         (ARM[: ARM.index("\n0 90")], "no complete row of numbers where the HIERARCHY has 9 channels"),
         (ARM.replace("1 90 0 90", "1 90 90"), "line 20 holds 8 numbers where the HIERARCHY has 9 channels"),
         (ARM.replace("1 90 0 90", "1 90 0 0 90"), "line 20 holds 10 numbers"),
-        (ARM.replace("1 90 0 90", "1 90 0 9o"), "line 20: '9o' is no number"),
-        (ARM.replace("1 90 0 90", "1 90 0 9,5"), "line 20: '9,5' is no number; write decimals with a point"),
-        (ARM.replace("1 90 0 90", "1 90 0 1_0"), "'1_0' is no number"),
+        (ARM.replace("1 90 0 90", "1 90 0 9o"), "line 20: '9o' is not a number"),
+        (ARM.replace("1 90 0 90", "1 90 0 9,5"), "line 20: '9,5' is not a number; write decimals with a point"),
+        (ARM.replace("1 90 0 90", "1 90 0 1_0"), "'1_0' is not a number"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_in_words(text, message):
