@@ -121,8 +121,8 @@ def _read_any(
 
 def _row(words: list[bytes], missing: frozenset[bytes], place: str, line: int) -> list[float]:
     try:
-        if missing.isdisjoint(words) and not any(b"_" in word for word in words):  # float() accepts 1_000
-            return list(map(float, words))
+        if missing.isdisjoint(words) and b"_" not in (line_text := b" ".join(words)):  # float() accepts 1_000
+            return list(map(float, line_text.decode("latin-1").split(" ")))
     except ValueError:
         pass
     return [_number(word, missing, place, line) for word in words]
