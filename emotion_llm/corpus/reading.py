@@ -27,7 +27,7 @@ from emotion_llm.corpus.definition import CorpusDefinition
 from emotion_llm.corpus.scan import SourceFile
 from emotion_llm.corpus.store import file_hash, movement_hash
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
-from emotion_llm.motion.checks import check_clip
+from emotion_llm.motion.checks import check_clip, gross_failure
 from emotion_llm.motion.layout import Layout, layout_to_dict
 from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.motion.table import TableColumns
@@ -108,6 +108,8 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
         content = file_hash(path)
         recorded = read_motion_file(path, settings.columns)
         motion = to_motion(recorded, settings.layout, settings.metres_per_unit, settings.up, settings.frames_per_second, place=str(path))
+        if failure := gross_failure(motion):
+            raise UserError(failure)
         findings = (*recorded.notes, *check_clip(motion))
         positions = canonicalise(motion, settings.canonical, place=str(path)).positions.astype(np.float32)  # (T, V, 3)
         frames, movement = len(positions), movement_hash(positions)

@@ -30,6 +30,10 @@ SHORTEST_CHECKED_BONE = 0.2
 """Metres; in shorter bones a sensor's noise is large against the length."""
 BODY_SIZES = (0.55, 1.6)
 """A real body's size against the layout's reference body: from a small child to a giant."""
+IMPOSSIBLE_REACH = 3.0
+"""Metres from the middle of the joints that no joint can be away: a value such as -9999 that stands for a missing one, or a jump."""
+IMPOSSIBLE_JUMP, IMPOSSIBLE_METRES_PER_SECOND = 2.0, 30.0
+"""The middle of the body does not move so far from one frame to the next, at such a speed."""
 SMALLEST_SIZE = 1e-6
 """A body smaller than that is a point."""
 UNIT_FACTORS = {
@@ -63,6 +67,29 @@ def check_clip(motion: Motion) -> list[str]:
         findings.append(_wrong_unit(size))
         motion = replace(motion, positions=motion.positions / size)  # the other checks judge it at its true size
     return findings + _frozen(motion) + _teleporting(motion) + _changing_bones(motion) + _posture(motion)
+
+
+def gross_failure(motion: Motion) -> str | None:
+    """Why the recording cannot be used: positions that no body can have; None for usable ones."""
+    motion = replace(motion, positions=motion.positions[np.isfinite(motion.positions).all(axis=(1, 2))])
+    if len(motion.positions) < 2:
+        return None
+    size = _body_size(motion)
+    if size < SMALLEST_SIZE:
+        return None  # `check_clip` reports it
+    metres = 1 / size if not BODY_SIZES[0] <= size <= BODY_SIZES[1] else 1.0
+    middle = np.median(motion.positions, axis=1)  # (T, 3)
+    reach = np.linalg.norm(motion.positions - middle[:, None], axis=2) * metres  # (T, V)
+    if reach.max() > IMPOSSIBLE_REACH:
+        frame, joint = np.unravel_index(np.argmax(reach), reach.shape)
+        return (
+            f"impossible: '{motion.layout.joint_names[joint]}' is {reach[frame, joint]:.1f} m away from the body in frame {frame}; correct or "
+            "cut the recording; if the value stands for a missing one, name it in columns.missing"
+        )
+    jumps = np.linalg.norm(np.diff(middle, axis=0), axis=1) * metres  # (T - 1,)
+    if jumps.max() > IMPOSSIBLE_JUMP and jumps.max() * motion.frames_per_second > IMPOSSIBLE_METRES_PER_SECOND:
+        return f"impossible: the body jumps {jumps.max():.1f} m to frame {np.argmax(jumps) + 1}; correct or cut the recording"
+    return None
 
 
 def _missing(motion: Motion, complete: np.ndarray) -> list[str]:

@@ -1,6 +1,7 @@
 """Importing: the same corpus whatever the circumstances, and nothing is written if nothing has changed."""
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_bad_files_are_left_out_with_their_reason_and_the_rest_is_imported(sourc
     assert not any(str(source) in reason for reason in said.values())
     again = run(source, tmp_path / "data")
     assert again.up_to_date and again.report == imported.report
+
+
+@pytest.mark.parametrize(("value", "said"), [("-9999", "is .* m away from the body in frame 5"), ("40", "m away from the body in frame 5")])
+def test_a_clip_with_impossible_positions_is_left_out_and_reported(source, tmp_path, value, said):
+    path = min(source.glob("*_*_*.csv"))
+    lines = path.read_text().splitlines()
+    cells = lines[6].split(",")
+    cells[10] = value
+    lines[6] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+    imported = run(source, tmp_path / "data")
+    assert len(imported.corpus) == 13 and imported.report.faults == 1
+    assert re.search(said, imported.report.left_out[0].reason)
 
 
 def test_a_source_without_any_readable_file_is_refused_and_leaves_no_corpus(write_files, tmp_path):
