@@ -33,7 +33,7 @@ from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
 
-READING_VERSION = 1
+READING_VERSION = 2
 """Increases when the readers or the canonical form change the positions that a file becomes: corpora are then out of date."""
 CHUNK_BYTES, CHUNK_FILES = 2_000_000, 200
 """Small files are sent to a worker together, a larger one alone."""

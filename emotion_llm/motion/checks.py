@@ -80,6 +80,9 @@ def gross_failure(motion: Motion) -> str | None:
     metres = 1 / size if not BODY_SIZES[0] <= size <= BODY_SIZES[1] else 1.0
     middle = np.median(motion.positions, axis=1)  # (T, 3)
     reach = np.linalg.norm(motion.positions - middle[:, None], axis=2) * metres  # (T, V)
+    above = motion.layout.parents[motion.layout.landmarks["pelvis"]]
+    while above >= 0:  # joints above the pelvis are reference points, which may stay at the origin
+        reach[:, above], above = 0, motion.layout.parents[above]
     if reach.max() > IMPOSSIBLE_REACH:
         frame, joint = np.unravel_index(np.argmax(reach), reach.shape)
         return (
