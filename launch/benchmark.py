@@ -1,9 +1,9 @@
-"""Measures this software against the usual way of doing the same: ratios, in turns, on this machine.
+"""Measures this software against baselines, in turns, on this machine.
 
-python launch/benchmark.py                                  # all that runs on a CPU, about an hour on two cores
-python launch/benchmark.py --quick                          # the same at small size, minutes: shows that it runs, not how fast
+python launch/benchmark.py                                  # all that runs on a CPU
+python launch/benchmark.py --quick                          # the same at tiny size: shows that it runs, not how fast
 python launch/benchmark.py --only training --json out.json  # one group; one JSON record per measurement
-python launch/benchmark.py --only gpu                       # a 7B Llama at the paper's batch, where a GPU is at hand
+python launch/benchmark.py --only gpu                       # a 7B Llama at the paper's batch, on a GPU
 """
 
 from emotion_llm.benchmarks.suite import PRESETS, run_benchmarks

@@ -1,1 +1,1 @@
-"""What the software is measured against: the usual way of doing the same, on the same machine, in turns."""
+"""Benchmarks against baselines: both sides run in turns on the same machine and data."""

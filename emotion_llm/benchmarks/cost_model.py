@@ -1,25 +1,23 @@
-"""What a step costs on a cluster, and where more GPUs stop paying.
+"""Cost model of a training step on a cluster, and the number of GPUs beyond which more bring nothing.
 
 LLM shape, GPUs, interconnect  ->  seconds per step, days and price of a run
 
-A step is computation and communication. Computation: the useful operations of a GPU's motions over its matrix peak times the MFU that it
-reaches; the MFU falls when a GPU has few tokens, because frozen weights must be read from memory however few tokens they meet.
-Communication: ZeRO-2 reduces LoRA's gradients and gathers its updated weights in rings; only what trains travels, so it is small, and
-does not shrink with more GPUs. The batch of 64 motions is the hard limit: GPU number 65 has no motion.
+A step is computation, communication and a fixed part. A micro-step takes as long as the slowest of three things: its arithmetic, at the
+MFU that the GPU reaches; reading the frozen weights from memory, however few tokens they meet; and launching its kernels from the host.
+ZeRO-2 reduces LoRA's gradients and gathers its updated weights in rings; only trainable weights travel, so communication is short, but
+does not shrink with more GPUs. The batch of 64 motions is the hard limit: a 65th GPU gets no motion.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emotion_llm.benchmarks.workload import MOTIONS_OF_JOINTS, TIME_STEPS, LlmShape
+from emotion_llm.benchmarks.workload import MICRO_BATCH, MOTIONS_OF_JOINTS, TIME_STEPS, LlmShape
 
 BATCH = 64
 """Motions of a recognition step (paper)."""
 STEPS = 800_000
 """Of recognition (paper)."""
-LORA_RANK = 64
-"""(paper)"""
 ANSWER = 2.5
 """Text tokens of an answer: an emotion word and the end of the turn, on average."""
 DAY_SECONDS = 86_400
@@ -27,7 +25,7 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Cluster:
-    """GPUs and what joins them. The defaults are round figures for A100s with 80 GB (our assumptions, from data sheets, not measured)."""
+    """GPUs and their interconnect. The defaults are assumptions: round figures from the data sheets of A100s with 80 GB."""
 
     gpus: int
     gpus_per_node: int = 8
@@ -37,6 +35,10 @@ class Cluster:
     """Share of the peak that a step with many tokens reaches; the same command prints it."""
     memory_bytes_per_second: float = 1.6e12
     """How fast a GPU reads its weights."""
+    launches_per_layer: float = 272
+    """Kernel launches per micro-step and layer: about 8,700 were counted for 32 layers, 3,600 forward and 5,100 backward."""
+    seconds_per_launch: float = 8.6e-6
+    """Host time per launch (assumption): 60 to 90 ms per micro-step of 32 layers."""
     link_bytes_per_second: float = 200e9
     """Of each GPU to its neighbour in a node (NVLink)."""
     network_bytes_per_second: float = 25e9
@@ -46,7 +48,7 @@ class Cluster:
     bytes_per_number: int = 2
     """bf16."""
     fixed_seconds: float = 0.02
-    """Of a step, whatever its size: Python, kernel launches, the optimizer."""
+    """Per step, whatever its size: data and optimizer."""
     dollars_per_gpu_hour: float = 2.0
 
     @property
@@ -60,6 +62,8 @@ class StepCost:
 
     busy_gpus: int
     """GPUs that have at least one motion; the others idle."""
+    limit: str
+    """What the computation is limited by: arithmetic, memory or launches."""
     compute_seconds: float
     communication_seconds: float
     fixed_seconds: float
@@ -80,35 +84,35 @@ def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost
     """The model's prediction for one step."""
     busy = largest_divisor(batch, cluster.gpus)
     motions = batch // busy
+    micro_steps = -(-motions // MICRO_BATCH)
     frozen, adapter = matrix_weights(shape)
-    predictions = motions * ANSWER
-    tokens = shape.prompt_tokens[0] + motions * tokens_of_a_motion(shape)
-    operations = tokens * (4 * frozen + 6 * adapter) + predictions * 4 * shape.width * shape.vocabulary
-    by_arithmetic = operations / (cluster.peak_flops * cluster.mfu)
-    by_memory = 2 * cluster.bytes_per_number * (frozen + adapter) / cluster.memory_bytes_per_second  # read in forward and in backward
-    seconds = [
-        max(by_arithmetic, by_memory),
-        ring_seconds(cluster.bytes_per_number * adapter, busy, cluster),
-        cluster.fixed_seconds,
-    ]
-    return StepCost(busy, *seconds, dollars=sum(seconds) * cluster.gpus * cluster.dollars_per_gpu_hour / 3600)
+    tokens = micro_steps * shape.prompt_tokens[0] + motions * tokens_per_motion(shape)
+    head = 4 * motions * ANSWER * shape.width * shape.vocabulary
+    limits = {
+        "arithmetic": (tokens * (4 * frozen + 6 * adapter) + head) / (cluster.peak_flops * cluster.mfu),
+        "memory": micro_steps * 2 * cluster.bytes_per_number * (frozen + adapter) / cluster.memory_bytes_per_second,  # read twice
+        "launches": micro_steps * shape.layers * cluster.launches_per_layer * cluster.seconds_per_launch,
+    }
+    limit = max(limits, key=lambda name: limits[name])
+    communication = ring_seconds(cluster.bytes_per_number * adapter, busy, cluster)
+    seconds = limits[limit] + communication + cluster.fixed_seconds
+    dollars = seconds * cluster.gpus * cluster.dollars_per_gpu_hour / 3600
+    return StepCost(busy, limit, limits[limit], communication, cluster.fixed_seconds, dollars)
 
 
 def largest_divisor(batch: int, gpus: int) -> int:
-    """How many of the GPUs can share the batch evenly; every process must have the same number of motions."""
+    """How many of the GPUs can divide the batch evenly; every process must have the same number of motions."""
     return max(count for count in range(1, min(batch, gpus) + 1) if batch % count == 0)
 
 
 def matrix_weights(shape: LlmShape) -> tuple[int, int]:
-    """Weights of the linear layers: the frozen ones, and LoRA's matrices beside them."""
-    key_and_value = 2 * [(shape.width, shape.width // shape.heads * shape.key_heads)]
-    query_and_output = 2 * [(shape.width, shape.width)]
-    gated = 3 * [(shape.width, shape.intermediate)]
-    maps = query_and_output + key_and_value + gated  # (in, out) of each
-    return shape.layers * sum(i * o for i, o in maps), shape.layers * sum(LORA_RANK * (i + o) for i, o in maps)
+    """Weights of all layers' linear maps: the frozen ones, and LoRA's matrices beside them."""
+    key_width = shape.width // shape.heads * shape.key_heads
+    maps = 2 * [(shape.width, shape.width)] + 2 * [(shape.width, key_width)] + 3 * [(shape.width, shape.intermediate)]
+    return shape.layers * sum(i * o for i, o in maps), shape.layers * sum(shape.lora_rank * (i + o) for i, o in maps)
 
 
-def tokens_of_a_motion(shape: LlmShape) -> float:
+def tokens_per_motion(shape: LlmShape) -> float:
     """Skeleton tokens, the prompt's end and an emotion word, on average over the three corpora."""
     joints = sum(joints * recordings for joints, recordings in MOTIONS_OF_JOINTS.items()) / sum(MOTIONS_OF_JOINTS.values())
     return 1 + joints + sum(TIME_STEPS) / 2 + shape.prompt_tokens[1] + ANSWER - 1  # the last token is predicted, never read
@@ -123,13 +127,13 @@ def ring_seconds(size: float, gpus: int, cluster: Cluster) -> float:
 
 
 def table(shape: LlmShape, gpus: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)) -> str:
-    """A table for the README, GPUs down."""
-    lines = ["| GPUs | nodes | motions each | s per step | of it communication | days | dollars | against 4 GPUs |", "| ---: " * 8 + "|"]
+    """A Markdown table, one row per number of GPUs."""
+    lines = ["| GPUs | nodes | motions each | s per step | limit | communication | days | dollars | against 4 GPUs |", "| ---: " * 9 + "|"]
     four = step_cost(shape, Cluster(4)).seconds
     for count in gpus:
         cluster, cost = Cluster(count), step_cost(shape, Cluster(count))
         lines.append(
-            f"| {count} | {cluster.nodes} | {BATCH // cost.busy_gpus} | {cost.seconds:.3f} | {cost.communication_seconds:.3f} "
-            f"| {cost.days:.1f} | {cost.dollars * STEPS:,.0f} | {four / cost.seconds:.2f}x |"
+            f"| {count} | {cluster.nodes} | {BATCH // cost.busy_gpus} | {cost.seconds:.3f} | {cost.limit} "
+            f"| {cost.communication_seconds:.3f} | {cost.days:.1f} | {cost.dollars * STEPS:,.0f} | {four / cost.seconds:.2f}x |"
         )
     return "\n".join(lines)

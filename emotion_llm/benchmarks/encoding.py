@@ -1,4 +1,4 @@
-"""Our skeleton encoder against the way a CTR-GCN is usually written, and encoding once against encoding in every step.
+"""The skeleton encoder against a common CTR-GCN implementation, and encoding once against encoding in every step.
 
 random motions of mixed layouts  ->  Measurements: a training step of the encoder; a fine-tuning step of an LLM
 """
@@ -6,22 +6,22 @@ random motions of mixed layouts  ->  Measurements: a training step of the encode
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from emotion_llm.benchmarks.measurement import Measurement, Ratio, interleaved_ratio, machine_name
-from emotion_llm.benchmarks.workload import SMALL, LlmShape, build_model, draw_examples
-from emotion_llm.language.llm import LoraSettings
-from emotion_llm.language.packed import pack
+from emotion_llm.benchmarks.finetuning import packed_step
+from emotion_llm.benchmarks.measurement import Measurement, check_gradients, interleaved_ratio, timed
+from emotion_llm.benchmarks.workload import SMALL_LLAMA, LlmShape, build_model, draw_examples
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.skeleton_encoder.batch import MotionBatch, collate, joint_inputs
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings, GraphConvolution, TemporalConvolution
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
 from emotion_llm.skeleton_encoder.graph import SUBSETS
-from emotion_llm.skeleton_encoder.layers import Block
+from emotion_llm.skeleton_encoder.layers import Block, Skip
 from emotion_llm.skeleton_encoder.norm import EPSILON, MaskedBatchNorm
 from emotion_llm.skeleton_encoder.pooling import pool
 
@@ -30,46 +30,57 @@ FRAMES = 64
 
 
 def measure(
-    settings: CtrGcnSettings | None = None, llm: LlmShape = SMALL, motions: int = 16, frames: int = FRAMES, repeats: int = 5
+    settings: CtrGcnSettings | None = None, llm: LlmShape = SMALL_LLAMA, motions: int = 16, frames: int = FRAMES, repeats: int = 5
 ) -> list[Measurement]:
     """
     Args:
         settings: of the encoder; the paper preset's by default.
     """
     encoder = (settings or CtrGcnSettings()).build([read_layout(name) for name in LAYOUTS])
+    for block in blocks_of(encoder):
+        torch.nn.init.normal_(
+            cast(Tensor, block.graph.strength)
+        )  # zero at the start, which would stop the gradients of the learnt topology
     one, mixed = draw_motions(encoder, (2,), motions, frames), draw_motions(encoder, (0, 1, 2), motions, frames)
     size = sum(parameter.numel() for parameter in encoder.parameters())
     what = f"forward and backward of {size:,} parameters on {motions} motions of {frames} frames"
-    of_one = interleaved_ratio(lambda: train_step(encoder, one), lambda: usual_train_step(encoder, one), repeats)
-    of_mixed = interleaved_ratio(lambda: train_step(encoder, mixed), lambda: usual_train_step(encoder, mixed), repeats)
+    for step in (train_step, baseline_train_step):
+        step(encoder, mixed)
+        check_gradients(encoder)
+        encoder.zero_grad()
+    of_one = interleaved_ratio(lambda: train_step(encoder, one), lambda: baseline_train_step(encoder, one), repeats)
+    of_mixed = interleaved_ratio(lambda: train_step(encoder, mixed), lambda: baseline_train_step(encoder, mixed), repeats)
     encoder.eval()
-    model = build_model(llm, LoraSettings())
+    model = build_model(llm)
     examples = draw_examples(llm, "recognition", motions, seed=0)
 
-    def step() -> None:
-        row = pack(examples, model.slots, share_prefix=True)
-        (-model(row).mean()).backward()
+    def step_of_llm() -> None:
+        packed_step(model, None, examples)
 
     def step_with_encoder() -> None:
         with torch.no_grad():
             pool(encoder(mixed))
-        step()
+        step_of_llm()
 
-    in_the_loop = interleaved_ratio(step, step_with_encoder, repeats)
+    in_the_loop = interleaved_ratio(step_of_llm, step_with_encoder, repeats)
+    check_gradients(model)
+    common = "common CTR-GCN implementation"
     return [
-        _record("encoder block, one layout", of_one, f"{what} of 25 joints", "CTR-GCN as usually written"),
-        _record("encoder block, three layouts", of_mixed, f"{what} of 72, 28 and 25 joints", "CTR-GCN as usually written, padded to 72"),
-        _record(
-            "encode once",
-            in_the_loop,
-            f"a recognition step of {llm.name} on {motions} motions of 72, 28 and 25 joints",
-            f"the same step with our encoder in the loop, {frames} frames per motion",
+        timed("encoder block, one layout", of_one, f"{what} of 25 joints", common),
+        timed("encoder block, three layouts", of_mixed, f"{what} of 72, 28 and 25 joints", f"{common}, padded to 72"),
+        timed(
+            "encode once", in_the_loop, f"a recognition step of {llm.name} on {motions} motions of 72, 28 and 25 joints",
+            f"the same step with the encoder in the loop, {frames} frames per motion",
         ),
-    ]
+    ]  # fmt: skip
+
+
+def blocks_of(encoder: SkeletonEncoder) -> list[Block]:
+    return cast(list[Block], list(encoder.blocks))
 
 
 def draw_motions(encoder: SkeletonEncoder, layout_index: Sequence[int], count: int, frames: int) -> MotionBatch:
-    """Random motions on these layouts in turn."""
+    """Random motions on these layouts, one after the other."""
     random = np.random.default_rng(0)
     index = [layout_index[n % len(layout_index)] for n in range(count)]
     motions = [random.standard_normal((frames, encoder.layouts[i].joints, 3), np.float32) for i in index]
@@ -82,17 +93,17 @@ def train_step(encoder: SkeletonEncoder, batch: MotionBatch) -> None:
     encoder(batch).features.square().mean().backward()
 
 
-def usual_train_step(encoder: SkeletonEncoder, batch: MotionBatch) -> None:
-    """Forward and backward of the usual way."""
+def baseline_train_step(encoder: SkeletonEncoder, batch: MotionBatch) -> None:
+    """Forward and backward of the baseline."""
     encoder.train()
-    usual_features(encoder, batch).square().mean().backward()
+    baseline_features(encoder, batch).square().mean().backward()
 
 
-def usual_features(encoder: SkeletonEncoder, batch: MotionBatch) -> Tensor:
-    """The same weights, computed as a CTR-GCN is usually written: motions padded to the largest layout, every 1x1 convolution by itself,
+def baseline_features(encoder: SkeletonEncoder, batch: MotionBatch) -> Tensor:
+    """The same weights in a common CTR-GCN implementation: motions padded to the largest layout, separate 1x1 convolutions,
     query and key of every frame before their mean over time, one einsum per subset, torch's batch norm.
 
-    For one layout and no padded frames it gives our encoder's features.
+    For one layout and no padded frames the features are equal to the encoder's.
 
     Shape:
         positions (N, T, V, 3)  ->  (N, C, T', V)
@@ -108,19 +119,20 @@ def usual_features(encoder: SkeletonEncoder, batch: MotionBatch) -> Tensor:
         mean, std = getattr(encoder, f"input_mean_{index}"), getattr(encoder, f"input_std_{index}")
         x[n, :, :, own] = ((inputs[:, 0] - mean[..., None]) / std[..., None]).transpose(1, 2)
         adjacency[n, :, own, own] = getattr(encoder, f"adjacency_{index}")
-    for block in encoder.blocks:
+    for block in blocks_of(encoder):
         x = _block(block, x, adjacency)
     return x
 
 
 def _block(block: Block, x: Tensor, adjacency: Tensor) -> Tensor:
-    y = torch.relu(_norm(block.graph_norm, _graph(block.graph, x, adjacency)) + _skip(block.graph_skip, x))
-    return torch.relu(_norm(block.temporal_norm, _temporal(block.temporal, y)) + _skip(block.skip, x))
+    graph, temporal = cast(GraphConvolution, block.graph), cast(TemporalConvolution, block.temporal)
+    y = torch.relu(_norm(block.graph_norm, _graph(graph, x, adjacency)) + _skip(block.graph_skip, x))
+    return torch.relu(_norm(block.temporal_norm, _temporal(temporal, y)) + _skip(block.skip, x))
 
 
 def _graph(layer: GraphConvolution, x: Tensor, adjacency: Tensor) -> Tensor:
     """(N, C_in, T, V) -> (N, C, T, V)."""
-    y = 0
+    y = torch.zeros(())
     values, refinements = layer.value.weight.chunk(SUBSETS), layer.refine[..., None, None]
     for k in range(SUBSETS):
         part = slice(k * layer.compared, (k + 1) * layer.compared)
@@ -145,24 +157,12 @@ def _temporal(layer: TemporalConvolution, x: Tensor) -> Tensor:
     return torch.cat([near, far, highest, branches[3][:, :, :: layer.stride]], dim=1)
 
 
-def _skip(skip: torch.nn.Module, x: Tensor) -> Tensor:
+def _skip(skip: Skip, x: Tensor) -> Tensor:
     if skip.project is None:
         return x
     return _norm(skip.norm, F.conv2d(x, skip.project.weight, stride=(skip.stride, 1)))
 
 
 def _norm(norm: MaskedBatchNorm, x: Tensor, part: slice = slice(None)) -> Tensor:
-    mean, variance = (None, None) if norm.training else (norm.running_mean[part], norm.running_variance[part])
+    mean, variance = (None, None) if norm.training else (cast(Tensor, norm.running_mean)[part], cast(Tensor, norm.running_variance)[part])
     return F.batch_norm(x, mean, variance, norm.weight[part], norm.bias[part], training=norm.training, eps=EPSILON)
-
-
-def _record(name: str, ratio: Ratio, ours: str, theirs: str) -> Measurement:
-    return Measurement(
-        name=name,
-        ratio=ratio.median,
-        low=ratio.low,
-        high=ratio.high,
-        unit="seconds",
-        compared=f"{ours}: ours {ratio.our_seconds:.2f} s; {theirs} {ratio.their_seconds:.2f} s",
-        machine=machine_name(),
-    )

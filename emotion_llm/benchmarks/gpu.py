@@ -2,8 +2,7 @@
 
 device  ->  seconds per step, MFU against the measured matrix peak, memory, projected days for the whole run on four GPUs
 
-What one of four GPUs computes in a step: 16 motions, forward, backward, AdamW. The all-reduce of LoRA's gradients among the four is not
-in it; cost_model.py adds it.
+One GPU's part of a step on four: 16 motions, forward, backward, AdamW, without the all-reduce of LoRA's gradients (cost_model.py adds it).
 """
 
 from __future__ import annotations
@@ -14,10 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from emotion_llm.benchmarks.finetuning import count_answer_tokens
-from emotion_llm.benchmarks.workload import LLAMA_7B, LlmShape, build_model, draw_examples
+from emotion_llm.benchmarks.cost_model import DAY_SECONDS, STEPS
+from emotion_llm.benchmarks.workload import LLAMA_7B, MICRO_BATCH, LlmShape, build_model, count_answer_tokens, draw_examples
 from emotion_llm.language.flops import FlopCount
-from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
 from emotion_llm.runtime.processes import start_processes
 from emotion_llm.training.assembly import checkpoint_gradients, ds_config_path
@@ -25,14 +23,10 @@ from emotion_llm.training.efficiency import finish, matrix_peak, peak_memory_byt
 from emotion_llm.training.engine import Engine, model_dtype
 from emotion_llm.training.settings import FinetuneSettings
 
-PAPER_STEPS = 800_000
-MOTIONS_PER_GPU = 16
-"""64 on four GPUs."""
-
 
 @dataclass(frozen=True)
 class GpuStep:
-    """What one GPU's part of a step costs."""
+    """Measured figures of one GPU's part of a step."""
 
     device: str
     llm: str
@@ -48,15 +42,15 @@ class GpuStep:
     memory_gb: float
     """Peak, in 10^9 bytes."""
     checkpointing: bool
-    """Whether activations were computed again in the backward pass to save memory."""
+    """Whether activations were recomputed in the backward pass to save memory."""
 
     @property
     def days(self) -> float:
-        """Of the paper's 800,000 steps on four such GPUs, communication left out."""
-        return self.seconds * PAPER_STEPS / 86_400
+        """Of the paper's 800,000 steps on four such GPUs, without communication."""
+        return self.seconds * STEPS / DAY_SECONDS
 
     def table(self) -> str:
-        """A line for the README's table, under its heading."""
+        """A Markdown table with one row."""
         return (
             "| device | LLM | precision | motions | tokens | s per step | MFU | measured peak | memory | checkpointing "
             "| 800,000 steps on four |\n"
@@ -66,15 +60,15 @@ class GpuStep:
         )
 
 
-def measure_step(shape: LlmShape = LLAMA_7B, motions: int = MOTIONS_PER_GPU, repeats: int = 10, checkpointing: bool = False) -> GpuStep:
-    """Times optimizer steps of the training's own engine on different batches; the first two warm up and are not counted.
+def measure_step(shape: LlmShape = LLAMA_7B, motions: int = MICRO_BATCH, repeats: int = 10, checkpointing: bool = False) -> GpuStep:
+    """Times optimizer steps of the training's own engine on different batches, after two warm-up steps.
 
     Args:
-        checkpointing: compute activations again in the backward pass: less memory, a third more time.
+        checkpointing: recompute activations in the backward pass: less memory, a third more time.
     """
     ds_config = ds_config_path(FinetuneSettings())
     device = start_processes()
-    model = build_model(shape, LoraSettings(), model_dtype(ds_config), str(device)).train()
+    model = build_model(shape, dtype=model_dtype(ds_config), device=str(device)).train()
     if checkpointing:
         checkpoint_gradients(model)
     engine = Engine(model, weight_decay=0.0, gradient_clipping=1.0, global_batch=motions, ds_config=ds_config)
@@ -89,6 +83,7 @@ def measure_step(shape: LlmShape = LLAMA_7B, motions: int = MOTIONS_PER_GPU, rep
         engine.backward(-model(row.to(device)).sum() / count_answer_tokens(examples))
         engine.step()
         finish(device)
+        assert engine.gradient_norm > 0
         if turn >= 2:
             seconds.append(time.perf_counter() - begin)
             rates.append(operations / seconds[-1])

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emotion_llm.benchmarks.encoding import draw_motions, measure, train_step, usual_features, usual_train_step
+from emotion_llm.benchmarks.encoding import baseline_features, baseline_train_step, draw_motions, measure, train_step
 from emotion_llm.benchmarks.workload import TINY
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
@@ -12,7 +12,7 @@ SMALL_ENCODER = CtrGcnSettings((8, 16, 16), (2, 1, 2), channels_per_topology=2)
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_usual_way_computes_the_same_features_and_gradients(training):
+def test_the_baseline_computes_the_same_features_and_gradients(training):
     encoder = SMALL_ENCODER.build([read_layout("emilya_28")]).double()
     for block in encoder.blocks:
         torch.nn.init.normal_(block.graph.strength)
@@ -20,11 +20,11 @@ def test_the_usual_way_computes_the_same_features_and_gradients(training):
     batch = draw_motions(encoder, (0,), 3, 21)
     batch = replace(batch, positions=batch.positions.double())
     encoder.train(training)
-    ours, theirs = encoder(batch).features, usual_features(encoder.train(training), batch)
+    ours, theirs = encoder(batch).features, baseline_features(encoder.train(training), batch)
     torch.testing.assert_close(ours, theirs)
     if training:
         gradients = []
-        for step in (train_step, usual_train_step):
+        for step in (train_step, baseline_train_step):
             encoder.zero_grad()
             step(encoder, batch)
             gradients.append([parameter.grad.clone() for parameter in encoder.parameters()])
