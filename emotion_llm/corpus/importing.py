@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ def check_corpus(definition: CorpusDefinition, source: Path, canonical: Canonica
 
 def _read(
     definition: CorpusDefinition, scan: Scan, source: Path, settings: ReadingSettings, workers: int
-) -> Iterator[tuple[Reading, np.ndarray | None]]:
+) -> Generator[tuple[Reading, np.ndarray | None], None, None]:
     with closing(read_clips(source, scan.files, settings, workers)) as clips:
         yield from progress(clips, f"reading {definition.name}", "file", total=len(scan.files))
 
@@ -98,7 +98,7 @@ def _write(
     folder.mkdir()
     readings: dict[str, Reading] = {}
 
-    def tracks() -> Iterator[np.ndarray]:
+    def tracks() -> Generator[np.ndarray, None, None]:
         for reading, positions in _read(definition, scan, source, settings, workers):
             readings[reading.path] = reading
             if positions is not None:

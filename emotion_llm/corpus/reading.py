@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -103,7 +103,8 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
         -> positions (T, V, 3) float32, or None where it cannot be read
     """
     path = source / file.path
-    content, frames, movement, findings, error, positions = "", 0, "", (), None, None
+    content, frames, movement, error, positions = "", 0, "", None, None
+    findings: tuple[str, ...] = ()
     try:
         content = file_hash(path)
         recorded = read_motion_file(path, settings.columns)
@@ -125,7 +126,7 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
 
 def read_clips(
     source: Path, files: Iterable[SourceFile], settings: ReadingSettings, workers: int
-) -> Iterator[tuple[Reading, np.ndarray | None]]:
+) -> Generator[tuple[Reading, np.ndarray | None], None, None]:
     """Reads the files with that many processes; results come in the order of the files.
 
     Raises:
@@ -179,7 +180,8 @@ def _read_chunk(source: Path, chunk: list[SourceFile], settings: ReadingSettings
 
 
 def _chunks(files: Iterable[SourceFile]) -> Iterator[list[SourceFile]]:
-    chunk, size = [], 0
+    chunk: list[SourceFile] = []
+    size = 0
     for file in files:
         if chunk and (size + file.size > CHUNK_BYTES or len(chunk) == CHUNK_FILES):
             yield chunk
@@ -209,5 +211,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -75,7 +75,7 @@ def make_report(
 ) -> Report:
     """readings: path -> reading, of every file of the scan."""
     kept = [(file, readings[file.path]) for file in scan.files if readings[file.path].error is None]
-    unread = [LeftOut(file.path, readings[file.path].error, by_rule=False) for file in scan.files if readings[file.path].error is not None]
+    unread = [LeftOut(file.path, error, by_rule=False) for file in scan.files if (error := readings[file.path].error) is not None]
     clips = [(file, reading.frames / frames_per_second) for file, reading in kept]
     same: dict[str, list[str]] = {}
     for file, reading in kept:

@@ -57,7 +57,7 @@ def write_pictures(report: Report, corpus: Corpus, folder: Path) -> None:
 
 
 def histogram_figure(report: Report, corpus: Corpus) -> Figure:
-    """Counts per emotion, actor and action, and how long the clips last."""
+    """Clips per emotion, actor and action, and the distribution of their durations."""
     seconds = np.asarray(corpus.clips["frames"]) / corpus.frames_per_second
     panels = {name: groups for name in ("emotion", "actor", "action") if (groups := getattr(report, f"{name}s"))}
     mosaic = {
@@ -69,7 +69,7 @@ def histogram_figure(report: Report, corpus: Corpus) -> Figure:
     heights = [max(bars.get(name, 6) for name in row) for row in (mosaic if len(panels) != 2 else [["emotion"], ["duration"]])]
     figure = Figure(figsize=(12, 0.9 + sum(0.26 * height + 0.55 for height in heights)), layout="constrained", facecolor="white")
     figure.suptitle(f"{report.title}\n", color=INK, fontsize=13, x=0.012, ha="left", fontweight="bold")
-    axes = figure.subplot_mosaic(mosaic, height_ratios=heights)
+    axes: dict[str, Axes] = figure.subplot_mosaic(mosaic, height_ratios=heights)  # type: ignore[arg-type]  # its stub wants another list
     _durations(axes["duration"], seconds)
     for name, groups in panels.items():
         _bars(axes[name], f"clips per {name}", groups)
@@ -77,7 +77,7 @@ def histogram_figure(report: Report, corpus: Corpus) -> Figure:
 
 
 def strip_figure(corpus: Corpus) -> Figure:
-    """A clip of each of the first emotions, drawn as poses at even times from its first frame to its last."""
+    """One clip of each of the first emotions, drawn as evenly spaced poses from its first frame to its last."""
     shown = _examples(corpus)
     figure = Figure(figsize=(12, HEADING_INCHES + STRIP_INCHES * len(shown)), facecolor="white")
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1 - HEADING_INCHES / figure.get_figheight(), hspace=0.04)
@@ -102,7 +102,7 @@ def _image(tag: str, png: bytes, figure: Figure) -> Summary.Value:
 
 
 def _text(tag: str, text: str) -> Summary.Value:
-    lines = "    " + text.replace("\n", "\n    ")  # indented: TensorBoard reads Markdown, and this keeps the columns in line
+    lines = "    " + text.replace("\n", "\n    ")  # indented: TensorBoard renders Markdown, and this keeps the columns aligned
     tensor = TensorProto(dtype="DT_STRING", string_val=[lines.encode()])
     return Summary.Value(tag=tag, tensor=tensor, metadata=SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text")))
 
@@ -156,7 +156,7 @@ def _quiet(axes: Axes, title: str) -> None:
 
 
 def _examples(corpus: Corpus) -> list[int]:
-    """One clip per emotion, of median duration; emotions without a clip are passed over."""
+    """One clip per emotion, of median duration; emotions without clips are skipped."""
     emotions, frames = np.asarray(corpus.clips["emotion"]), np.asarray(corpus.clips["frames"])
     shown = []
     for emotion in range(len(corpus.emotions)):
@@ -184,7 +184,7 @@ def _strip(axes: Axes, corpus: Corpus, index: int, floor: float, top: float) -> 
     )
     for pose in drawn:
         axes.add_collection(
-            LineCollection(np.stack([pose[parents], pose[joints]], axis=1), colors=colours, linewidths=widths, capstyle="round")
+            LineCollection(list(np.stack([pose[parents], pose[joints]], axis=1)), colors=colours, linewidths=widths, capstyle="round")
         )
     for place, frame in enumerate(frames):
         axes.text(
@@ -200,7 +200,7 @@ def _strip(axes: Axes, corpus: Corpus, index: int, floor: float, top: float) -> 
 
 
 def _seen(positions: np.ndarray, corpus: Corpus) -> np.ndarray:
-    """(T, V, 3) -> (T, V, 2), as the camera sees them, every pose moved to the middle."""
+    """(T, V, 3) -> (T, V, 2): the camera's view, every pose centred."""
     centred = positions - corpus.layout.landmark(positions, "pelvis")[:, None, :] * (1, 0, 1)
     angle = np.radians(VIEW_DEGREES)
     across = np.cos(angle) * centred[..., 0] - np.sin(angle) * centred[..., 2]

@@ -1,10 +1,9 @@
-"""Which items of which corpora make up a step's batch.
+"""Which items of which corpora are in a step's batch.
 
 labels of every corpus's items, weighting, seed  ->  draw(step, count)  ->  corpus index (count,), item index (count,)
 
-A draw depends on the seed and the step alone: nothing is kept between steps, so a resumed run continues exactly, and
-every process draws the whole batch and takes its own part of it, whatever the number of processes. Draws are
-independent (with replacement).
+A draw depends only on the seed and the step: there is no state between steps, so a resumed run continues exactly, and every
+process draws the whole batch and takes its own part of it, whatever the number of processes. Draws are with replacement.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ Weighting = Literal["size", "equal", "temperature"]
 
 @dataclass(frozen=True)
 class _Items:
-    """The items of one corpus, gathered by label."""
+    """The items of one corpus, grouped by label."""
 
     order: np.ndarray
     """(items,) item indices, sorted by label."""
     first: np.ndarray
-    """(labels met,) where each label's items begin in `order`."""
+    """(labels met,) where each label's items start in `order`."""
     count: np.ndarray
     """(labels met,) how many items it has."""
 
@@ -39,10 +38,10 @@ class MixtureSampler:
     label_of_item_per_corpus: tuple[np.ndarray, ...]
     """Per corpus: (items,) integer labels."""
     weighting: Weighting = "size"
-    """How often each corpus is drawn from: 'size' in proportion to its items, 'equal' all alike, 'temperature' in
+    """How often each corpus is drawn from: 'size' in proportion to its items, 'equal' equally often, 'temperature' in
     proportion to items ** (1 / temperature), which lies between the two (our choice)."""
     temperature: float = 2.0
-    """Only for the weighting of that name; 1 is 'size', a large one 'equal' (our choice)."""
+    """Only for the weighting of that name; 1 equals 'size', large values approach 'equal' (our choice)."""
     label_balanced: bool = False
     """True: within a corpus all labels are equally likely, however many items each has (our choice)."""
     seed: int = 0
@@ -52,7 +51,7 @@ class MixtureSampler:
             raise UserError("no corpus to draw from; name at least one")
         for index, labels in enumerate(self.label_of_item_per_corpus):
             if len(labels) == 0:
-                raise UserError(f"corpus {index} has no item to draw; remove it or import it anew")
+                raise UserError(f"corpus {index} has no item to draw; remove it or import it again")
         if self.weighting not in ("size", "equal", "temperature"):
             raise UserError(f"weighting '{self.weighting}': choose size, equal or temperature")
         if not self.temperature > 0:

@@ -87,12 +87,16 @@ def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
     table = _SideTableRows(definition, source)
     stems = Counter(stem_of(path) for path, _ in entries)
     texts, missing = _read_descriptions(definition, source, stems | Counter(path for path, _ in entries))
-    files, left_out, names = [], list(links), {}
+    files: list[SourceFile] = []
+    left_out, names = list(links), dict[str, str]()
     for path, status in entries:
         found = _label(definition, path, status, table, texts)
         if isinstance(found, SourceFile) and names.setdefault(found.name, path) != path:
             found = LeftOut(path, f"{names[found.name]} already has the clip name '{found.name}'; rename one of the two", by_rule=False)
-        (files if isinstance(found, SourceFile) else left_out).append(found)
+        if isinstance(found, SourceFile):
+            files.append(found)
+        else:
+            left_out.append(found)
     missing += table.rows_without_file(stems)
     if not files:
         raise UserError(_nothing_found(definition, source, left_out, other_files))
@@ -149,7 +153,7 @@ def _label(definition: CorpusDefinition, path: str, status: os.stat_result, tabl
             return LeftOut(path, rule.reason, by_rule=True)
     stem = stem_of(path)
     if table.rows is not None and stem not in table.rows:
-        return LeftOut(path, f"not in {definition.table.file}", by_rule=True)
+        return LeftOut(path, f"not in {table.file}", by_rule=True)
     match = _match(definition, path)
     if match is None:
         return LeftOut(
@@ -157,8 +161,8 @@ def _label(definition: CorpusDefinition, path: str, status: os.stat_result, tabl
         )
     found = {label: [(spelling, "the path")] for label, spelling in match.groupdict().items() if spelling}
     for label, spelling in table.labels_of(stem).items():
-        found.setdefault(label, []).append((spelling, definition.table.file))
-    words = {}
+        found.setdefault(label, []).append((spelling, table.file))
+    words: dict[str, str] = {}
     for label, spellings in found.items():
         for spelling, place in spellings:
             word = definition.word(label, spelling)
@@ -230,19 +234,21 @@ class _SideTableRows:
     """The rows of a definition's side table, by file stem; `rows` is None where the definition has no table."""
 
     def __init__(self, definition: CorpusDefinition, source: Path) -> None:
-        self.table, self.rows = definition.table, None
-        if self.table is None:
+        self.rows: dict[str, dict[str, str]] | None = None
+        table = definition.table
+        if table is None:
             return
-        path = source / self.table.file
+        self.file = table.file
+        path = source / table.file
         if not path.is_file():
             raise UserError(
                 f"{path}: no such file; '{definition.name}' needs it beside the motion files, so download it too, or check --source"
             )
         self.rows = {}
-        needed = (self.table.stem_column, *self.table.columns.values())
+        needed = (table.stem_column, *table.columns.values())
         for line, row in read_csv(path, needed):
-            stem = _named_stem(row[self.table.stem_column])
-            labels = {label: row[column] for label, column in self.table.columns.items() if row[column]}
+            stem = _named_stem(row[table.stem_column])
+            labels = {label: row[column] for label, column in table.columns.items() if row[column]}
             if stem and self.rows.setdefault(stem, labels) != labels:
                 raise UserError(f"{path} line {line}: '{stem}' has another row with other labels; keep one")
 
@@ -250,7 +256,7 @@ class _SideTableRows:
         return (self.rows or {}).get(stem, {})
 
     def rows_without_file(self, stems: Counter[str]) -> list[str]:
-        return [f"{self.table.file}: no file for its row '{printable(stem, keep='')}'" for stem in self.rows or () if stem not in stems]
+        return [f"{self.file}: no file for its row '{printable(stem, keep='')}'" for stem in self.rows or () if stem not in stems]
 
 
 def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counter[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -262,7 +268,8 @@ def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counte
     path = source / (definition.descriptions or "")
     if definition.descriptions is None or not path.is_file():
         return {}, []
-    texts, astray = {}, []
+    texts: dict[str, list[str]] = {}
+    astray = []
     for line, row in read_csv(path, ("file", "text")):
         file = row["file"].replace("\\", "/")
         if "/" not in file:

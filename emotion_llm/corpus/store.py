@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -199,7 +199,7 @@ def write_positions(path: Path, tracks: Iterable[np.ndarray], joints: int) -> No
         frames = 0
         _write_header(file, frames, joints)
         for track in tracks:
-            file.write(np.ascontiguousarray(track, dtype="<f4"))
+            file.write(np.ascontiguousarray(track, dtype="<f4").data)
             frames += len(track)
         file.seek(0)
         _write_header(file, frames, joints)
@@ -210,7 +210,7 @@ def _write_header(file: BinaryIO, frames: int, joints: int) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (frames, joints, 3)})
 
 
-def write_corpus(folder: Path, metadata: dict, rows: np.ndarray, names: Sequence[str], texts: dict[str, Sequence[str]]) -> None:
+def write_corpus(folder: Path, metadata: dict, rows: np.ndarray, names: Sequence[str], texts: Mapping[str, Sequence[str]]) -> None:
     """Writes the rest of what `open_corpus` reads beside positions.npy; corpus.json comes last.
 
     Args:
@@ -293,7 +293,7 @@ def _fault(corpus: Corpus) -> str | None:
     """What does not fit together, or None. Reads clips.npy, which is small, and only the headers of the other arrays."""
     rows, names, positions = corpus.clips, corpus.names, corpus.all_positions
     if rows.dtype != CLIP_FIELDS or rows.ndim != 1 or len(rows) == 0:
-        return f"clips.npy holds {rows.shape} records of {len(rows.dtype.names or ())} fields; expected (clips,) of {len(CLIP_FIELDS)}"
+        return f"clips.npy holds {rows.shape} records of {len(rows.dtype.names or ())} fields; expected (clips,) of {len(CLIP_FIELDS.names or ())}"
     if names.dtype.kind != "U" or names.shape != rows.shape:
         return f"names.npy holds {names.shape} of type {names.dtype}; expected {rows.shape} texts"
     if positions.dtype != np.float32 or positions.shape[1:] != (corpus.layout.joints, 3):
