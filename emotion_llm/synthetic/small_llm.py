@@ -2,25 +2,27 @@
 
 conversations (prompt, answer)  ->  an ordinary Hugging Face folder
 
-Random weights cannot learn to speak through an adapter of rank 8, so this Llama is first pre-trained for a minute, all weights, on the
-wording of the demo: questions and answers, with noise where the motion would stand. It learns how people of the demo talk and to talk on
-past tokens that it does not understand, as any large LLM does; it cannot learn who feels what.
+An adapter of rank 8 cannot teach random weights to write, so this Llama is first pre-trained for a minute, all weights, on the demo's
+questions and answers, with noise in place of the motion. It learns the wording and to continue after tokens without meaning; it cannot
+learn which motion shows which emotion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import PACKED_ATTENTION, Example, pack
 from emotion_llm.language.prompts import DESCRIPTION_QUESTION, INSTRUCTION, RECOGNITION_QUESTION, Prompt, PromptWriter
 from emotion_llm.runtime.console import progress
+from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 
 TURN_START, TURN_END = "<|turn|>", "<|end|>"
@@ -56,12 +58,12 @@ class ForeignTokens(nn.Module):
         features (M, C), granularities (M,) -> (M, D)
     """
 
-    def __init__(self, llm: LlamaForCausalLM) -> None:
+    def __init__(self, llm: PreTrainedModel) -> None:
         super().__init__()
         self.llm_embeddings = llm.get_input_embeddings()
 
     def forward(self, features: Tensor, granularities: Tensor) -> Tensor:
-        scale = self.llm_embeddings.weight.detach().pow(2).mean().sqrt()
+        scale = self.llm_embeddings.get_parameter("weight").detach().pow(2).mean().sqrt()
         return torch.randn(len(features), WIDTH) * scale
 
 
@@ -75,18 +77,19 @@ def build_small_llm(emotions: Sequence[str], texts: Sequence[tuple[str, str]], f
     """
     torch.manual_seed(seed)
     text_tokenizer = build_text_tokenizer([text for _, text in texts] + [f"The emotion is {emotion}. {emotion}" for emotion in emotions])
-    llm = LlamaForCausalLM(
+    llm = AutoModelForCausalLM.from_config(
         LlamaConfig(
             vocab_size=len(text_tokenizer), hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=LAYERS,
             num_attention_heads=HEADS, num_key_value_heads=HEADS // 2, max_position_embeddings=1024,
             bos_token_id=text_tokenizer.bos_token_id, eos_token_id=text_tokenizer.eos_token_id, pad_token_id=text_tokenizer.pad_token_id,
-            tie_word_embeddings=True, attn_implementation=PACKED_ATTENTION,
-        )
+            tie_word_embeddings=True,
+        ),
+        attn_implementation=PACKED_ATTENTION,
     )  # fmt: skip
     prompts = PromptWriter(text_tokenizer)
     recognition = [(prompts.recognition(), prompts.answer(emotion)) for emotion in emotions]
     description = [(prompts.description(emotion), prompts.answer(text)) for emotion, text in texts]
-    speaker = EmotionLLM(llm, ForeignTokens(llm), Slots())
+    speaker = EmotionLLM(llm, cast(SkeletonTokenizer, ForeignTokens(llm)), Slots())
     optimizer = torch.optim.AdamW(llm.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.1)
     for _ in (bar := progress(range(steps), "language", "step")):

