@@ -1,29 +1,35 @@
-"""Checkpoints that describe themselves: only what trains, as safetensors and JSON, read with suspicion.
+"""Checkpoints that describe themselves: their files, how they are written and how they are read.
 
-<run>/checkpoints/step-00000100/  ->  Checkpoint: weights and moments by parameter name, at any number of processes
+Snapshot: copies of everything that trains  ->  <run>/checkpoints/step-00000100/  ->  Checkpoint: weights and moments by parameter name
 
     adapter/                        an ordinary PEFT folder: PeftModel.from_pretrained opens it
     skeleton_tokenizer.safetensors  projections and feature statistics
     moments.safetensors             AdamW's moments, by parameter name
     checkpoint.json                 step, settings, hashes, versions, checksums of the files above and of itself
 
-Checksums find what a disk has damaged; a damaged checkpoint is passed over for the one before. They do not stop a person who made the
-files on purpose, so nothing in them is believed either: only these files are read, none of them a link, no code is run, and every shape
-is compared with what the model expects. There is no random state to save: data order and dropout noise depend on the seed and the step
-alone.
+Writes are atomic: a folder named step-... is complete, whenever the process or the machine died. Checksums detect damage; a damaged
+checkpoint is skipped in favour of the one before. Checksums do not stop an attacker, so nothing in a checkpoint is trusted: only these
+files are read, none of them a link, no code is run, and the record and every shape are validated. No random state is stored: data order
+and dropout noise follow from seed and step.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from peft import PeftConfig
+from peft.utils import CONFIG_NAME
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt
+from pydantic.dataclasses import dataclass as validated_dataclass
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, float32
 
 from emotion_llm.language.llm import LoraSettings
@@ -31,30 +37,130 @@ from emotion_llm.language.model import EmotionLLM
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.runtime.console import say
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import flush, write_json
+from emotion_llm.runtime.validation import read_json_object, validate_record
 from emotion_llm.skeleton_tokens.unified import Slots
-from emotion_llm.training.engine import MOMENTS
-from emotion_llm.training.settings import PRESETS
 
-ABOUT, TOKENIZER, MOMENT_FILE = "checkpoint.json", "skeleton_tokenizer.safetensors", "moments.safetensors"
+RECORD, TOKENIZER, MOMENT_FILE = "checkpoint.json", "skeleton_tokenizer.safetensors", "moments.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter/adapter_model.safetensors", "adapter/adapter_config.json"
 BEST = "best.json"
-LARGEST_JSON = 16 * 2**20
-"""Bytes; a checkpoint.json is a few thousand."""
-MOST_SLOTS = 1_000_000
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's two moments, under the names torch gives them."""
+FOLDER_NAME = re.compile(r"step-(\d{8,})")
+MAX_RECORD_BYTES = 16 * 2**20
+"""A checkpoint.json has a few thousand."""
+MAX_SLOTS = 1_000_000
+DO_NOT_USE = "do not use this checkpoint"
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text[:40]!r} holds control characters")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LENIENT = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+"""Of records that may gain fields in later versions: unknown fields are kept in `Checkpoint.metadata` and not relied on."""
+
+
+@validated_dataclass(frozen=True, config=LENIENT)
+class ReadingRecord:
+    """How the motion files of a corpus were read."""
+
+    metres_per_unit: Positive
+    up: Text
+    frames_per_second: Positive | None
+    columns: dict[str, Any]
+
+
+@validated_dataclass(frozen=True, config=LENIENT)
+class CorpusRecord:
+    """A training corpus: what identifies it, and how one more clip of its kind is read."""
+
+    data_hash: Text
+    split_hash: Text
+    layout: Text
+    emotions: Annotated[tuple[Text, ...], Field(min_length=1)]
+    canonical: CanonicalSettings
+    reading: ReadingRecord
+
+
+@validated_dataclass(frozen=True, config=LENIENT)
+class SettingsRecord:
+    """The settings that a model is rebuilt from."""
+
+    stage: Literal["recognition", "description"]
+    llm: Text
+    data: Text
+    corpora: Annotated[tuple[Text, ...], Field(min_length=1)]
+    lora: LoraSettings
+    slots: Slots
+
+
+@validated_dataclass(frozen=True, config=LENIENT)
+class RunRecord:
+    """What a run is."""
+
+    settings: SettingsRecord
+    llm_fingerprint: Text
+    encoder_hash: Text
+    corpora: dict[Text, CorpusRecord]
+    versions: dict[str, Text]
+
+
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class CheckpointRecord:
+    """checkpoint.json: everything that the readers of a checkpoint rely on is validated here."""
+
+    step: Annotated[StrictInt, Field(ge=0)]
+    updates: Annotated[StrictInt, Field(ge=0)]
+    metadata: RunRecord
+    sha256: dict[str, str]
+    checksum: str
+
+    def __post_init__(self) -> None:
+        if self.updates > self.step:
+            raise ValueError(f"{self.updates} updates in {self.step} steps; {DO_NOT_USE}")
+        lora, slots = self.metadata.settings.lora, self.metadata.settings.slots
+        if not (abs(lora.alpha) < 1e6 and abs(lora.dropout) <= 1 and slots.total <= MAX_SLOTS):
+            raise ValueError(f"unusable settings: {lora}, {slots}; {DO_NOT_USE}")
+        if missing := sorted(set(self.metadata.settings.corpora) - set(self.metadata.corpora)):
+            raise ValueError(f"corpus '{missing[0]}' is missing in its list of corpora; {DO_NOT_USE}")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint holds, copied out of the engine: training continues while it is written."""
+
+    step: int
+    updates: int
+    metadata: dict
+    adapter_config: PeftConfig
+    state: dict[str, dict[str, Tensor]]
+    """`Engine.gather_state`; only on the first rank."""
+    statistics: dict[str, Tensor]
+    """The skeleton tokenizer's buffers."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint on disk, its checksums verified."""
+    """A complete checkpoint on disk, its checksums verified."""
 
     folder: Path
     step: int
     updates: int
     metadata: dict
-    """What the run is: stage, settings, LLM and its fingerprint, encoder and data hashes, label sets."""
+    """What the run is: stage, settings, LLM and its fingerprint, encoder and data hashes, label sets (`RunRecord`)."""
+
+    @property
+    def run(self) -> Path:
+        """The run folder, also if the checkpoint's path was given relative to checkpoints/."""
+        return self.folder.absolute().parents[1]
 
     def load_model(self, model: EmotionLLM) -> None:
-        """Sets the adapter's and the projections' weights, strictly: every trainable weight is in the file and nothing else is."""
+        """Sets the adapter's and the projections' weights, strictly: all trainable weights must be in the file, and no others."""
         load_trainable(model, self.weights())
 
     def weights(self) -> dict[str, Tensor]:
@@ -84,15 +190,14 @@ def find_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: no checkpoint there, or only damaged ones.
     """
-    if (path / ABOUT).is_file():
+    if (path / RECORD).is_file():
         return read_checkpoint(path)
     if path.name == BEST and path.is_file():
-        try:
-            step = int(json.loads(path.read_text(encoding="utf-8"))["step"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise UserError(f"{path}: cannot be read ({reason}); give one of the step-... folders beside it") from None
-        return read_checkpoint(checkpoint_folder(path.parents[1], step))
+        remedy = "give one of the step-... folders beside it"
+        step = read_json_object(path, remedy).get("step")
+        if not isinstance(step, int):
+            raise UserError(f"{path}: cannot be read (step is {step!r}); {remedy}")
+        return read_checkpoint(checkpoint_folder(path.absolute().parents[1], step))
     checkpoint = newest_checkpoint(path)
     if checkpoint is None:
         raise UserError(f"{path}: no checkpoint here; give the run folder of launch/finetune.py")
@@ -100,7 +205,7 @@ def find_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_checkpoint(run: Path) -> Checkpoint | None:
-    """The newest whole checkpoint of a run; damaged ones are passed over and named. None where there is none.
+    """The newest undamaged checkpoint of a run; damaged ones are skipped with a warning. None if there is none.
 
     Raises:
         UserError: every checkpoint of the run is damaged.
@@ -124,31 +229,61 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
-    """Checkpoint folders of a run, oldest first."""
-    return sorted((run / "checkpoints").glob("step-*"), key=lambda folder: (len(folder.name), folder.name))
+    """Checkpoint folders of a run, oldest first. Only exact names count: a copy such as step-00000010.bak is none of them."""
+    steps = [int(name[1]) for folder in (run / "checkpoints").glob("step-*") if (name := FOLDER_NAME.fullmatch(folder.name))]
+    return [folder for step in sorted(steps) if (folder := checkpoint_folder(run, step)).is_dir()]
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """A checkpoint whose checksums are right and whose record can be believed.
+    """A checkpoint with correct checksums and a valid record.
 
     Raises:
-        UserError: a file is missing, truncated, altered, or none that we would have written.
+        UserError: a file is missing, truncated, altered, or not one that we would have written.
     """
     try:
-        content = json.loads(_read_json(folder / ABOUT))
-        if content.pop("checksum") != content_checksum(content):
-            raise UserError(f"{folder}: {ABOUT} is damaged (its checksum differs from its content)")
-        step, updates, metadata = content["step"], content["updates"], content["metadata"]
-        if not (type(step) is int and type(updates) is int and 0 <= updates <= step):
-            raise UserError(f"{folder}: {ABOUT} speaks of step {step!r} and {updates!r} updates; do not use this checkpoint")
-        _check_files(folder, dict(content["sha256"]), with_moments=updates > 0)
-        _check_about(metadata)
-        _check_rank(folder, metadata["settings"]["lora"]["rank"])
-        return Checkpoint(folder, step, updates, metadata)
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{folder}: {ABOUT} cannot be read ({type(error).__name__}: {str(error)[:200]})") from None
+        path = folder / RECORD
+        if path.is_symlink():
+            raise UserError(f"{folder}: {RECORD} is a link; {DO_NOT_USE}")
+        if path.is_file() and path.stat().st_size > MAX_RECORD_BYTES:
+            raise UserError(f"{folder}: {RECORD} has {path.stat().st_size:,} bytes; {DO_NOT_USE}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        record = validate_record(CheckpointRecord, content, f"{folder}: {RECORD}")
+        content.pop("checksum")
+        if record.checksum != content_checksum(content):
+            raise UserError(f"{folder}: {RECORD} is damaged (its checksum differs from its content)")
+        _check_files(folder, record.sha256, with_moments=record.updates > 0)
+        _check_rank(folder, content["metadata"]["settings"]["lora"]["rank"])
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder}: {RECORD} cannot be read ({type(error).__name__}: {str(error)[:200]})") from None
+    return Checkpoint(folder, record.step, record.updates, content["metadata"])
+
+
+def write_checkpoint(run: Path, snapshot: Snapshot) -> Path:
+    """Writes a checkpoint atomically.
+
+    Raises:
+        OSError: the disk is full or gone; what was written before is unchanged.
+    """
+    folder = checkpoint_folder(run, snapshot.step)
+    tmp, replaced = (folder.with_name(f".{folder.name}.{what}") for what in ("tmp", "replaced"))
+    try:
+        _write_files(tmp, snapshot)
+        if folder.exists():  # of the same step, damaged
+            folder.rename(replaced)
+        tmp.rename(folder)
+        flush(folder.parent)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    finally:
+        for left in (tmp, replaced):
+            shutil.rmtree(left, ignore_errors=True)
+    return folder
+
+
+def remove_leftovers(run: Path) -> None:
+    """Removes the incomplete checkpoint of a killed process."""
+    for left in (run / "checkpoints").glob(".step-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def content_checksum(content: Mapping) -> str:
@@ -192,58 +327,22 @@ def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> No
             )
 
 
-def _read_json(path: Path) -> str:
-    """The text of a JSON file of ours: an ordinary file of ordinary size."""
-    if path.is_symlink():
-        raise UserError(f"{path.parent}: {path.name} is a link; do not use this checkpoint")
-    if path.is_file() and path.stat().st_size > LARGEST_JSON:
-        raise UserError(f"{path.parent}: {path.name} has {path.stat().st_size:,} bytes; do not use this checkpoint")
-    return path.read_text(encoding="utf-8")
-
-
 def _check_files(folder: Path, checksums: dict[str, str], with_moments: bool) -> None:
     expected = {ADAPTER_CONFIG, ADAPTER, TOKENIZER, *([MOMENT_FILE] if with_moments else [])}
     if strange := sorted(map(str, checksums.keys() - expected)):
-        raise UserError(f"{folder}: {ABOUT} names the file {strange[0]!r}, which no checkpoint has; do not use this checkpoint")
+        raise UserError(f"{folder}: {RECORD} names the file {strange[0]!r}, which no checkpoint has; {DO_NOT_USE}")
     for name in sorted(expected):
         path = folder / name
         if path.is_symlink() or (path.parent != folder and path.parent.is_symlink()):
-            raise UserError(f"{folder}: {name} is a link; do not use this checkpoint")
+            raise UserError(f"{folder}: {name} is a link; {DO_NOT_USE}")
         if not path.is_file():
             raise UserError(f"{folder}: {name} is missing")
         if file_checksum(path) != checksums.get(name):
-            raise UserError(f"{folder}: {name} is damaged (its checksum differs from the one in {ABOUT})")
-
-
-def _check_about(metadata: dict) -> None:
-    """Everything that the readers of a checkpoint rely on, so that a made-up record ends here and not somewhere inside.
-
-    Raises:
-        UserError, ValueError, KeyError, TypeError: a value of another kind than ours.
-    """
-    settings = metadata["settings"]
-    if settings["stage"] not in PRESETS:
-        raise ValueError(f"no such stage: {settings['stage']!r}")
-    _expect(str, metadata["llm_fingerprint"], metadata["encoder_hash"], settings["llm"], settings["data"], *settings["corpora"])
-    _expect(dict, metadata["versions"], metadata["corpora"], *metadata["corpora"].values())
-    lora, slots = LoraSettings(**settings["lora"]), Slots(**settings["slots"])
-    _expect(int, lora.rank, slots.spatial, slots.temporal)
-    if not (math.isfinite(lora.alpha) and math.isfinite(lora.dropout) and slots.total <= MOST_SLOTS):
-        raise ValueError(f"no usable settings: {settings['lora']}, {settings['slots']}")
-    for corpus in metadata["corpora"].values():
-        _expect(str, corpus["data_hash"], corpus["split_hash"], corpus["layout"], *corpus["emotions"])
-        _expect(dict, corpus["canonical"], corpus["reading"])
-        CanonicalSettings(**corpus["canonical"])
-
-
-def _expect(kind: type, *values: object) -> None:
-    for value in values:
-        if type(value) is not kind:
-            raise TypeError(f"expected {kind.__name__}, found {str(value)[:40]!r}")
+            raise UserError(f"{folder}: {name} is damaged (its checksum differs from the one in {RECORD})")
 
 
 def _check_rank(folder: Path, rank: int) -> None:
-    """A model is built from the record before its weights are loaded: a rank that the file does not have would fill the memory.
+    """The model is built from the record before its weights are loaded: a rank that the file does not have could fill the memory.
 
     Raises:
         UserError: the adapter's file holds another rank, or cannot be read.
@@ -255,7 +354,7 @@ def _check_rank(folder: Path, rank: int) -> None:
         raise UserError(f"{folder}: {ADAPTER} cannot be read ({error})") from None
     if ranks != {rank}:
         found = sorted(ranks)[:3]
-        raise UserError(f"{folder}: the adapter's rank is {rank} in {ABOUT} but {found} in its file; do not use this checkpoint")
+        raise UserError(f"{folder}: the adapter's rank is {rank} in {RECORD} but {found} in its file; {DO_NOT_USE}")
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -265,8 +364,48 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: cannot be read ({error})") from None
     for name, value in tensors.items():
         if value.dtype != float32:
-            raise UserError(f"{path}: {name} is of type {value.dtype}, expected float32; do not use this checkpoint")
+            raise UserError(f"{path}: {name} is of type {value.dtype}, expected float32; {DO_NOT_USE}")
     return tensors
+
+
+def _write_files(tmp: Path, snapshot: Snapshot) -> None:
+    shutil.rmtree(tmp, ignore_errors=True)
+    (tmp / ADAPTER).parent.mkdir(parents=True)
+    weights = snapshot.state["weight"]
+    adapter = {_peft_name(name): value for name, value in weights.items() if name.startswith("llm.")}
+    projections = {name.removeprefix("skeleton_tokenizer."): value for name, value in weights.items() if not name.startswith("llm.")}
+    moments = {f"{moment}/{name}": value for moment in MOMENTS for name, value in snapshot.state.get(moment, {}).items()}
+    _write_adapter_config(snapshot.adapter_config, (tmp / ADAPTER).parent)
+    save_file(adapter, tmp / ADAPTER, metadata={"format": "pt"})
+    save_file(snapshot.statistics | projections, tmp / TOKENIZER)
+    if moments:
+        save_file(moments, tmp / MOMENT_FILE)
+    files = sorted(path for path in tmp.rglob("*") if path.is_file())
+    for path in files:
+        path.chmod(tmp.stat().st_mode & 0o666)  # safetensors writes for its owner only, whatever the umask allows
+        flush(path)
+    content = {
+        "step": snapshot.step,
+        "updates": snapshot.updates,
+        "metadata": snapshot.metadata,
+        "sha256": {path.relative_to(tmp).as_posix(): file_checksum(path) for path in files},
+    }
+    write_json(tmp / RECORD, content | {"checksum": content_checksum(content)})
+    flush((tmp / ADAPTER).parent)
+    flush(tmp)
+
+
+def _write_adapter_config(config: PeftConfig, folder: Path) -> None:
+    """PEFT's own file, with its sets sorted: the same run writes the same bytes."""
+    config.save_pretrained(str(folder))
+    path = folder / CONFIG_NAME
+    written = json.loads(path.read_text(encoding="utf-8"))
+    sets = [name for name, value in vars(config).items() if isinstance(value, set)]
+    write_json(path, written | {name: sorted(written[name]) for name in sets})
+
+
+def _peft_name(name: str) -> str:
+    return name.removeprefix("llm.").replace(".default.", ".")
 
 
 def _model_name(peft_name: str) -> str:

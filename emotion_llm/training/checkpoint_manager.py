@@ -1,9 +1,9 @@
-"""Which checkpoints a run has: written while training goes on, the newest few and the best kept.
+"""Checkpoint management: saved in the background while training continues; the newest few and the best are kept.
 
 Engine, step, held-out accuracies  ->  <run>/checkpoints/step-.../, <run>/checkpoints/best.json
 
-Training stops only to copy what trains (all ranks together); the first rank's second thread writes the copy. best.json names the step with
-the highest mean held-out accuracy over the corpora, and keeps what every evaluation so far has found.
+Training stops only while all ranks copy what trains; a background thread of the first rank writes the copy. best.json names the step
+with the highest mean held-out accuracy over the corpora, and records the results of all evaluations.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, sum_over_processes
-from emotion_llm.training.checkpoint import BEST, checkpoint_folder, checkpoint_folders
-from emotion_llm.training.checkpoint_writing import Snapshot, remove_leftovers, take_snapshot, write_checkpoint
+from emotion_llm.training.checkpoint import BEST, Snapshot, checkpoint_folder, checkpoint_folders, remove_leftovers, write_checkpoint
 from emotion_llm.training.engine import Engine
 
 
 class CheckpointManager:
-    """Saves, keeps and forgets the checkpoints of a run while it trains. Every rank has one; the first writes."""
+    """Saves and deletes the checkpoints of a run while it trains. Every rank has one; only the first writes."""
 
     def __init__(self, run: Path, engine: Engine, metadata: dict, keep: int, steps_done: int) -> None:
         """
         Args:
             keep: newest checkpoints to keep.
-            first_step: the step that the run goes on from; newer checkpoints were passed over as damaged and are moved out of the way.
+            steps_done: the step that the run continues from; newer checkpoints were skipped as damaged and are renamed to damaged-...
         """
-        self._run, self._engine, self._about, self._keep = run, engine, metadata, keep
+        self._run, self._engine, self._metadata, self._keep = run, engine, metadata, keep
         self.saved_step = steps_done
-        """The newest step whose checkpoint is whole (on the first rank: as far as known, while one is being written)."""
-        self._asked_step = steps_done
+        """The newest step with a complete checkpoint (on the first rank; a save in progress does not count)."""
+        self._requested_step = steps_done
         self._failed = False
         self._thread: threading.Thread | None = None
         self._evaluations: dict[int, dict[str, float]] = {}
@@ -53,43 +52,43 @@ class CheckpointManager:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wait()  # also on the way out with an error: what was copied gets written
+        self.wait()  # after an error too: a copy already taken is written
 
     def save(self, step: int) -> float:
-        """Copies what trains and lets it be written. Every rank must call it.
+        """Copies what trains and starts writing it. Every rank must call it.
 
-        A disk that is full or gone ends the save, not the training: the older checkpoints stay, and the next save tries again.
+        A full or missing disk fails the save, not the training: older checkpoints stay, and the next save tries again.
 
         Returns:
-            Seconds for which training stood still.
+            Seconds for which training was blocked.
         """
         begin = time.perf_counter()
         self.wait()
-        snapshot = take_snapshot(self._engine, step, self._about)
-        self._asked_step = step
+        snapshot = take_snapshot(self._engine, step, self._metadata)
+        self._requested_step = step
         if is_first_rank():
             self._thread = threading.Thread(target=self._write, args=[snapshot], name="checkpoint")
             self._thread.start()
         return time.perf_counter() - begin
 
     def wait(self, at_most: float | None = None) -> None:
-        """Until nothing is being written any more, or for so many seconds."""
+        """Blocks until the current write ends, or for at most so many seconds."""
         if self._thread is not None:
             self._thread.join(at_most)
 
     def finish(self) -> None:
-        """Waits until the newest state is on disk. Every rank must call it.
+        """Waits until the last save is on disk. Every rank must call it.
 
         Raises:
-            UserError: it could not be written.
+            UserError: it failed.
         """
         self.wait()
         if sum_over_processes(torch.tensor([float(self._failed)])).item():
-            raise UserError(f"the checkpoint of step {self._asked_step} could not be written (see above); {self.newest_in_words()}; "
+            raise UserError(f"the checkpoint of step {self._requested_step} could not be written (see above); {self.describe_newest()}; "
                             f"free some space in {self._run}, then run the same command again")  # fmt: skip
 
-    def newest_in_words(self) -> str:
-        """What an end of the run leaves behind. Every rank must call it."""
+    def describe_newest(self) -> str:
+        """For error messages. Every rank must call it."""
         saved = gather_over_processes(self.saved_step)[0]
         return f"the newest checkpoint is of step {saved}" if saved else "there is no checkpoint yet"
 
@@ -97,13 +96,13 @@ class CheckpointManager:
         return step in self._evaluations
 
     def note_accuracy(self, step: int, accuracies: Mapping[str, float]) -> None:
-        """What an evaluation found at a step that was just saved; from then on the best such step is kept."""
+        """Records an evaluation of a step that was just saved; the best such step is never deleted."""
         self.wait()
         self._evaluations[step] = dict(accuracies)
         if is_first_rank():
             try:
                 write_evaluations(self._run, self._evaluations)
-                self._forget_old()
+                self._delete_old()
             except OSError as error:
                 say(f"warning: {self._run / 'checkpoints' / BEST} not written ({error})")
 
@@ -119,9 +118,9 @@ class CheckpointManager:
         else:
             self._failed = False
             self.saved_step = snapshot.step
-            self._forget_old()
+            self._delete_old()
 
-    def _forget_old(self) -> None:
+    def _delete_old(self) -> None:
         best = best_step(self._run, self._evaluations)
         for old in checkpoint_folders(self._run)[: -self._keep]:
             if best is None or old != checkpoint_folder(self._run, best):
@@ -136,8 +135,15 @@ class CheckpointManager:
             folder.rename(target)
 
 
+def take_snapshot(engine: Engine, step: int, metadata: dict) -> Snapshot:
+    """Gathers what trains from all ranks. Every rank must call it."""
+    model = engine.model
+    statistics = {name: value.detach().cpu().clone() for name, value in model.skeleton_tokenizer.named_buffers()}
+    return Snapshot(step, engine.updates, metadata, model.llm.peft_config["default"], engine.gather_state(), statistics)
+
+
 def best_step(run: Path, evaluations: Mapping[int, Mapping[str, float]]) -> int | None:
-    """The step of the highest mean accuracy over the corpora, the earliest of equals, among those whose checkpoint is there."""
+    """The step with the highest mean accuracy over the corpora (the earliest of equals) among those whose checkpoint exists."""
     there = [step for step in sorted(evaluations) if checkpoint_folder(run, step).is_dir()]
     return max(there, key=lambda step: mean_accuracy(evaluations[step]), default=None)
 
@@ -155,7 +161,7 @@ def write_evaluations(run: Path, evaluations: Mapping[int, Mapping[str, float]])
 
 
 def read_evaluations(run: Path) -> dict[int, dict[str, float]]:
-    """Step -> corpus -> accuracy, from best.json; a damaged file is said and forgotten: the next evaluation writes it anew."""
+    """Step -> corpus -> accuracy, from best.json. A damaged file gives a warning; the next evaluation rewrites it."""
     path = run / "checkpoints" / BEST
     if not path.is_file():
         return {}
@@ -163,5 +169,5 @@ def read_evaluations(run: Path) -> dict[int, dict[str, float]]:
         found = json.loads(path.read_text(encoding="utf-8"))["evaluations"]
         return {int(step): {str(name): float(value) for name, value in accuracies.items()} for step, accuracies in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        say(f"warning: {path}: cannot be read ({type(error).__name__}); the best checkpoint is chosen anew among the coming ones")
+        say(f"warning: {path}: cannot be read ({type(error).__name__}); the best checkpoint is chosen among those to come")
         return {}
