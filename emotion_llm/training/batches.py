@@ -1,21 +1,22 @@
-"""What a step learns from, and who computes which part of it.
+"""What a step trains on, and which process computes which part of it.
 
-seed, step  ->  the step's global batch of items  ->  this process's micro-batches
+seed, step  ->  the step's global batch of items  ->  this process's micro-batches, packed into rows
 
-The global batch depends on the seed and the step alone: plain draws, the same at any number of processes, with nothing to save or restore.
-Only its division into micro-batches looks at lengths: neighbours in length go together, so that all processes finish a micro-step at the
-same time.
+The global batch depends only on seed and step: the same at any number of processes, with no sampler state to save or restore. Its
+division into micro-batches sorts by length, so that all processes finish a micro-step at about the same time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from emotion_llm.corpus.sampling import MixtureSampler
-from emotion_llm.language.packed import Example
+from emotion_llm.language.flops import FlopCount
+from emotion_llm.language.packed import Example, PackedRow, pack
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
@@ -25,21 +26,21 @@ from emotion_llm.training.settings import FinetuneSettings
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to learn: a window of motion with its emotion, or with one of its descriptions."""
+    """One training sample: a window of motion with its emotion, or with one of its descriptions."""
 
     corpus: int
     window: int
     text: str | None
-    """A description; None: the emotion is to be named."""
+    """A description; None: the answer is the emotion."""
 
 
 class TrainingData:
-    """The training side of the encoded corpora, as questions and answers."""
+    """The training clips of the encoded corpora, as questions and answers."""
 
     def __init__(self, corpora: Sequence[EncodedCorpus], prompts: PromptWriter, settings: FinetuneSettings) -> None:
         """
         Raises:
-            UserError: the description stage without a single description.
+            UserError: the description stage without any description.
         """
         self.corpora, self.prompts, self.settings = corpora, prompts, settings
         self._recognition = [
@@ -73,7 +74,7 @@ class TrainingData:
         return MixtureSampler(labels, sampling.weighting, sampling.temperature, sampling.label_balanced, seed)
 
     def __len__(self) -> int:
-        """Items of the stage: one epoch."""
+        """Items per epoch of the stage."""
         return sum(map(len, self._recognition if self.settings.stage == "recognition" else self._description))
 
     def draw(self, step: int) -> list[Item]:
@@ -87,19 +88,19 @@ class TrainingData:
         )
 
     def example(self, item: Item) -> Example:
-        """The item with its prompt, its motion's features and its one answer."""
+        """The item's prompt, motion features and answer."""
         encoded = self.corpora[item.corpus]
         emotion = encoded.emotion(item.window)
         prompt = self.prompts.recognition() if item.text is None else self.prompts.description(emotion)
         return Example(prompt, encoded.motion(item.window), (self.prompts.answer(emotion if item.text is None else item.text),))
 
     def length(self, item: Item) -> int:
-        """Tokens of the item's own in a packed row."""
+        """Tokens that the item adds to a packed row."""
         encoded = self.corpora[item.corpus]
         return encoded.skeleton_tokens(item.window) + self.answer_tokens(item)
 
     def answer_tokens(self, item: Item) -> int:
-        """Tokens that carry loss."""
+        """Supervised tokens."""
         return len(self.prompts.answer(self.corpora[item.corpus].emotion(item.window) if item.text is None else item.text))
 
 
@@ -111,9 +112,74 @@ def _take(items: list[list[Item]], sampler: MixtureSampler, step: int, count: in
 def micro_batches(items: Sequence[Item], lengths: Sequence[int], share: ProcessShare, rank: int) -> list[list[Item]]:
     """This process's micro-batches of a step, one per micro-step.
 
-    The batch is sorted by length and cut into blocks; in each micro-step the processes take neighbouring blocks.
+    The batch is sorted by length and cut into blocks; in each micro-step the processes take adjacent blocks.
     """
     order = np.argsort(np.asarray(lengths), kind="stable")
     per_micro_step = share.processes * share.micro_batch
     starts = [micro_step * per_micro_step + rank * share.micro_batch for micro_step in range(share.accumulation)]
     return [[items[index] for index in order[start : start + share.micro_batch]] for start in starts]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one process computes in one micro-step."""
+
+    items: list[Item]
+    row: PackedRow
+    """On the CPU."""
+    operations: float
+    """Useful floating point operations (language/flops.py)."""
+
+
+@dataclass(frozen=True)
+class StepData:
+    """One process's data of one step."""
+
+    samples: int
+    """Of all processes."""
+    answer_tokens: int
+    """Of all processes."""
+    micro_batches: list[MicroBatch]
+
+
+def prepare_step(data: TrainingData, settings: FinetuneSettings, share: ProcessShare, rank: int, flops: FlopCount, step: int) -> StepData:
+    """Draws the step's global batch and packs this process's part of it. Uses no random state."""
+    items = data.draw(step)
+    divided = []
+    for part in micro_batches(items, [data.length(item) for item in items], share, rank):
+        row = pack([data.example(item) for item in part], settings.slots, settings.share_prefix)
+        divided.append(MicroBatch(part, row, flops.of_row(row)))
+    return StepData(len(items), sum(data.answer_tokens(item) for item in items), divided)
+
+
+class Prefetch:
+    """Prepares the next step in a background thread while the device computes the current one."""
+
+    def __init__(self, prepare: Callable[[int], StepData], last_step: int) -> None:
+        self._prepare, self._last_step = prepare, last_step
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+        self._next: tuple[int, Future[StepData]] | None = None
+
+    def __enter__(self) -> Prefetch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def take(self, step: int) -> StepData:
+        """The data of a step. An error in the thread is raised here."""
+        if self._next is None or self._next[0] != step:
+            self._submit(step)
+        assert self._next is not None
+        prepared = self._next[1].result()
+        if step < self._last_step:
+            self._submit(step + 1)
+        return prepared
+
+    def wait(self) -> None:
+        """Until the thread is idle: the text tokenizer must not be used by two threads at once."""
+        if self._next is not None:
+            self._next[1].exception()
+
+    def _submit(self, step: int) -> None:
+        self._next = step, self._pool.submit(self._prepare, step)

@@ -1,4 +1,4 @@
-"""Where a step's time goes, and how much of the device's arithmetic it uses.
+"""Where a step's time goes, and how much of the device's peak arithmetic it uses (MFU).
 
 phases of a step  ->  seconds each;  useful operations, seconds, measured matrix peak  ->  MFU
 """
@@ -15,24 +15,42 @@ import torch
 
 PHASES = ("data", "forward", "backward", "optimizer")
 PEAK_SECONDS = 0.3
-"""How long the matrix peak is measured, at the start of a run."""
+"""Duration of the matrix peak measurement at the start of a run."""
 
 
 class StepClock:
-    """Seconds of one step, in all and per phase. A GPU is waited for at each phase's end, so that its work falls where it belongs."""
+    """Seconds of one step, in total and per phase.
+
+    On a GPU, phases are timed by events in its queue: nothing waits for the device before the end of the step.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._begin = time.perf_counter()
-        self.phases = dict.fromkeys(PHASES, 0.0)
+        self._host = dict.fromkeys(PHASES, 0.0)
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Adds the time inside to one of PHASES."""
-        begin = time.perf_counter()
+        """Adds the time spent inside to one of PHASES."""
+        if self._device.type != "cuda" or name == "data":  # data is prepared on the CPU
+            begin = time.perf_counter()
+            yield
+            self._host[name] += time.perf_counter() - begin
+            return
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
         yield
-        finish(self._device)
-        self.phases[name] += time.perf_counter() - begin
+        end.record()
+        self._events.append((name, start, end))
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds per phase. On a GPU: to be read once the step's work is done."""
+        seconds = dict(self._host)
+        for name, start, end in self._events:
+            seconds[name] += start.elapsed_time(end) / 1000
+        return seconds
 
     @property
     def seconds(self) -> float:
@@ -41,20 +59,20 @@ class StepClock:
 
 
 def finish(device: torch.device) -> None:
-    """Waits until the device has done what it was given; a CPU always has."""
+    """Waits until the device has finished its queue; a CPU has none."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, seconds: float = PEAK_SECONDS) -> float:
-    """Operations per second of a large matrix product on the device, the best of several: the ceiling that MFU is a share of.
+    """Operations per second of a large matrix product on the device, the best of several: the denominator of MFU.
 
-    Measured, not read from a data sheet: a CPU's depends on threads and neighbours, a GPU's on power and cooling.
+    Measured rather than taken from a data sheet: it depends on threads and other jobs on a CPU, on power and cooling on a GPU.
     """
     side = 8192 if device.type == "cuda" else 1024
-    noise = torch.Generator(device).manual_seed(0)  # of its own: nothing else may notice
+    noise = torch.Generator(device).manual_seed(0)  # the global random state stays as it is
     left, right = (torch.randn(side, side, device=device, dtype=dtype, generator=noise) for _ in range(2))
-    left @ right  # the first call sets up the library
+    left @ right  # warm-up
     finish(device)
     durations, end = [], time.perf_counter() + seconds
     while not durations or time.perf_counter() < end:

@@ -1,6 +1,6 @@
 """The training loop of both stages.
 
-model, engine, data, settings  ->  steps, checkpoints, TensorBoard
+engine, data, settings  ->  optimizer steps, checkpoints, TensorBoard
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from emotion_llm.language.flops import FlopCount
-from emotion_llm.language.packed import pack
 from emotion_llm.runtime.console import PROGRAM_BEGIN, progress, say
 from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, sum_over_processes
 from emotion_llm.runtime.stopping import StopRequest, leave_marker
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
 from emotion_llm.runtime.watchdog import Watchdog
-from emotion_llm.training.batches import Item, TrainingData, micro_batches
+from emotion_llm.training.batches import Item, Prefetch, StepData, TrainingData, prepare_step
 from emotion_llm.training.checkpoint_manager import CheckpointManager
 from emotion_llm.training.efficiency import StepClock, matrix_peak, peak_memory_bytes
 from emotion_llm.training.engine import Engine
@@ -30,33 +31,33 @@ from emotion_llm.training.schedule import learning_rate
 from emotion_llm.training.settings import FinetuneSettings
 
 FIRST_STEP = "first step of this start after"
-"""Words that begin a line, once per start."""
-LONGEST_WAIT = 60.0
-"""Seconds that a process which leaves for another's sake waits for the disk."""
+"""Begins a line that is printed once per start."""
+EXIT_WAIT_SECONDS = 60.0
+"""How long a process that exits because of another rank waits for its checkpoint to be written."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimizer step, in numbers; the loss and the counts are over all processes."""
+    """One optimizer step in numbers; loss and counts are over all processes."""
 
     loss: float
     """Mean negative log-likelihood of an answer token."""
     learning_rate: float
     gradient_norm: float
     update_was_skipped: bool
-    """True where loss or gradient was not finite: the weights then stayed as they were."""
+    """True if loss or gradient was not finite: the weights did not change."""
     stop: bool
-    """True where any process was asked to stop."""
+    """True if any process was asked to stop."""
     seconds: float
     samples: int
     tokens: int
-    """Tokens that went through the LLM, shared beginnings counted as often as they were computed."""
+    """Tokens that went through the LLM; a shared prefix counts as often as it was computed."""
     phases: Mapping[str, float]
     """Seconds of each phase on this process (training/efficiency.py)."""
     operations: float
     """Useful floating point operations over all processes (language/flops.py)."""
     own: tuple[MicroStep, ...]
-    """What this process computed, for a look at single motions."""
+    """What this process computed, for losses per motion."""
 
 
 @dataclass(frozen=True)
@@ -79,29 +80,30 @@ def train(
     tensorboard: TensorBoardWriter,
     evaluate: Callable[[int], Mapping[str, float]],
 ) -> bool:
-    """Trains from `first_step` to the last step, or to the step at which a stop is asked for.
+    """Trains from `steps_done` to the last step, or to the step at which a stop is requested.
 
     Args:
-        about: what the run is; stored in every checkpoint.
-        first_step: steps already done.
+        metadata: what the run is; stored in every checkpoint.
         evaluate: held-out accuracy per corpus at a step; called on every rank at intervals and at the end.
 
     Returns:
-        True where the last step is done, False where the run was stopped before.
+        True if the last step is done, False if the run was stopped before.
 
     Raises:
-        UserError: too many updates in a row were skipped, or the last checkpoint could not be written.
+        UserError: too many consecutive updates were skipped, or the last checkpoint could not be written.
     """
     watch, stop = get_watchdog(), StopRequest()
     manager = CheckpointManager(settings.run, engine, metadata, settings.keep_checkpoints, steps_done)
-    numbers = LossMonitor(steps_done - engine.updates, settings.max_skipped_in_a_row)
+    monitor = LossMonitor(steps_done - engine.updates, settings.max_skipped_in_a_row)
+    prefetch = Prefetch(partial(prepare_step, data, settings, engine.share, engine.rank, FlopCount(engine.model)), settings.max_steps)
 
     def before_end(status: int) -> None:
-        manager.wait(LONGEST_WAIT)
+        manager.wait(EXIT_WAIT_SECONDS)
         if status == 0:
             leave_marker(settings.run, manager.saved_step, stop.reason)
 
     def evaluate_saved(step: int) -> None:
+        prefetch.wait()
         stop.nothing_to_lose = True
         watch.at(step, 0, "evaluation")
         accuracies = evaluate(step)
@@ -109,31 +111,32 @@ def train(
         tensorboard.scalars({f"held_out_accuracy/{name}": value for name, value in accuracies.items()}, step)
         manager.note_accuracy(step, accuracies)
 
-    flops, peak = FlopCount(engine.model), matrix_peak(engine.device, engine.dtype) * engine.share.processes
-    say(f"matrix peak, measured: {peak / 1e12:.3g} TFLOP/s in {engine.precision} over all processes; MFU is the share of it in use")
+    peak = matrix_peak(engine.device, engine.dtype) * engine.share.processes
+    say(f"matrix peak, measured: {peak / 1e12:.3g} TFLOP/s in {engine.precision} over all processes; MFU is relative to it")
     bar = progress(range(steps_done, settings.max_steps), settings.stage, "step", total=settings.max_steps, start=steps_done)
     last_step_done = steps_done == settings.max_steps
     with (
         stop,
         watch.expecting_progress(settings.hang_timeout_seconds, lambda: stop.ask("the loss of its launcher"), stop.may_leave, before_end),
         manager,
+        prefetch,
     ):
         if steps_done and is_evaluated_at(steps_done, settings) and not manager.is_evaluated(steps_done):
-            evaluate_saved(steps_done)  # the run was interrupted in it
+            evaluate_saved(steps_done)  # the run was interrupted in this evaluation
         for step in (done + 1 for done in bar):
-            report = train_step(engine, data, settings, step, flops, watch, stop)
+            report = train_step(engine, prefetch.take, settings, step, watch, stop)
             last_step_done = step == settings.max_steps
             if step == steps_done + 1:
                 say(f"{FIRST_STEP} {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
-            look_at_numbers(numbers, report, step, data, tensorboard, manager)
-            log_step(tensorboard, report, step, settings.global_batch, len(data), numbers.skipped)
+            check_losses(monitor, report, step, data, tensorboard, manager)
+            log_step(tensorboard, report, step, settings.global_batch, len(data), monitor.skipped)
             memory = peak_memory_bytes(engine.device) / 1e9
             tensorboard.scalars({"speed/mfu": report.operations / report.seconds / peak, "speed/peak_memory_gb": memory}, step)
             bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
             evaluates = is_evaluated_at(step, settings)
             if step % settings.checkpoint_every == 0 or evaluates or report.stop:
                 watch.at(step, 0, "checkpoint")
-                tensorboard.flush(step)  # the points of steps that will not be done again
+                tensorboard.flush(step)  # a resumed run does not repeat these steps
                 tensorboard.scalars({"speed/checkpoint_stop_seconds": manager.save(step)}, step)
             if report.stop and not last_step_done:
                 break
@@ -144,7 +147,7 @@ def train(
     if not last_step_done:
         reason = next(reason for reason in gather_over_processes(stop.reason) if reason is not None)
         leave_marker(settings.run, step, reason)
-        say(f"stopped by {reason} after step {step:,}; it is saved, the same command goes on from there")
+        say(f"stopped by {reason} after step {step:,}; it is saved, the same command continues from there")
     return last_step_done
 
 
@@ -153,12 +156,12 @@ def is_evaluated_at(step: int, settings: FinetuneSettings) -> bool:
 
 
 def train_step(
-    engine: Engine, data: TrainingData, settings: FinetuneSettings, step: int, flops: FlopCount, watch: Watchdog, stop: StopRequest
+    engine: Engine, take_data: Callable[[int], StepData], settings: FinetuneSettings, step: int, watch: Watchdog, stop: StopRequest
 ) -> StepReport:
-    """One optimizer step on the step's global batch.
+    """One optimizer step on the step's global batch. Waits for the device only at its end.
 
-    The loss is the sum over the step's answer tokens divided by their number over all processes, so it does not depend on how the batch
-    was divided. Dropout noise is drawn from seed, step, micro-step and rank alone: an interrupted run has no random state to lose.
+    The loss is the sum over the step's answer tokens divided by their number over all processes, so it does not depend on the division
+    into micro-batches. Dropout noise is seeded from seed, step, micro-step and rank: there is no random state to restore.
     """
     clock, micro_step = StepClock(engine.device), 0
 
@@ -167,42 +170,39 @@ def train_step(
         return clock.phase(name)
 
     with phase("data"):
-        items = data.draw(step)
-        answer_tokens = sum(data.answer_tokens(item) for item in items)
-        divided = micro_batches(items, [data.length(item) for item in items], engine.share, engine.rank)
-    engine.learning_rate = rate = learning_rate(step, settings.peak_learning_rate, settings.warmup_steps, settings.max_steps)
-    loss, tokens, operations, own = torch.zeros((), dtype=torch.float64, device=engine.device), 0, 0, []
-    for micro_step, micro_batch in enumerate(divided):
+        data = take_data(step)
+    engine.learning_rate = learning_rate(step, settings.peak_learning_rate, settings.warmup_steps, settings.max_steps)
+    loss, tokens, own = torch.zeros((), dtype=torch.float64, device=engine.device), 0, []
+    for micro_step, micro_batch in enumerate(data.micro_batches):
         torch.manual_seed(noise_seed(settings.seed, step, micro_step, engine.rank))
         with phase("data"):
-            row = pack([data.example(item) for item in micro_batch], settings.slots, settings.share_prefix)
-            operations += flops.of_row(row)
-            row = row.to(engine.device)
+            row = micro_batch.row.to(engine.device)
         with phase("forward"):
             log_likelihoods = engine.model(row)  # (A,)
-            share = -log_likelihoods.sum() / answer_tokens
+            share = -log_likelihoods.sum() / data.answer_tokens
         with phase("backward"):
             engine.backward(share)
         with phase("optimizer"):
             engine.step()
         loss += share.detach().double()
         tokens += len(row.token_ids)
-        own.append(MicroStep(micro_batch, log_likelihoods.detach(), row.answer_index))
-    counts = torch.tensor([tokens, operations, stop.reason is not None], dtype=torch.float64, device=engine.device)
-    loss, tokens, operations, asked_to_stop = sum_over_processes(torch.cat([loss[None], counts])).tolist()
+        own.append(MicroStep(micro_batch.items, log_likelihoods.detach(), row.answer_index))
+    operations = sum(micro_batch.operations for micro_batch in data.micro_batches)
+    counts = torch.tensor([tokens, operations, stop.reason is not None], dtype=torch.float64).to(engine.device, non_blocking=True)
+    mean_loss, all_tokens, all_operations, stops = sum_over_processes(torch.cat([loss[None], counts])).tolist()
     return StepReport(
-        loss, rate, engine.gradient_norm, engine.last_update_was_skipped, asked_to_stop > 0,
-        clock.seconds, len(items), int(tokens), clock.phases, operations, tuple(own),
+        mean_loss, engine.learning_rate, engine.gradient_norm, engine.last_update_was_skipped, stops > 0,
+        clock.seconds, data.samples, int(all_tokens), clock.phases, all_operations, tuple(own),
     )  # fmt: skip
 
 
-def look_at_numbers(
-    numbers: LossMonitor, report: StepReport, step: int, data: TrainingData, tensorboard: TensorBoardWriter, manager: CheckpointManager
+def check_losses(
+    monitor: LossMonitor, report: StepReport, step: int, data: TrainingData, tensorboard: TensorBoardWriter, manager: CheckpointManager
 ) -> None:
-    """Says what is wrong with a step's loss and gradient, and with which motions.
+    """Reports a non-finite or jumping loss, with the motions that caused it.
 
     Raises:
-        UserError: too many updates in a row were skipped.
+        UserError: too many consecutive updates were skipped.
     """
 
     def own_losses() -> list[MotionLoss]:
@@ -212,11 +212,11 @@ def look_at_numbers(
             losses += motion_losses(names, micro_step.token_log_likelihoods, micro_step.answer_index)
         return losses
 
-    warning = numbers.look(step, report.loss, report.gradient_norm, report.update_was_skipped, own_losses)
+    warning = monitor.check(step, report.loss, report.gradient_norm, report.update_was_skipped, own_losses)
     if warning is not None:
         say(warning)
         tensorboard.text("warnings", warning, step)
-    numbers.check_streak(step, manager.newest_in_words)
+    monitor.check_streak(step, manager.describe_newest)
 
 
 def noise_seed(seed: int, step: int, micro_step: int, rank: int) -> int:
@@ -227,7 +227,7 @@ def noise_seed(seed: int, step: int, micro_step: int, rank: int) -> int:
 def log_step(
     tensorboard: TensorBoardWriter, report: StepReport, step: int, global_batch: int, epoch_items: int, skipped_updates: int
 ) -> None:
-    """A step in TensorBoard, against optimizer steps."""
+    """Writes a step to TensorBoard, against optimizer steps."""
     tensorboard.scalars(
         {
             "train/loss": report.loss,
@@ -245,7 +245,7 @@ def log_step(
     )
 
 
-def describe_sample(data: TrainingData, text_tokenizer, settings: FinetuneSettings) -> str:
+def describe_sample(data: TrainingData, text_tokenizer: PreTrainedTokenizerBase) -> str:
     """One training sample, decoded: what the LLM reads, where the skeleton tokens stand, and which tokens carry loss."""
     item = data.draw(1)[0]
     example = data.example(item)
@@ -261,7 +261,7 @@ def describe_sample(data: TrainingData, text_tokenizer, settings: FinetuneSettin
 
 
 def say_plan(engine: Engine, data: TrainingData, settings: FinetuneSettings) -> None:
-    """Prints what will be trained and how the batch is divided."""
+    """Prints what trains and how the batch is divided."""
     trainable = engine.trainable()
     adapter = sum(value.numel() for name, value in trainable.items() if name.startswith("llm."))
     projections = sum(value.numel() for name, value in trainable.items() if not name.startswith("llm."))

@@ -6,58 +6,64 @@ command line  ->  FinetuneSettings
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.unified import Slots
 
-Stage = Literal["recognition", "description"]
+Stage: TypeAlias = Literal["recognition", "description"]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SamplingSettings:
     """How the motions of a step are drawn from several corpora (our choices)."""
 
     weighting: Literal["size", "equal", "temperature"] = "size"
     """Share of each corpus: by its number of windows, equal, or in between."""
-    temperature: float = 2.0
+    temperature: Positive = 2.0
     """With weighting 'temperature': shares follow size ** (1 / temperature)."""
     label_balanced: bool = True
     """Draw every emotion of a corpus equally often."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class FinetuneSettings:
     """One fine-tune of the skeleton-aware LLM. A *step* is an optimizer step."""
 
     stage: Stage = "recognition"
-    """What is learnt: to name the emotion, or to explain it."""
+    """What is learnt: naming the emotion, or explaining it."""
     run: Path = Path("runs/recognition")
     """The run folder: settings, checkpoints, TensorBoard."""
     data: Path = Path("data")
     """Folder of the prepared corpora."""
-    corpora: tuple[str, ...] = ("kdae", "emilya", "egbm")
+    corpora: Annotated[tuple[str, ...], Field(min_length=1)] = ("kdae", "emilya", "egbm")
     """Corpora to learn from; each must have been seen by the encoder."""
     encoder: Path = Path("runs/encoder")
-    """Run folder of launch/pretrain_encoder.py; frozen. It also brings the split and the windows."""
+    """Run folder of launch/pretrain_encoder.py; frozen. It also determines the split and the windows."""
     llm: str = "huggyllama/llama-7b"
     """Hugging Face name or folder of a causal LM (our choice; public summaries say "LLaMA")."""
     start_from: Path | None = None
     """Run folder whose adapter and projections are the starting point; description starts from recognition's."""
-    max_steps: int = 800_000
+    max_steps: Count = 800_000
     """Optimizer steps (paper, experiment setup: 800,000 for recognition, 10,000 for description)."""
-    global_batch: int = 64
+    global_batch: Count = 64
     """Motions per optimizer step over all processes (paper: 64 for recognition, 16 for description)."""
-    peak_learning_rate: float = 1e-5
+    peak_learning_rate: Positive = 1e-5
     """The schedule's maximum (paper)."""
-    warmup_steps: int = 2_000
+    warmup_steps: Annotated[int, Field(ge=0)] = 2_000
     """Steps of linear warm-up; cosine decay to zero follows (our choice)."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """AdamW's weight decay (our choice)."""
-    gradient_clipping: float = 1.0
+    gradient_clipping: Positive = 1.0
     """Largest norm of a step's gradient (our choice)."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     """The adapter."""
@@ -65,48 +71,31 @@ class FinetuneSettings:
     """The unified form of the skeleton tokens."""
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     """Joint training on several corpora."""
-    rehearsal: float = 0.25
-    """Description only: share of each step that goes on naming emotions, so that it is not forgotten (our choice)."""
+    rehearsal: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Description only: share of each step spent on recognition, so that it is not forgotten (our choice)."""
     share_prefix: bool = True
-    """Compute the prompt's beginning once per micro-batch; with LoRA dropout its motions then share the noise there."""
+    """Compute the common prompt prefix once per micro-batch; with LoRA dropout, its motions then share the noise there."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time (our choice)."""
+    """Recompute activations in the backward pass instead of storing them: less memory, about a third more time (our choice)."""
     seed: int = 0
-    """Decides the first weights, the order of the data and the dropout noise."""
-    evaluate_every: int = 10_000
+    """Determines the initial weights, the order of the data and the dropout noise."""
+    evaluate_every: Count = 10_000
     """Steps between evaluations on held-out motions; the last step is always evaluated."""
-    evaluate_clips: int = 256
+    evaluate_clips: Count = 256
     """Held-out clips per corpus in those evaluations, at most; launch/evaluate.py takes all."""
-    checkpoint_every: int = 1_000
+    checkpoint_every: Count = 1_000
     """Steps between checkpoints."""
-    keep_checkpoints: int = 3
+    keep_checkpoints: Count = 3
     """Newest checkpoints to keep, besides the best."""
     resume: bool = True
-    """Go on from the run folder's newest checkpoint where there is one; --no-resume refuses a folder that has one."""
-    max_skipped_in_a_row: int = 20
-    """Updates skipped one after another, because loss or gradient was not finite, after which the run ends (our choice)."""
-    hang_timeout_seconds: float = 900.0
-    """Seconds without any progress after which the job ends; must exceed the evaluation of one corpus and the writing of one checkpoint
+    """Resume from the run folder's newest checkpoint if there is one; --no-resume refuses such a folder."""
+    max_skipped_in_a_row: Count = 20
+    """Consecutive updates skipped for a non-finite loss or gradient after which the run ends (our choice)."""
+    hang_timeout_seconds: Positive = 900.0
+    """Seconds without progress after which the job ends; must exceed the evaluation of one corpus and the writing of one checkpoint
     (our choice)."""
     ds_config: Path | None = None
     """DeepSpeed configuration; by default ds_configs/<stage>.json."""
-
-    def __post_init__(self) -> None:
-        for name in (
-            "max_steps", "global_batch", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints", "max_skipped_in_a_row",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
-        for name in ("peak_learning_rate", "gradient_clipping", "hang_timeout_seconds"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
-        for name in ("warmup_steps", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must not be negative")
-        if not 0 <= self.rehearsal < 1:
-            raise UserError(f"--rehearsal {self.rehearsal}: must be at least 0 and below 1")
-        if not self.corpora:
-            raise UserError("--corpora: name at least one corpus")
 
 
 _PAPER = FinetuneSettings()
@@ -136,11 +125,11 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
         "demo": replace(_then_description(_DEMO, max_steps=150, warmup_steps=15), peak_learning_rate=5e-4, rehearsal=0.5),
     },
 }
-"""Stage -> preset name -> settings; the paper's preset comes first and is the default."""
+"""Stage -> preset name -> settings; the paper's comes first and is the default."""
 
 
 def presets_of_stage(arguments: list[str] | None = None) -> dict[str, FinetuneSettings]:
-    """The presets of the stage that the command line names; recognition where it names none.
+    """The presets of the stage that the command line names (recognition by default).
 
     Raises:
         UserError: no such stage.

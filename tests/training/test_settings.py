@@ -1,4 +1,4 @@
-"""Settings are checked at birth."""
+"""Settings are validated when they are created."""
 
 import json
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import options_of_the_command_line
 from emotion_llm.training.engine import read_ds_config
 from emotion_llm.training.settings import PRESETS, FinetuneSettings
 
@@ -17,17 +18,18 @@ from emotion_llm.training.settings import PRESETS, FinetuneSettings
         ({"keep_checkpoints": 0}, r"--keep-checkpoints 0: must be at least 1"),
         ({"max_skipped_in_a_row": 0}, r"--max-skipped-in-a-row 0: must be at least 1"),
         ({"peak_learning_rate": 0.0}, r"--peak-learning-rate 0.0: must be above 0"),
-        ({"peak_learning_rate": float("nan")}, r"--peak-learning-rate nan: must be above 0"),
+        ({"peak_learning_rate": float("nan")}, r"--peak-learning-rate nan: must be a finite number"),
+        ({"gradient_clipping": float("inf")}, r"--gradient-clipping inf: must be a finite number"),
         ({"gradient_clipping": 0.0}, r"--gradient-clipping 0.0: must be above 0"),
         ({"hang_timeout_seconds": 0.0}, r"--hang-timeout-seconds 0.0: must be above 0"),
-        ({"warmup_steps": -1}, r"--warmup-steps -1: must not be negative"),
-        ({"weight_decay": -0.1}, r"--weight-decay -0.1: must not be negative"),
-        ({"rehearsal": 1.0}, r"--rehearsal 1.0: must be at least 0 and below 1"),
-        ({"corpora": ()}, r"--corpora: name at least one corpus"),
+        ({"warmup_steps": -1}, r"--warmup-steps -1: must be at least 0"),
+        ({"weight_decay": -0.1}, r"--weight-decay -0.1: must be at least 0"),
+        ({"rehearsal": 1.0}, r"--rehearsal 1.0: must be below 1"),
+        ({"corpora": ()}, r"--corpora \(\): needs at least 1"),
     ],
 )
 def test_a_setting_out_of_range_is_named(changes, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message), options_of_the_command_line():
         replace(FinetuneSettings(), **changes)
 
 
