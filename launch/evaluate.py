@@ -1,16 +1,35 @@
 """Evaluates a fine-tuned run on its held-out motions: metrics.json and predictions.jsonl.
 
-deepspeed --num_gpus 4 launch/evaluate.py --checkpoint runs/description
+deepspeed --num_gpus 4 launch/evaluate.py --run runs/description
 python launch/evaluate.py --preset demo                                     # one process, the same figures
 """
 
-from emotion_llm.evaluation.evaluate import PRESETS, evaluate
+from pathlib import Path
+
+from emotion_llm.evaluation.evaluate import PRESETS, EvaluateSettings, check_same_data, evaluate_corpus, write_results
+from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.runtime.console import parse_settings, run
+from emotion_llm.runtime.devices import evaluation_dtype
+from emotion_llm.runtime.processes import start_processes
+from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 
 
 def main() -> None:
-    settings = parse_settings(PRESETS, __doc__)
-    evaluate(settings)
+    evaluate(parse_settings(PRESETS, __doc__))
+
+
+def evaluate(settings: EvaluateSettings) -> dict:
+    device = start_processes()
+    trained = load_run(settings.run, settings.llm, device, evaluation_dtype(device))
+    data, names = settings.data or Path(trained.settings["data"]), settings.corpora or tuple(trained.settings["corpora"])
+    corpora = encode_corpora(trained.encoder, data, names, device, settings.accept_other_data)
+    differing = check_same_data(trained, corpora, settings.accept_other_data)
+
+    metrics, predictions = {}, []
+    for encoded in corpora:
+        metrics[encoded.corpus.name], records = evaluate_corpus(trained, encoded, settings.explanations, device)
+        predictions += records
+    return write_results(settings, trained, metrics, predictions, differing)
 
 
 if __name__ == "__main__":

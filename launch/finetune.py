@@ -5,17 +5,84 @@
     deepspeed --num_gpus 2 launch/finetune.py --stage recognition --preset demo     # the same on two CPU processes
 
 Needs prepared corpora (launch/prepare.py), a pre-trained encoder (launch/pretrain_encoder.py) and an LLM (a Hugging Face name or folder).
-Run again, it goes on where it stopped.
+Run again, it continues where it stopped.
 """
 
-from emotion_llm.runtime.console import parse_settings, run
-from emotion_llm.training.finetune import finetune
-from emotion_llm.training.settings import presets_of_stage
+import torch
+
+from emotion_llm.language.llm import check_text_tokenizer, load_text_tokenizer
+from emotion_llm.language.llm_hash import llm_hash
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.pretraining.trained_encoder import load_encoder
+from emotion_llm.runtime.console import parse_settings, run, say
+from emotion_llm.runtime.processes import start_processes
+from emotion_llm.runtime.run_folder import locked
+from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
+from emotion_llm.training.assembly import (
+    build_model,
+    check_resumable,
+    checkpoint_gradients,
+    checkpoint_to_resume,
+    describe_run,
+    ds_config_path,
+    open_run_folder,
+    start_weights,
+)
+from emotion_llm.training.batches import TrainingData
+from emotion_llm.training.engine import Engine, model_dtype
+from emotion_llm.training.held_out import HeldOutEvaluation
+from emotion_llm.training.loop import describe_sample, say_plan, train
+from emotion_llm.training.settings import FinetuneSettings, presets_of_stage
 
 
 def main() -> None:
-    settings = parse_settings(presets_of_stage(), __doc__)
-    finetune(settings)
+    finetune(parse_settings(presets_of_stage(), __doc__))
+
+
+def finetune(settings: FinetuneSettings) -> None:
+    device = start_processes()
+    with locked(settings.run):
+        encoder = load_encoder(settings.encoder)
+        corpora = encode_corpora(encoder, settings.data, settings.corpora, device)
+        text_tokenizer = load_text_tokenizer(settings.llm)
+        prompts = PromptWriter(text_tokenizer)
+        data = TrainingData(corpora, prompts, settings)
+
+        torch.manual_seed(settings.seed)  # initial weights of adapter and projections
+        ds_config = ds_config_path(settings)
+        model = build_model(settings.llm, model_dtype(ds_config), settings.lora, encoder.channels, settings.slots)
+        check_text_tokenizer(model.llm, text_tokenizer)
+        if settings.gradient_checkpointing:
+            checkpoint_gradients(model)
+        metadata = describe_run(settings, llm_hash(settings.llm), prompts, encoder, corpora)
+        resumed = checkpoint_to_resume(settings)
+        if resumed is None:
+            start = start_weights(model, settings, corpora, encoder.encoder_hash, metadata["llm_fingerprint"])
+        else:
+            check_resumable(resumed, metadata)
+            resumed.load_model(model)
+        open_run_folder(settings)
+
+        engine = Engine(model, settings.weight_decay, settings.gradient_clipping, settings.global_batch, ds_config)
+        steps_done = 0
+        if resumed is not None:
+            engine.set_state(resumed.engine_state(engine.trainable()), resumed.updates)
+            steps_done = resumed.step
+            say(f"continues from step {steps_done:,} ({resumed.folder})")
+        elif start is not None:
+            engine.set_state({"weight": start.weights()}, updates=0)  # fp32, not rounded to the model's bf16
+
+        say_plan(engine, data, settings)
+        sample = describe_sample(data, text_tokenizer)
+        say(sample)
+        tensorboard = TensorBoardWriter(settings.run, steps_done)
+        tensorboard.text("sample/training", f"```\n{sample}\n```", steps_done)
+        evaluate = HeldOutEvaluation(model, prompts, corpora, settings.evaluate_clips, device, tensorboard)
+        done = train(engine, data, settings, metadata, steps_done, tensorboard, evaluate)
+        tensorboard.close()
+        if done:
+            say(f"{settings.stage} done: {settings.run}; watch it with: tensorboard --logdir {settings.run.parent}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """Names the emotion of one motion file, with its probability, and explains it.
 
-python launch/predict.py clip.bvh --checkpoint runs/description
+python launch/predict.py clip.bvh --run runs/description
 """
+
+import contextlib
+import sys
 
 from emotion_llm.evaluation.prediction import PRESETS, as_json, predict
 from emotion_llm.runtime.console import parse_settings, run, say
@@ -9,7 +12,8 @@ from emotion_llm.runtime.console import parse_settings, run, say
 
 def main() -> None:
     settings = parse_settings(PRESETS, __doc__)
-    prediction = predict(settings)
+    with contextlib.redirect_stdout(sys.stderr) if settings.json else contextlib.nullcontext():
+        prediction = predict(settings)
     say(as_json(prediction) if settings.json else prediction.text())
 
 

@@ -7,83 +7,90 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from emotion_llm.corpus.provenance import corpus_record, data_differences
 from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
-from emotion_llm.evaluation.trained_run import TrainedRun, load_run
+from emotion_llm.evaluation.trained_run import TrainedRun
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.runtime.console import say, settings_to_dict
-from emotion_llm.runtime.devices import evaluation_dtype
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write, write_json
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank, start_processes
+from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
-from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus, encode_corpora
+from emotion_llm.runtime.validation import STRICT
+from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class EvaluateSettings:
     """What to evaluate."""
 
-    checkpoint: Path = Path("runs/description")
+    run: Annotated[Path, tyro.conf.arg(aliases=["--checkpoint"])] = Path("runs/description")
     """Run folder of launch/finetune.py (its newest checkpoint), <run>/checkpoints/best.json (its best), or one checkpoint folder."""
-    run: Path | None = None
-    """Where metrics.json and predictions.jsonl go; by default `evaluation` in the checkpoint's run folder."""
+    output: Path | None = None
+    """Folder for metrics.json and predictions.jsonl; by default `evaluation` in the run folder."""
     data: Path | None = None
     """Folder of the prepared corpora; by default the one the run was trained with."""
     corpora: tuple[str, ...] | None = None
     """Corpora to evaluate on; by default those the run was trained with."""
     llm: str | None = None
-    """Name or folder of the base LLM, where it has moved since training."""
-    explanations: int = 64
-    """Held-out motions per corpus to be explained in words (description runs only), at most."""
+    """Name or folder of the base LLM, if it has moved since training."""
+    explanations: Annotated[int, Field(ge=0)] = 64
+    """Maximum number of held-out motions per corpus to explain in words (description runs only)."""
     accept_other_data: bool = False
-    """Evaluate although data or split differ from the training's; recorded in metrics.json."""
+    """Evaluate even if data or split differ from the training's; recorded in metrics.json."""
 
 
 PRESETS = {
-    "paper": EvaluateSettings(),
-    "demo": EvaluateSettings(checkpoint=Path("runs/demo/description"), explanations=16),
-    "smollm2": EvaluateSettings(checkpoint=Path("runs/bandai-namco-2/recognition")),
+    "default": EvaluateSettings(),
+    "demo": EvaluateSettings(run=Path("runs/demo/description"), explanations=16),
+    "smollm2": EvaluateSettings(run=Path("runs/bandai-namco-2/recognition")),
 }
 
 
-def evaluate(settings: EvaluateSettings) -> dict:
-    """Evaluates and writes; returns what metrics.json holds.
+def check_same_data(trained: TrainedRun, corpora: Sequence[EncodedCorpus], accept_other_data: bool) -> list[str]:
+    """How the corpora differ from the training's, in words.
 
     Raises:
-        UserError: data or split are not those of the training and `accept_other_data` is off.
+        UserError: they differ and that was not accepted.
     """
-    device = start_processes()
-    trained = load_run(settings.checkpoint, settings.llm, device, evaluation_dtype(device))
-    names = settings.corpora or tuple(trained.settings["corpora"])
-    corpora = encode_corpora(trained.encoder, settings.data or Path(trained.settings["data"]), names, device, settings.accept_other_data)
     now = {encoded.corpus.name: corpus_record(encoded.corpus, encoded.split) for encoded in corpora}
     differing = data_differences(trained.checkpoint.metadata["corpora"], now)
-    if differing and not settings.accept_other_data:
+    if differing and not accept_other_data:
         raise UserError(f"{'; '.join(differing)}; restore what the run was trained on, or pass --accept-other-data (it will be recorded)")
+    return differing
 
-    metrics, predictions = {}, []
-    for encoded in corpora:
-        scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, device)
-        by_encoder = encoder_scores(trained, encoded, scores.clips)
-        metrics[encoded.corpus.name] = recognition_metrics(scores) | {"encoder_accuracy": by_encoder.accuracy}
-        records = prediction_records(encoded, scores)
-        if trained.stage == "description":
-            explanations = explain_clips(trained, encoded, scores, settings.explanations)
-            metrics[encoded.corpus.name]["description"] = _overlap(encoded, explanations)
-            records = [record | {"explanation": explanations.get(clip)} for record, clip in zip(records, scores.clips, strict=True)]
-        predictions += records
-        say(
-            f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (encoder alone {by_encoder.accuracy:.1%}, chance {scores.chance:.1%}), "
-            f"{len(scores.clips)} clips"
-        )
+
+def evaluate_corpus(trained: TrainedRun, encoded: EncodedCorpus, max_explanations: int, device: torch.device) -> tuple[dict, list[dict]]:
+    """Metrics of one corpus, and one record per held-out clip. Every rank must call it."""
+    scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, device)
+    by_encoder = encoder_scores(trained, encoded, scores.clips)
+    metrics = recognition_metrics(scores) | {"encoder_accuracy": by_encoder.accuracy}
+    records = prediction_records(encoded, scores)
+    if trained.stage == "description":
+        explanations = explain_clips(trained, encoded, scores, max_explanations)
+        metrics["description"] = _overlap(encoded, explanations)
+        records = [record | {"explanation": explanations.get(clip)} for record, clip in zip(records, scores.clips, strict=True)]
+    say(
+        f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (encoder alone {by_encoder.accuracy:.1%}, "
+        f"chance {scores.chance:.1%}), {len(scores.clips)} clips"
+    )
+    return metrics, records
+
+
+def write_results(
+    settings: EvaluateSettings, trained: TrainedRun, metrics: dict[str, dict], predictions: list[dict], differing: list[str]
+) -> dict:
+    """Writes metrics.json, predictions.jsonl and the TensorBoard pages; returns the content of metrics.json."""
     result = {
         "corpora": metrics,
         "checkpoint": str(trained.checkpoint.folder),
@@ -93,7 +100,7 @@ def evaluate(settings: EvaluateSettings) -> dict:
         "differs_from_training": differing,
     }
     if is_first_rank():
-        folder = settings.run or trained.checkpoint.folder.parents[1] / "evaluation"
+        folder = settings.output or trained.checkpoint.run / "evaluation"
         write_json(folder / "metrics.json", result)
         _write_lines(folder / "predictions.jsonl", predictions)
         _draw(folder, metrics, trained.checkpoint.step)
@@ -102,7 +109,7 @@ def evaluate(settings: EvaluateSettings) -> dict:
 
 
 def encoder_scores(trained: TrainedRun, encoded: EncodedCorpus, clips: Sequence[int]) -> CorpusScores:
-    """What the encoder's own classifier says of the same clips: the mark that the LLM has to reach."""
+    """Scores of the encoder's own classifier on the same clips: the baseline for the LLM."""
     probabilities = [encoded.classifier_probabilities(trained.encoder, clip) for clip in clips]  # each (K,)
     truth = [encoded.emotion_index(int(encoded.windows_of_clips([clip])[0])) for clip in clips]
     return CorpusScores(encoded.corpus.emotions, tuple(clips), torch.stack(probabilities), torch.tensor(truth))

@@ -6,11 +6,13 @@ clip.bvh, TrainedRun  ->  emotion, probabilities, explanation
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.evaluation.trained_run import TrainedRun, load_run
 from emotion_llm.language.explaining import explain, middle
@@ -23,35 +25,46 @@ from emotion_llm.motion.table import table_columns_from_dict
 from emotion_llm.runtime.devices import evaluation_dtype
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.processes import start_processes
+from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motion
 
 
-@dataclass(frozen=True)
+@validated_dataclass(frozen=True, config=STRICT)
 class PredictSettings:
     """Which motion to explain, and with what."""
 
     clip: Annotated[Path, tyro.conf.Positional]
     """The motion file: BVH, or a table or array laid out like those of the corpus."""
-    checkpoint: Path = Path("runs/description")
+    run: Annotated[Path, tyro.conf.arg(aliases=["--checkpoint"])] = Path("runs/description")
     """Run folder of launch/finetune.py (its newest checkpoint), <run>/checkpoints/best.json (its best), or one checkpoint folder."""
     corpus: str | None = None
-    """Training corpus that the clip is like: brings the unit, the axes, the layout and the label set. By default the one whose layout fits."""
+    """Training corpus whose unit, axes, layout and label set apply. By default the one whose layout fits."""
+    frames_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Frame rate of the clip; by default what the file says, else its corpus's."""
+    metres_per_unit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Metres in one unit of length of the clip; by default its corpus's."""
+    up: str | None = None
+    """Axis of the clip that points up; by default its corpus's."""
     llm: str | None = None
-    """Name or folder of the base LLM, where it has moved since training."""
+    """Name or folder of the base LLM, if it has moved since training."""
     json: bool = False
-    """Print one JSON object instead of text."""
+    """Print one JSON object instead of text; everything else goes to standard error."""
 
 
 PRESETS = {
-    "paper": PredictSettings(Path("clip.bvh")),
-    "demo": PredictSettings(Path("clip.bvh"), checkpoint=Path("runs/demo/description")),
-    "smollm2": PredictSettings(Path("clip.bvh"), checkpoint=Path("runs/bandai-namco-2/recognition")),
+    "default": PredictSettings(Path("clip.bvh")),
+    "demo": PredictSettings(Path("clip.bvh"), run=Path("runs/demo/description")),
+    "smollm2": PredictSettings(Path("clip.bvh"), run=Path("runs/bandai-namco-2/recognition")),
 }
+
+
+MIN_FRAMES, SHORT_SECONDS = 8, 1.0
+"""A clip of fewer frames at the model's rate is refused, a shorter one than this gets a note (our choice)."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one motion."""
+    """The model's answer for one motion."""
 
     clip: str
     corpus: str
@@ -61,12 +74,12 @@ class Prediction:
     probabilities: dict[str, float]
     """Over the label set, likeliest first."""
     explanation: str | None
-    """None where the run has not learnt to explain."""
+    """None if the run was trained for recognition only."""
     findings: tuple[str, ...]
     """What looks wrong with the recording, in words."""
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable."""
         others = ", ".join(f"{emotion} {value:.1%}" for emotion, value in list(self.probabilities.items())[1:])
         why = self.explanation or "(no explanation: this run has learnt recognition only; fine-tune it with --stage description)"
         lines = [f"{self.clip}: {self.emotion} ({self.probability:.1%}; {others})", why]
@@ -74,19 +87,27 @@ class Prediction:
 
 
 def predict(settings: PredictSettings) -> Prediction:
-    """Names and explains the emotion of one clip, on the evaluation's own code path.
+    """Names and explains the emotion of one clip, with the code of the evaluation.
 
     Raises:
-        UserError: no such clip, one that cannot be read, or one of a layout that the run does not know.
+        UserError: no such clip, it cannot be read, it has an unknown layout, or it is too short.
     """
     if not settings.clip.is_file():
         raise UserError(f"{settings.clip}: no such motion file")
     device = start_processes()
-    trained = load_run(settings.checkpoint, settings.llm, device, evaluation_dtype(device))
+    trained = load_run(settings.run, settings.llm, device, evaluation_dtype(device))
     trained.encoder.model.to(device)
-    corpus, motion = recognise_file(settings.clip, trained, settings.corpus)
+    corpus, motion, notes = recognise_file(settings, trained)
     metadata = trained.checkpoint.metadata["corpora"][corpus]
     canonical = canonicalise(motion, CanonicalSettings(**metadata["canonical"]), place=str(settings.clip))
+    frames, seconds = len(canonical.positions), len(canonical.positions) / trained.encoder.frames_per_second
+    if frames < MIN_FRAMES:
+        raise UserError(
+            f"{settings.clip}: {frames} frames at {trained.encoder.frames_per_second:g} per second are too few to judge; give at least "
+            f"{MIN_FRAMES}, or the clip's true rate with --frames-per-second"
+        )
+    if seconds < SHORT_SECONDS:
+        notes = (*notes, f"only {seconds:.2f} s long: the answer rests on little movement")
     windows = encode_motion(trained.encoder, trained.encoder.layout_index(motion.layout), canonical.positions.astype("float32"))
     row = emotion_probabilities(trained.model, trained.prompts, windows, metadata["emotions"], device).mean(0)  # (K,)
     ranked = sorted(zip(metadata["emotions"], row.tolist(), strict=True), key=lambda pair: -pair[1])
@@ -94,29 +115,34 @@ def predict(settings: PredictSettings) -> Prediction:
     explanation = None
     if trained.stage == "description":
         explanation = explain(trained.model, trained.prompts, [windows[middle(range(len(windows)))]], [emotion])[0]
-    return Prediction(str(settings.clip), corpus, emotion, probability, dict(ranked), explanation, tuple(check_clip(motion)))
+    return Prediction(str(settings.clip), corpus, emotion, probability, dict(ranked), explanation, (*notes, *check_clip(motion)))
 
 
-def recognise_file(path: Path, trained: TrainedRun, named: str | None) -> tuple[str, Motion]:
-    """The training corpus that a file is like, and its motion read by that corpus's conventions.
+def recognise_file(settings: PredictSettings, trained: TrainedRun) -> tuple[str, Motion, tuple[str, ...]]:
+    """The training corpus that the clip fits, its motion read with that corpus's conventions, and notes on the reading.
 
     Raises:
         UserError: a corpus that the run was not trained on, a file that fits none of the layouts, or fits several corpora.
     """
+    path, named = settings.clip, settings.corpus
     known = trained.checkpoint.metadata["corpora"]
     if named is not None and named not in known:
         raise UserError(f"--corpus {named}: the run was trained on {', '.join(known)}; choose one of them")
     layouts = {layout.name: layout for layout in trained.encoder.encoder.layouts}
-    fitting: dict[str, Motion] = {}
+    fitting: dict[str, tuple[Motion, tuple[str, ...]]] = {}
     faults = []
     for corpus in [named] if named is not None else known:
         reading = known[corpus]["reading"]
         try:
             recorded = read_motion_file(path, table_columns_from_dict(reading["columns"], place=corpus))
-            layout = layouts[known[corpus]["layout"]]
-            fitting[corpus] = to_motion(
-                recorded, layout, reading["metres_per_unit"], reading["up"], reading["frames_per_second"], place=str(path)
-            )
+            layout, notes = layouts[known[corpus]["layout"]], recorded.notes
+            if settings.frames_per_second is not None:
+                recorded = replace(recorded, frames_per_second=settings.frames_per_second)
+            elif recorded.frames_per_second is None and reading["frames_per_second"] is not None:
+                assumed = f"assumed {reading['frames_per_second']:g} frames per second, the rate of corpus '{corpus}'"
+                notes = (*notes, f"the file does not state its frame rate: {assumed}; set it with --frames-per-second")
+            metres, up = settings.metres_per_unit or reading["metres_per_unit"], settings.up or reading["up"]
+            fitting[corpus] = to_motion(recorded, layout, metres, up, reading["frames_per_second"], place=str(path)), notes
         except UserError as error:
             faults.append(str(error))
     if not fitting:
@@ -126,9 +152,10 @@ def recognise_file(path: Path, trained: TrainedRun, named: str | None) -> tuple[
         raise UserError(f"{path}: fits none of the layouts that the run was trained on: {shapes}; with the first of them: {faults[0]}")
     if len(fitting) > 1:
         raise UserError(f"{path}: fits several training corpora; say which it is like: --corpus {' or --corpus '.join(fitting)}")
-    return next(iter(fitting.items()))
+    corpus, (motion, notes) = next(iter(fitting.items()))
+    return corpus, motion, notes
 
 
 def as_json(prediction: Prediction) -> str:
-    """For programs."""
+    """Machine-readable."""
     return json.dumps(asdict(prediction), indent=2, ensure_ascii=False)

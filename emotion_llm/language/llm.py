@@ -5,24 +5,26 @@ name or folder  ->  frozen causal LM + text tokenizer  ->  the same with a train
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from peft import LoraConfig, PeftModel, get_peft_model
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from emotion_llm.language.dropout import use_cheap_dropout
 from emotion_llm.language.packed import PACKED_ATTENTION
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import STRICT
 
 MOST_LAYERS = 1000
 """Of the LLMs that there are, none has a quarter of it; a model is built from its configuration before its weights are looked at."""
@@ -30,22 +32,16 @@ MOST_LAYERS = 1000
 disable_progress_bar()  # of loading weights; downloads from the hub keep theirs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LoraSettings:
     """The adapter (LoRA weights) beside the frozen LLM's linear layers."""
 
-    rank: int = 64
+    rank: Annotated[int, Field(ge=1)] = 64
     """Rank (paper)."""
     alpha: int = 16
     """Scale: the adapter's output is multiplied by alpha / rank (paper)."""
-    dropout: float = 0.05
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Dropout before the adapter (paper)."""
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"--lora.rank {self.rank}: must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"--lora.dropout {self.dropout}: must be at least 0 and below 1")
 
 
 def load_text_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
@@ -116,21 +112,6 @@ def embedding_scale(llm: PreTrainedModel) -> float:
     """Root mean square of the LLM's token embeddings: how large a skeleton token should be at the start."""
     weight = llm.get_input_embeddings().weight
     return float(weight.float().pow(2).mean().sqrt())
-
-
-def fingerprint(llm: PreTrainedModel) -> str:
-    """Identifies the base LLM by its architecture and a sample of its weights, whatever precision and folder they came from.
-
-    An adapter is worth nothing on another base; checkpoints carry this and refuse.
-    """
-    digest = hashlib.sha256(json.dumps([llm.config.model_type, llm.config.hidden_size, llm.config.vocab_size]).encode())
-    for name, weight in sorted(llm.named_parameters()):
-        if "lora_" not in name:
-            name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
-            flat = weight.detach().reshape(-1)
-            sample = torch.cat([flat[:32], flat[-32:]]).to(torch.bfloat16).float().cpu()  # bf16: the same from fp32 and bf16 files
-            digest.update(f"{name}{tuple(weight.shape)}".encode() + sample.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def hub_in_reach() -> bool:

@@ -26,6 +26,8 @@ DESCRIPTION_QUESTION = "Explain which movements of the body express the emotion.
 SKELETON_MARK = "<<SKELETON>>"
 """Stands in the rendered template where the skeleton tokens go; never reaches the LLM."""
 
+KNOWN_EMOTION = "\nThe emotion is {emotion}."
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -44,13 +46,23 @@ class PromptWriter:
         self.text_tokenizer = text_tokenizer
         self._prompts: dict[tuple[str, str], Prompt] = {}
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """Everything that determines the prompts. (Not the rendered text: some chat templates insert the current date.)"""
+        return {
+            "instruction": INSTRUCTION,
+            "recognition": RECOGNITION_QUESTION,
+            "description": DESCRIPTION_QUESTION + KNOWN_EMOTION,
+            "chat_template": str(self.text_tokenizer.chat_template or ""),
+        }
+
     def recognition(self) -> Prompt:
         """The prompt whose answer is an emotion."""
         return self._prompt(RECOGNITION_QUESTION, known="")
 
     def description(self, emotion: str) -> Prompt:
         """The prompt whose answer explains an emotion already named: descriptions rest on the classification (paper, abstract)."""
-        return self._prompt(DESCRIPTION_QUESTION, known=f"\nThe emotion is {emotion}.")
+        return self._prompt(DESCRIPTION_QUESTION, known=KNOWN_EMOTION.format(emotion=emotion))
 
     def answer(self, text: str) -> tuple[int, ...]:
         """The text tokens of an answer, the end of the turn included."""

@@ -1,11 +1,12 @@
-"""Puts the parts of a fine-tune together, and tells what they are.
+"""The parts of a fine-tune: model, initial weights, run folder, and the metadata stored in every checkpoint.
 
-settings, trained encoder, encoded corpora  ->  EmotionLLM, its prompts, and the record that travels with every checkpoint
+settings, trained encoder, encoded corpora  ->  EmotionLLM, the checkpoint to start from, RunRecord
 """
 
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +14,16 @@ from pathlib import Path
 import torch
 
 from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
-from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, fingerprint, load_llm
+from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, load_llm
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.pretraining.trained_encoder import TrainedEncoder
+from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS, TrainedEncoder
 from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import atomic_write, write_json
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.processes import gather_over_processes
+from emotion_llm.runtime.stopping import remove_marker
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import Slots
@@ -28,7 +34,7 @@ FREE_TO_CHANGE = (
     "run", "data", "encoder", "llm", "start_from", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep_checkpoints", "ds_config",
     "resume", "gradient_checkpointing", "max_skipped_in_a_row", "hang_timeout_seconds",
 )  # fmt: skip
-"""Settings that a resumed run may change; what the paths lead to is compared by content instead."""
+"""Settings that a resumed run may change; LLM, encoder and data are compared by content instead."""
 
 
 def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels: int, slots: Slots) -> EmotionLLM:
@@ -39,12 +45,17 @@ def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels:
 
 
 def checkpoint_gradients(model: EmotionLLM) -> None:
-    """Trades time for memory: each layer's activations are computed again in the backward pass, with the same dropout noise."""
+    """Trades time for memory: activations are recomputed in the backward pass, with the same dropout noise."""
     model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def start_weights(model: EmotionLLM, settings: FinetuneSettings, corpora: Sequence[EncodedCorpus], encoder_hash: str) -> None:
-    """The weights before the first step: another run's, or fresh projections standardised by the training features.
+def start_weights(
+    model: EmotionLLM, settings: FinetuneSettings, corpora: Sequence[EncodedCorpus], encoder_hash: str, llm_hash: str
+) -> Checkpoint | None:
+    """Sets the weights before the first step: those of `start_from`, or fresh projections standardised by the training features.
+
+    Returns:
+        The checkpoint of `start_from`. The model may hold its weights rounded to bf16: the engine must take them from here.
 
     Raises:
         UserError: `start_from` has no checkpoint, or one of another encoder or LLM.
@@ -52,20 +63,21 @@ def start_weights(model: EmotionLLM, settings: FinetuneSettings, corpora: Sequen
     if settings.start_from is None:
         mean, std = feature_statistics(corpora)
         model.skeleton_tokenizer.set_feature_statistics(mean, std)
-        return
+        return None
     checkpoint = newest_checkpoint(settings.start_from)
     if checkpoint is None:
         raise UserError(
             f"{settings.start_from}: no checkpoint to start from; "
             f"run launch/finetune.py --stage recognition --run {settings.start_from} first"
         )
-    check_same_origin(checkpoint, fingerprint(model.llm), encoder_hash)
+    check_same_origin(checkpoint, llm_hash, encoder_hash)
     checkpoint.load_model(model)
     say(f"starts from {checkpoint.folder}")
+    return checkpoint
 
 
 def feature_statistics(corpora: Sequence[EncodedCorpus]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of each granularity's training features over all corpora, each corpus counting alike.
+    """Mean and standard deviation of each granularity's training features over all corpora, each corpus with equal weight.
 
     Shape:
         (3, C), (3, C)
@@ -75,11 +87,14 @@ def feature_statistics(corpora: Sequence[EncodedCorpus]) -> tuple[torch.Tensor, 
     return mean, (torch.stack(squares).mean(0) - mean**2).clamp(min=0).sqrt()
 
 
-def describe_run(settings: FinetuneSettings, model: EmotionLLM, encoder: TrainedEncoder, corpora: Sequence[EncodedCorpus]) -> dict:
+def describe_run(
+    settings: FinetuneSettings, llm_hash: str, prompts: PromptWriter, encoder: TrainedEncoder, corpora: Sequence[EncodedCorpus]
+) -> dict:
     """What the run is: stored in every checkpoint, compared at resume and at evaluation."""
     return {
         "settings": settings_to_dict(settings),
-        "llm_fingerprint": fingerprint(model.llm),
+        "llm_fingerprint": llm_hash,
+        "prompts": prompts.texts,
         "encoder_hash": encoder.encoder_hash,
         "corpora": {encoded.corpus.name: corpus_record(encoded.corpus, encoded.split) for encoded in corpora},
         "versions": {"python": platform.python_version()}
@@ -103,14 +118,20 @@ def check_same_origin(checkpoint: Checkpoint, llm_fingerprint: str, encoder_hash
 def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
     """
     Raises:
-        UserError: something that matters differs from what the run was started with; it is named.
+        UserError: names what differs from the start of the run and matters.
     """
     check_same_origin(checkpoint, metadata["llm_fingerprint"], metadata["encoder_hash"])
-    before, now = checkpoint.metadata["settings"], metadata["settings"]
-    for name in sorted(now.keys() | before.keys()):
-        if name not in FREE_TO_CHANGE and before.get(name) != now.get(name):
+    for name, text in metadata["prompts"].items():
+        if (before := checkpoint.metadata["prompts"].get(name)) != text:
             raise UserError(
-                f"{checkpoint.folder}: the run was started with {name} = {before.get(name)}, now it is {now.get(name)}; "
+                f"{checkpoint.folder}: the run was started with another prompt text ({name}: {before!r}, now {text!r}); "
+                "restore it, or start a new run with another --run folder"
+            )
+    then, now = checkpoint.metadata["settings"], metadata["settings"]
+    for name in sorted(now.keys() | then.keys()):
+        if name not in FREE_TO_CHANGE and then.get(name) != now.get(name):
+            raise UserError(
+                f"{checkpoint.folder}: the run was started with {name} = {then.get(name)}, now it is {now.get(name)}; "
                 "resume with the old value, or start a new run with another --run folder"
             )
     differences = data_differences(
@@ -123,3 +144,33 @@ def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
 def ds_config_path(settings: FinetuneSettings) -> Path:
     """The DeepSpeed configuration of the run; by default the stage's own in ds_configs/."""
     return settings.ds_config or Path(__file__).parents[2] / "ds_configs" / f"{settings.stage}.json"
+
+
+def checkpoint_to_resume(settings: FinetuneSettings) -> Checkpoint | None:
+    """The run folder's newest undamaged checkpoint, the same on every rank; None if the run is new.
+
+    Raises:
+        UserError: there is one but --no-resume was given, or the ranks do not see the same.
+    """
+    checkpoint = newest_checkpoint(settings.run)
+    steps = gather_over_processes(None if checkpoint is None else checkpoint.step)
+    if len(set(steps)) > 1:
+        seen = ", ".join(f"rank {rank}: {'none' if step is None else f'step {step}'}" for rank, step in enumerate(steps))
+        raise UserError(
+            f"{settings.run}: the processes see different checkpoints ({seen}); the run folder must be on a disk that all machines share"
+        )
+    if checkpoint is not None and not settings.resume:
+        raise UserError(
+            f"{settings.run}: holds a checkpoint of step {checkpoint.step:,}; choose another --run folder, or continue from it with --resume"
+        )
+    return checkpoint
+
+
+def open_run_folder(settings: FinetuneSettings) -> None:
+    """Makes the run folder self-contained: its settings and a copy of its encoder, which evaluation and prediction need."""
+    if is_first_rank():
+        remove_marker(settings.run)
+        write_json(settings.run / "settings.json", settings_to_dict(settings))
+        for name in (WEIGHTS, ABOUT):
+            with atomic_write(settings.run / "encoder" / name) as tmp:
+                shutil.copyfile(settings.encoder / name, tmp)

@@ -59,6 +59,14 @@ def _printable(text: str) -> str:
     return text
 
 
+def _canonical(settings: dict[str, Any]) -> dict[str, Any]:
+    try:
+        CanonicalSettings(**settings)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return settings
+
+
 Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LENIENT = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
@@ -80,10 +88,11 @@ class CorpusRecord:
     """A training corpus: what identifies it, and how one more clip of its kind is read."""
 
     data_hash: Text
+    texts_hash: Text
     split_hash: Text
     layout: Text
     emotions: Annotated[tuple[Text, ...], Field(min_length=1)]
-    canonical: CanonicalSettings
+    canonical: Annotated[dict[str, Any], AfterValidator(_canonical)]
     reading: ReadingRecord
 
 
@@ -106,6 +115,7 @@ class RunRecord:
     settings: SettingsRecord
     llm_fingerprint: Text
     encoder_hash: Text
+    prompts: dict[str, str]
     corpora: dict[Text, CorpusRecord]
     versions: dict[str, Text]
 

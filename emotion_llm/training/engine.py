@@ -1,9 +1,9 @@
-"""The one corner that knows DeepSpeed: ZeRO-2 over one or many processes, on GPUs or on CPU.
+"""The only module that imports DeepSpeed: ZeRO-2 on one or many processes, on GPUs or CPU.
 
 model, settings, ds_configs/<stage>.json  ->  Engine: backward, step, state by parameter name
 
-Everything else sees ordinary single-device modules. State is gathered and set parameter by parameter, so a checkpoint does not know
-how many processes wrote it.
+Everything else sees ordinary single-device modules. State is gathered and set per parameter, so a checkpoint does not depend on the
+number of processes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +21,12 @@ from emotion_llm.runtime.devices import bf16_is_fast_on_cpu
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import process_count, process_rank, start_processes
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""AdamW's two moments, under the names torch gives them."""
+from emotion_llm.training.checkpoint import MOMENTS
 
 
 @dataclass(frozen=True)
 class ProcessShare:
-    """How a step's global batch is divided: the product of the three numbers is the global batch."""
+    """How a step's global batch is divided; the product of the three numbers is the global batch."""
 
     processes: int
     micro_batch: int
@@ -39,7 +36,7 @@ class ProcessShare:
 
 
 def divide_batch(global_batch: int, processes: int, largest_micro_batch: int) -> ProcessShare:
-    """The largest micro-batch that the hardware's configuration allows and that divides the process's part of the batch.
+    """The largest micro-batch that the DeepSpeed configuration allows and that divides the process's part of the batch.
 
     Raises:
         UserError: the global batch is no multiple of the number of processes.
@@ -94,11 +91,11 @@ class Engine:
         """Adds the gradient of this micro-batch's share of the step's loss.
 
         `loss_share` is the micro-batch's sum divided by the count of the *whole step*: shares add up to the step's mean loss. DeepSpeed
-        averages over processes and micro-steps, which would divide again; this undoes it, so that a step's gradient does not depend on
-        how its batch was divided. A loss that is not finite makes its gradient so too, and the step's update is skipped on all processes.
+        averages over processes and micro-steps, which would divide again; the factor undoes it, so that a step's gradient does not depend
+        on the division. A non-finite loss makes the gradient non-finite too, and the update is skipped on all processes.
         """
         share = loss_share.detach()
-        one_or_nan = torch.where(share.isfinite(), 1.0, torch.nan).to(share.dtype)  # decided on the device
+        one_or_nan = torch.where(share.isfinite(), 1.0, torch.nan).to(share.dtype)  # on the device: no synchronisation
         self._engine.backward(loss_share * (self.share.processes * self.share.accumulation) * one_or_nan)
 
     def step(self) -> None:
@@ -112,7 +109,7 @@ class Engine:
 
     @property
     def learning_rate(self) -> float:
-        """The rate that the optimizer holds. Set before each step from the step alone: there is no schedule with a state of its own."""
+        """The rate that the optimizer holds; set before each step (training/schedule.py)."""
         return self._engine.optimizer.param_groups[0]["lr"]
 
     @learning_rate.setter
@@ -127,7 +124,7 @@ class Engine:
 
     @property
     def last_update_was_skipped(self) -> bool:
-        """True where the last step's gradient was not finite: the weights then stayed as they were."""
+        """True if the last step's gradient was not finite: the weights did not change."""
         return bool(self._engine.optimizer.overflow)
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -148,7 +145,7 @@ class Engine:
             for kind in state:
                 whole = safe_get_full_fp32_param(parameter) if kind == "weight" else safe_get_full_optimizer_state(parameter, kind)
                 if is_first_rank():
-                    state[kind][name] = whole.cpu()  # already a copy: it was put together from all ranks' parts
+                    state[kind][name] = whole.cpu()  # already a copy, assembled from all ranks' parts
         return state
 
     def set_state(self, state: dict[str, dict[str, Tensor]], updates: int) -> None:
@@ -176,7 +173,7 @@ class Engine:
 
     @property
     def updates(self) -> int:
-        """Updates of the weights so far: steps less those skipped for a gradient that was not finite."""
+        """Updates so far: steps minus those skipped for a non-finite gradient."""
         zero = self._engine.optimizer
         return int(zero.optimizer.state.get(zero.single_partition_of_fp32_groups[0], {}).get("step", 0))
 
@@ -185,7 +182,7 @@ def read_ds_config(path: Path) -> dict:
     """A DeepSpeed configuration: hardware only.
 
     Raises:
-        UserError: no such file, no JSON, or a number in it that has its home elsewhere.
+        UserError: no such file, no JSON, or it holds a number that belongs to the settings.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such DeepSpeed configuration; ds_configs/ holds one per stage")
@@ -222,7 +219,7 @@ def _choose_precision(config: dict, device: torch.device) -> str:
 
 
 def _restore_buffers(model: nn.Module, exact: dict[str, Tensor], device: torch.device) -> None:
-    """Undoes DeepSpeed's cast of the buffers: rotary frequencies and feature statistics stay in fp32."""
+    """Undoes DeepSpeed's cast of buffers: rotary frequencies and feature statistics stay in fp32."""
     modules = dict(model.named_modules())
     for name, buffer in exact.items():
         owner, _, leaf = name.rpartition(".")
@@ -239,13 +236,6 @@ def _import_deepspeed():
     logger.addFilter(_is_not_about_the_cpu)
     import deepspeed.ops
 
-    # A CPU extension that would be compiled for a minute at the first start and hangs every later one if that is interrupted.
+    # A CPU extension: compiling it takes a minute at the first start, and if that is interrupted, later starts hang.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if "deepspeed.runtime.zero.muon.original_muon" not in sys.modules:
-        # ZeRO imports an optimizer that we do not use and that torch.compile would take 4 to 10 s to prepare, at every start.
-        compile_, torch.compile = torch.compile, lambda function: function
-        try:
-            import deepspeed.runtime.zero.muon.original_muon
-        finally:
-            torch.compile = compile_
     return deepspeed

@@ -1,8 +1,8 @@
-"""Losses and gradients gone wrong: noticed, counted, and traced to the motions.
+"""Detects non-finite losses and loss spikes, and names the motions that caused them.
 
-a step's loss, whether its update was skipped, every motion's own loss  ->  words for the user; an end after too many skipped updates
+a step's loss, whether its update was skipped, the loss per motion  ->  a warning, or an error after too many skipped updates
 
-Everything here is decided from numbers that all processes share, so all of them come to the same decision.
+All decisions use numbers that are the same on all processes, so all processes decide the same.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.processes import gather_over_processes
 
 SPIKE_FACTOR = 4.0
-"""A loss is a spike where it exceeds the median of the losses before it so many times (our choice)."""
+"""A loss above this multiple of the median of the previous ones is a spike (our choice)."""
 SPIKE_WINDOW, SPIKE_FEWEST = 100, 20
-"""Steps that the median is taken over, at most and at least (our choice)."""
+"""Steps of the median, at most and at least (our choice)."""
 NAMED = 8
-"""Motions to name, at most."""
+"""At most so many motions are listed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MotionLoss:
 
 
 class LossMonitor:
-    """What the losses so far say of the next one."""
+    """Compares each loss with those before it."""
 
     def __init__(self, skipped_before: int, most_skipped_in_a_row: int) -> None:
         """
@@ -48,11 +48,11 @@ class LossMonitor:
         self._in_a_row, self._most_in_a_row = 0, most_skipped_in_a_row
         self._losses: deque[float] = deque(maxlen=SPIKE_WINDOW)
 
-    def look(self, step: int, loss: float, gradient_norm: float, was_skipped: bool, own: Callable[[], list[MotionLoss]]) -> str | None:
-        """What is wrong with a step, in words; None where nothing is. Every rank must call it.
+    def check(self, step: int, loss: float, gradient_norm: float, was_skipped: bool, own: Callable[[], list[MotionLoss]]) -> str | None:
+        """A warning about the step, or None. Every rank must call it.
 
         Args:
-            own: tells the losses of this process's motions; only called where something is wrong.
+            own: losses of this process's motions; only called if something is wrong.
         """
         if was_skipped or not math.isfinite(loss):
             self.skipped += was_skipped
@@ -74,10 +74,10 @@ class LossMonitor:
     def check_streak(self, step: int, newest: Callable[[], str]) -> None:
         """
         Args:
-            newest: tells the newest checkpoint in words; only called where the run ends.
+            newest: describes the newest checkpoint; only called if the run ends.
 
         Raises:
-            UserError: too many updates in a row were skipped.
+            UserError: too many consecutive updates were skipped.
         """
         if self._in_a_row >= self._most_in_a_row:
             raise UserError(

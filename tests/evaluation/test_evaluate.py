@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from emotion_llm.evaluation.evaluate import EvaluateSettings, evaluate
+from emotion_llm.evaluation.evaluate import EvaluateSettings
 from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
 from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
+from launch.evaluate import evaluate
 
 
 def lines(path: Path) -> list[dict]:
@@ -24,7 +25,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predictions(description_run):
-    result = evaluate(EvaluateSettings(checkpoint=description_run, explanations=2))
+    result = evaluate(EvaluateSettings(run=description_run, explanations=2))
     predictions = lines(description_run / "evaluation" / "predictions.jsonl")
     assert result == json.loads((description_run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     for name, values in result["corpora"].items():
@@ -39,7 +40,7 @@ def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predic
 
 
 def test_a_result_carries_what_it_came_from(recognition_run):
-    result = evaluate(EvaluateSettings(checkpoint=recognition_run))
+    result = evaluate(EvaluateSettings(run=recognition_run))
     trained = result["trained"]
     assert {"settings", "llm_fingerprint", "encoder_hash", "corpora", "versions"} <= trained.keys()
     assert trained["settings"]["seed"] == 0
@@ -53,8 +54,8 @@ def test_other_data_than_the_trainings_is_refused_unless_accepted_and_then_recor
     metadata["data_hash"] = "0" * 64
     (data / "egbm" / "corpus.json").write_text(json.dumps(metadata))
     with pytest.raises(UserError, match=r"corpus 'egbm': data_hash is 000000000000, training used"):
-        evaluate(EvaluateSettings(checkpoint=recognition_run, data=data, run=tmp_path / "out"))
-    result = evaluate(EvaluateSettings(checkpoint=recognition_run, data=data, run=tmp_path / "out", accept_other_data=True))
+        evaluate(EvaluateSettings(run=recognition_run, data=data, output=tmp_path / "out"))
+    result = evaluate(EvaluateSettings(run=recognition_run, data=data, output=tmp_path / "out", accept_other_data=True))
     assert "corpus 'egbm': data_hash is 000000000000" in result["differs_from_training"][0]
 
 
@@ -70,7 +71,7 @@ def test_a_label_is_scored_the_same_alone_and_in_company(small_world, recognitio
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no checkpoint here; give the run folder of launch/finetune.py"):
-        evaluate(EvaluateSettings(checkpoint=tmp_path))
+        evaluate(EvaluateSettings(run=tmp_path))
 
 
 def test_a_checkpoint_of_another_llm_is_refused(recognition_run, tmp_path):
@@ -83,7 +84,7 @@ def test_a_checkpoint_of_another_llm_is_refused(recognition_run, tmp_path):
     other.model.embed_tokens.weight.data += 1
     other.save_pretrained(folder)
     with pytest.raises(UserError, match=r"trained with llm_fingerprint .*, but --llm brings .*; give --llm the one it was trained with"):
-        evaluate(EvaluateSettings(checkpoint=recognition_run, llm=str(folder)))
+        evaluate(EvaluateSettings(run=recognition_run, llm=str(folder)))
 
 
 def test_a_checkpoint_of_another_encoder_is_refused(small_world, recognition_run, tmp_path):
@@ -92,7 +93,7 @@ def test_a_checkpoint_of_another_encoder_is_refused(small_world, recognition_run
     metadata["window_frames"] += 1
     (copied / "encoder" / "encoder.json").write_text(json.dumps(metadata))
     with pytest.raises(UserError, match=r"do not match"):
-        evaluate(EvaluateSettings(checkpoint=copied))
+        evaluate(EvaluateSettings(run=copied))
 
 
 def test_figures_of_a_perfect_and_of_a_blind_model():
@@ -119,10 +120,10 @@ def test_the_confusion_figure_says_its_accuracy():
 
 @pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(recognition_run, tmp_path):
-    one = evaluate(EvaluateSettings(checkpoint=recognition_run, run=tmp_path / "one"))
+    one = evaluate(EvaluateSettings(run=recognition_run, output=tmp_path / "one"))
     script = Path(__file__).parents[2] / "launch" / "evaluate.py"
     command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29653", script]
-    subprocess.run([*command, "--checkpoint", recognition_run, "--run", tmp_path / "two"], check=True, timeout=300, env=os.environ)
+    subprocess.run([*command, "--run", recognition_run, "--output", tmp_path / "two"], check=True, timeout=300, env=os.environ)
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())
     assert two["corpora"] == one["corpora"]
     assert lines(tmp_path / "two" / "predictions.jsonl") == lines(tmp_path / "one" / "predictions.jsonl")

@@ -5,17 +5,18 @@ import shutil
 
 import pytest
 
-from emotion_llm.evaluation.evaluate import EvaluateSettings, evaluate
+from emotion_llm.evaluation.evaluate import EvaluateSettings
 from emotion_llm.evaluation.prediction import PredictSettings, as_json, predict
 from emotion_llm.runtime.errors import UserError
+from launch.evaluate import evaluate
 
 
 def test_a_clip_gets_the_answer_that_evaluation_gives_it(small_world, description_run):
-    evaluate(EvaluateSettings(checkpoint=description_run, explanations=100))
+    evaluate(EvaluateSettings(run=description_run, explanations=100))
     predictions = (description_run / "evaluation" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     for record in map(json.loads, predictions):
         (clip,) = (small_world.raw / record["corpus"]).rglob(f"{record['clip'].split('/')[-1]}.*")
-        prediction = predict(PredictSettings(clip, checkpoint=description_run))
+        prediction = predict(PredictSettings(clip, run=description_run))
         assert prediction.corpus == record["corpus"]
         assert prediction.emotion == record["predicted"]
         assert prediction.explanation == record["explanation"]
@@ -25,8 +26,8 @@ def test_a_clip_gets_the_answer_that_evaluation_gives_it(small_world, descriptio
 def test_a_file_never_seen_is_read_like_its_corpus(small_world, recognition_run, tmp_path):
     original = next((small_world.raw / "emilya").rglob("*.bvh"))
     moved = shutil.copy(original, tmp_path / "clip.bvh")
-    prediction = predict(PredictSettings(tmp_path / "clip.bvh", checkpoint=recognition_run))
-    assert prediction.probabilities == predict(PredictSettings(original, checkpoint=recognition_run)).probabilities
+    prediction = predict(PredictSettings(tmp_path / "clip.bvh", run=recognition_run))
+    assert prediction.probabilities == predict(PredictSettings(original, run=recognition_run)).probabilities
     assert prediction.probability == max(prediction.probabilities.values())
     assert prediction.explanation is None
     assert "(no explanation: this run has learnt recognition only" in prediction.text()
@@ -39,15 +40,15 @@ def test_a_clip_of_another_layout_is_refused_with_the_layouts_that_are_known(rec
         "MOTION\nFrames: 2\nFrame Time: 0.01\n0 0 0\n0 0 1\n"
     )
     with pytest.raises(UserError, match=r"fits none of the layouts that the run was trained on: kinect_v2_25 \(corpus 'egbm'\), emilya_28"):
-        predict(PredictSettings(tmp_path / "clip.bvh", checkpoint=recognition_run))
+        predict(PredictSettings(tmp_path / "clip.bvh", run=recognition_run))
 
 
 def test_a_corpus_that_the_run_does_not_know_is_refused(small_world, recognition_run):
     clip = next((small_world.raw / "emilya").rglob("*.bvh"))
     with pytest.raises(UserError, match=r"--corpus kdae: the run was trained on egbm, emilya; choose one of them"):
-        predict(PredictSettings(clip, checkpoint=recognition_run, corpus="kdae"))
+        predict(PredictSettings(clip, run=recognition_run, corpus="kdae"))
 
 
 def test_a_missing_clip_is_refused(recognition_run, tmp_path):
     with pytest.raises(UserError, match=r"clip.bvh: no such motion file"):
-        predict(PredictSettings(tmp_path / "clip.bvh", checkpoint=recognition_run))
+        predict(PredictSettings(tmp_path / "clip.bvh", run=recognition_run))

@@ -31,7 +31,7 @@ def test_the_one_before_is_gone_on_from_and_the_run_ends_the_same(small_run, dam
     (damaged.run / "log.txt").unlink()
     damage(damaged.run / "checkpoints" / "step-00000008")
     said = run_job(damaged, processes, quick)
-    assert "goes on from step 6 (" in said
+    assert "continues from step 6 (" in said
     if damage is not shutil.rmtree:
         assert (
             "step-00000008: moments.safetensors is damaged (its checksum differs from the one in checkpoint.json); looking for an older"

@@ -31,7 +31,7 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(small_run, precision, 
     run_job(unbroken, processes, precision)
     resume_after_first_checkpoint(unbroken, resumed)
     said = run_job(resumed, processes, precision)
-    assert "goes on from step 2 (" in said
+    assert "continues from step 2 (" in said
     assert ("bf16 on cpu" if precision is bf16 else "fp32 on cpu") in said
     assert outcome(resumed.run) == outcome(unbroken.run)
 
@@ -55,7 +55,7 @@ def test_a_run_goes_on_at_any_number_of_processes(small_run, saved_on, resumed_o
     run_job(unbroken, saved_on, quick)
     resume_after_first_checkpoint(unbroken, moved)
     said = run_job(moved, resumed_on, quick)
-    assert "goes on from step 3 (" in said
+    assert "continues from step 3 (" in said
     assert f"batch 8 = {resumed_on} processes" in said
     assert_close_curves(unbroken, moved)
 

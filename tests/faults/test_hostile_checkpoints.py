@@ -17,7 +17,7 @@ from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.pretraining import trained_encoder as trained
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import validate_record
-from emotion_llm.training.checkpoint import ABOUT, ADAPTER, MOMENT_FILE, TOKENIZER, content_checksum, file_checksum, read_checkpoint
+from emotion_llm.training.checkpoint import ADAPTER, MOMENT_FILE, RECORD, TOKENIZER, content_checksum, file_checksum, read_checkpoint
 from tests.helpers.hostile import Payload, mutated
 
 
@@ -29,11 +29,11 @@ def folder(finished_run, tmp_path) -> Path:
 
 def seal(folder: Path, change=lambda content: None) -> None:
     """Makes all checksums right again, as an attacker would."""
-    content = json.loads((folder / ABOUT).read_text())
+    content = json.loads((folder / RECORD).read_text())
     content["sha256"] = {name: file_checksum(folder / name) for name in content["sha256"] if (folder / name).is_file()}
     change(content)
     content.pop("checksum", None)
-    (folder / ABOUT).write_text(json.dumps(content | {"checksum": content_checksum(content)}))
+    (folder / RECORD).write_text(json.dumps(content | {"checksum": content_checksum(content)}))
 
 
 def opened(folder: Path):
@@ -69,7 +69,7 @@ def test_a_file_outside_or_unknown_is_refused_by_name(folder, name):
         opened(folder)
 
 
-@pytest.mark.parametrize("name", [ABOUT, ADAPTER, TOKENIZER, MOMENT_FILE, "adapter/adapter_config.json"])
+@pytest.mark.parametrize("name", [RECORD, ADAPTER, TOKENIZER, MOMENT_FILE, "adapter/adapter_config.json"])
 def test_a_link_is_refused(folder, name, tmp_path):
     (folder / name).rename(tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere")
@@ -92,14 +92,14 @@ def test_a_pipe_in_place_of_a_file_does_not_make_us_wait(folder):
 
 
 def test_an_endless_record_is_not_read(folder):
-    with (folder / ABOUT).open("r+b") as file:
+    with (folder / RECORD).open("r+b") as file:
         file.truncate(2**40)  # a terabyte of nothing
     with pytest.raises(UserError, match=r"checkpoint.json has 1,099,511,627,776 bytes; do not use this checkpoint"):
         opened(folder)
 
 
 def test_a_bottomless_record_is_refused(folder):
-    (folder / ABOUT).write_text("[" * 100_000)
+    (folder / RECORD).write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"checkpoint.json cannot be read \(RecursionError"):
         opened(folder)
 
@@ -229,7 +229,7 @@ WORDS = (b"[", b"{", b'"', b"null", b"1e999", b"-1", b"99999999999999999999", b"
 def fuzz(folder: Path, rounds: int, seed: int) -> int:
     """Reads so many mutated checkpoints, half of them with right checksums; returns how many were refused."""
     dice, refused = random.Random(seed), 0
-    whole = {name: (folder / name).read_bytes() for name in (ABOUT, ADAPTER, TOKENIZER, MOMENT_FILE, "adapter/adapter_config.json")}
+    whole = {name: (folder / name).read_bytes() for name in (RECORD, ADAPTER, TOKENIZER, MOMENT_FILE, "adapter/adapter_config.json")}
     trainable = {name: value for name, value in read_checkpoint(folder).weights().items() if ".feature_" not in name}
     for _ in range(rounds):
         name = dice.choice(list(whole))

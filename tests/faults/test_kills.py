@@ -89,5 +89,5 @@ def test_after_a_kill_the_same_deepspeed_command_goes_on_to_the_same_end(small_r
         assert job.wait() == 0, job.printed()
     finally:
         job.end()
-    assert "goes on from step" in job.printed()
+    assert "continues from step" in job.printed()
     assert outcome(killed.run) == outcome(unbroken.run)

@@ -20,8 +20,8 @@ from emotion_llm.language.llm import load_llm
 from emotion_llm.runtime import console
 from emotion_llm.runtime.processes import free_port
 from emotion_llm.training import engine
-from emotion_llm.training.finetune import finetune
 from emotion_llm.training.settings import FinetuneSettings
+from launch.finetune import finetune
 from tests.helpers.families import write_small_llm
 
 WARM = "EMOTION_LLM_TEST_JOBS"

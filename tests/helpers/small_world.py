@@ -12,8 +12,8 @@ from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.pretraining.text_alignment import RANDOM_CLIP
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 from emotion_llm.synthetic.corpora import write_egbm, write_emilya
-from emotion_llm.training.finetune import finetune
 from emotion_llm.training.settings import FinetuneSettings, LoraSettings, Stage
+from launch.finetune import finetune
 from launch.pretrain_encoder import pretrain
 from tests.helpers.families import write_small_llm
 

@@ -6,12 +6,13 @@ import os
 import time
 
 from emotion_llm.runtime.console import parse_settings, run
-from emotion_llm.training import engine, finetune, loop
+from emotion_llm.training import engine, held_out, loop
 from emotion_llm.training.settings import presets_of_stage
+from launch.finetune import finetune
 
 RANK = int(os.environ["RANK"])
 engine.bf16_is_fast_on_cpu = lambda: False  # results are compared, so the precision is fixed
-finetune.explain = lambda *_: ["(not what is tested here)"]
+held_out.explain = lambda *_: ["(not what is tested here)"]
 
 
 def rank_1_raises() -> None:
@@ -52,7 +53,7 @@ def slow_steps() -> None:
 
 
 def main() -> None:
-    finetune.finetune(parse_settings(presets_of_stage(), __doc__))
+    finetune(parse_settings(presets_of_stage(), __doc__))
 
 
 if __name__ == "__main__":

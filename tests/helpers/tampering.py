@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from emotion_llm.training import checkpoint_writing, engine, finetune, loop
+from emotion_llm.training import checkpoint, engine, held_out, loop
 
 
 def quick(_rank: int) -> None:
     """Leaves out the generated answer of an evaluation, which takes as long as all else, and computes in fp32 on any CPU."""
     engine.bf16_is_fast_on_cpu = lambda: False
-    finetune.explain = lambda *_: ["(not what is tested here)"]
+    held_out.explain = lambda *_: ["(not what is tested here)"]
 
 
 def kill_inside_save(call: int, rank: int) -> None:
@@ -36,8 +36,8 @@ def kill_inside_save(call: int, rank: int) -> None:
 
     for name in ("fsync", "rename", "replace", "rmdir", "unlink", "mkdir"):
         setattr(os, name, deadly(getattr(os, name)))
-    checkpoint_writing.save_file = deadly(checkpoint_writing.save_file)
-    checkpoint_writing.file_checksum = deadly(checkpoint_writing.file_checksum)
+    checkpoint.save_file = deadly(checkpoint.save_file)
+    checkpoint.file_checksum = deadly(checkpoint.file_checksum)
 
 
 def bf16(rank: int) -> None:
@@ -50,7 +50,7 @@ def signal_in_the_middle_of_a_step(step: int, number: int, rank: int) -> None:
     """Every rank sends itself the signal between the micro-steps of that step."""
     quick(rank)
 
-    def train_step(engine_: object, data: object, settings: object, now: int, *others: object) -> loop.StepReport:
+    def train_step(engine_: object, take_data: object, settings: object, now: int, *others: object) -> loop.StepReport:
         if now == step:
             true_backward = engine_.backward
 
@@ -59,7 +59,7 @@ def signal_in_the_middle_of_a_step(step: int, number: int, rank: int) -> None:
                 os.kill(os.getpid(), number)
 
             engine_.backward = backward
-        return true_train_step(engine_, data, settings, now, *others)
+        return true_train_step(engine_, take_data, settings, now, *others)
 
     true_train_step, loop.train_step = loop.train_step, train_step
 
@@ -81,14 +81,14 @@ def slow_evaluation(seconds: float, rank: int) -> None:
         time.sleep(seconds)
         return true_score_clips(*arguments)
 
-    true_score_clips, finetune.score_clips = finetune.score_clips, score_clips
+    true_score_clips, held_out.score_clips = held_out.score_clips, score_clips
 
 
 def poison(steps: tuple[int, ...], rank_to_poison: int, rank: int) -> None:
     """On one rank, the loss of these steps is no number, because of the first motion of its first micro-step."""
     quick(rank)
 
-    def train_step(engine_: object, data: object, settings: object, now: int, *others: object) -> loop.StepReport:
+    def train_step(engine_: object, take_data: object, settings: object, now: int, *others: object) -> loop.StepReport:
         true_forward, calls = engine_.model.forward, 0
 
         def forward(row: object) -> object:
@@ -100,7 +100,7 @@ def poison(steps: tuple[int, ...], rank_to_poison: int, rank: int) -> None:
 
         engine_.model.forward = forward
         try:
-            return true_train_step(engine_, data, settings, now, *others)
+            return true_train_step(engine_, take_data, settings, now, *others)
         finally:
             del engine_.model.forward
 
@@ -111,12 +111,12 @@ def small_files_only(most_bytes: int, rank: int) -> None:
     """From the third to the seventh step no file may grow beyond so many bytes: the kernel then refuses to write, as on a full disk."""
     quick(rank)
 
-    def train_step(engine_: object, data: object, settings: object, now: int, *others: object) -> loop.StepReport:
+    def train_step(engine_: object, take_data: object, settings: object, now: int, *others: object) -> loop.StepReport:
         for writing in threading.enumerate():
             if writing.name == "checkpoint":
                 writing.join()
         limit = most_bytes if 3 <= now <= 7 else resource.RLIM_INFINITY
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        return true_train_step(engine_, data, settings, now, *others)
+        return true_train_step(engine_, take_data, settings, now, *others)
 
     true_train_step, loop.train_step = loop.train_step, train_step

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from emotion_llm.language.llm import LoraSettings, load_text_tokenizer
+from emotion_llm.language.llm_hash import llm_hash
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus, encode_corpora
@@ -51,9 +52,11 @@ def parts(small_world, tmp_path) -> Iterator[Callable[..., Parts]]:
         data = TrainingData(corpora, PromptWriter(load_text_tokenizer(settings.llm)), settings)
         torch.manual_seed(settings.seed)
         model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)
-        start_weights(model, settings, corpora, encoder.encoder_hash)
+        start_weights(model, settings, corpora, encoder.encoder_hash, llm_hash(settings.llm))
         engine = Engine(model, settings.weight_decay, settings.gradient_clipping, settings.global_batch, ds_config_path(settings))
-        return Parts(settings, encoder, corpora, data, engine, describe_run(settings, model, encoder, corpora))
+        return Parts(
+            settings, encoder, corpora, data, engine, describe_run(settings, llm_hash(settings.llm), data.prompts, encoder, corpora)
+        )
 
     with pytest.MonkeyPatch.context() as fixed_precision:
         yield make

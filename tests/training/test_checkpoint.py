@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.training.checkpoint import (
-    ABOUT,
     ADAPTER,
     MOMENT_FILE,
+    RECORD,
     TOKENIZER,
     content_checksum,
     file_checksum,
@@ -33,14 +33,14 @@ def run(finished_run, tmp_path):
 
 def sealed_again(folder, change=None) -> None:
     """All checksums made right again, as one would who changes a checkpoint on purpose."""
-    content = json.loads((folder / ABOUT).read_text())
+    content = json.loads((folder / RECORD).read_text())
     if change is not None:
         change(content)
     content["sha256"] = {
         name: file_checksum(folder / name) if (folder / name).is_file() else old for name, old in content["sha256"].items()
     }
     content.pop("checksum")
-    (folder / ABOUT).write_text(json.dumps(content | {"checksum": content_checksum(content)}))
+    (folder / RECORD).write_text(json.dumps(content | {"checksum": content_checksum(content)}))
 
 
 def test_a_checkpoint_holds_what_trains_and_nothing_else(run):
@@ -66,7 +66,8 @@ def test_whoever_may_read_the_run_may_read_its_checkpoints(run):
 
 def test_a_checkpoint_takes_at_most_a_tenth_more_than_16_bytes_per_trainable_parameter(parts, tmp_path):
     from emotion_llm.language.llm import LoraSettings
-    from emotion_llm.training.checkpoint_writing import take_snapshot, write_checkpoint
+    from emotion_llm.training.checkpoint import write_checkpoint
+    from emotion_llm.training.checkpoint_manager import take_snapshot
 
     made = parts(lora=LoraSettings(rank=32, alpha=8, dropout=0.0))
     made.engine.set_state(
@@ -96,7 +97,7 @@ def test_a_run_folder_means_its_newest_checkpoint_and_best_json_its_best(run):
     assert find_checkpoint(run / "checkpoints" / "best.json").step == best["step"]
     assert find_checkpoint(run / "checkpoints" / "step-00000004").step == 4
     (run / "checkpoints" / "best.json").write_text("{}")
-    with pytest.raises(UserError, match=r"best.json: cannot be read \(KeyError: 'step'\); give one of the step-... folders beside it"):
+    with pytest.raises(UserError, match=r"best.json: cannot be read \(step is None\); give one of the step-... folders beside it"):
         find_checkpoint(run / "checkpoints" / "best.json")
     with pytest.raises(UserError, match=r"nowhere: no checkpoint here; give the run folder of launch/finetune.py"):
         find_checkpoint(run / "nowhere")
@@ -113,7 +114,7 @@ def flip_a_bit(path):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
-@pytest.mark.parametrize("name", [ABOUT, ADAPTER, TOKENIZER, MOMENT_FILE, "adapter/adapter_config.json"])
+@pytest.mark.parametrize("name", [RECORD, ADAPTER, TOKENIZER, MOMENT_FILE, "adapter/adapter_config.json"])
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_taken(run, capsys, name, damage):
     damage(run / "checkpoints" / "step-00000006" / name)
     assert newest_checkpoint(run).step == 4
@@ -139,8 +140,8 @@ def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(run):
     [
         (ADAPTER, truncate, r"adapter/adapter_model.safetensors is damaged \(its checksum differs from the one in checkpoint.json\)"),
         (TOKENIZER, lambda path: path.unlink(), r"skeleton_tokenizer.safetensors is missing"),
-        (ABOUT, truncate, r"checkpoint.json cannot be read \(JSONDecodeError"),
-        (ABOUT, lambda path: path.write_text(path.read_text().replace('"step": 6', '"step": 7')), r"checkpoint.json is damaged"),
+        (RECORD, truncate, r"checkpoint.json cannot be read \(JSONDecodeError"),
+        (RECORD, lambda path: path.write_text(path.read_text().replace('"step": 6', '"step": 7')), r"checkpoint.json is damaged"),
     ],
 )
 def test_what_is_damaged_is_said(run, name, damage, message):

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.training import checkpoint_manager as checkpoint_keeping
+from emotion_llm.training import checkpoint_manager
 from emotion_llm.training.checkpoint import newest_checkpoint
 from emotion_llm.training.checkpoint_manager import CheckpointManager
 
 
 @pytest.fixture
 def manager(parts):
-    """keeper(first_step=0, keep=2) -> CheckpointKeeper of one engine."""
+    """manager(steps_done=0, keep=2) -> CheckpointManager of one engine."""
     made = parts()
     return lambda steps_done=0, keep=2: CheckpointManager(made.settings.run, made.engine, made.metadata, keep, steps_done)
 
@@ -62,7 +62,7 @@ def test_newer_checkpoints_that_were_passed_over_are_moved_out_of_the_way(manage
 
 def test_what_a_killed_process_was_writing_is_cleared_away(manager, parts):
     kept = manager()
-    left = kept._run / "checkpoints" / ".step-00000007.aside"
+    left = kept._run / "checkpoints" / ".step-00000007.tmp"
     (left / "adapter").mkdir(parents=True)
     manager()
     assert not left.exists()
@@ -76,7 +76,7 @@ def test_a_full_disk_costs_one_save_and_nothing_else(manager, monkeypatch, capsy
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_keeping, "write_checkpoint", no_space)
+    monkeypatch.setattr(checkpoint_manager, "write_checkpoint", no_space)
     kept.save(2)
     with pytest.raises(
         UserError, match=r"the checkpoint of step 2 could not be written .*; the newest checkpoint is of step 1; free some space in"
@@ -95,6 +95,6 @@ def test_a_damaged_best_json_is_said_and_made_anew(manager, capsys):
     kept.note_accuracy(1, {"egbm": 0.5})
     (kept._run / "checkpoints" / "best.json").write_text("[")
     again = manager(steps_done=1)
-    assert "best.json: cannot be read (JSONDecodeError); the best checkpoint is chosen anew" in capsys.readouterr().out
+    assert "best.json: cannot be read (JSONDecodeError); the best checkpoint is chosen among those to come" in capsys.readouterr().out
     again.note_accuracy(1, {"egbm": 0.5})
     assert json.loads((kept._run / "checkpoints" / "best.json").read_text())["step"] == 1

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from emotion_llm.language.flops import FlopCount
 from emotion_llm.runtime.processes import get_watchdog
 from emotion_llm.runtime.stopping import StopRequest
 from emotion_llm.training import loop
+from emotion_llm.training.batches import prepare_step
 from emotion_llm.training.loop import StepReport, train_step
 
 
 def take_step(parts, step: int = 1) -> StepReport:
-    return train_step(parts.engine, parts.data, parts.settings, step, FlopCount(parts.engine.model), get_watchdog(), StopRequest())
+    prepare = partial(prepare_step, parts.data, parts.settings, parts.engine.share, parts.engine.rank, FlopCount(parts.engine.model))
+    return train_step(parts.engine, prepare, parts.settings, step, get_watchdog(), StopRequest())
 
 
 def assert_same_state(one: dict, other: dict) -> None:

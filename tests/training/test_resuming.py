@@ -8,10 +8,9 @@ import pytest
 
 from emotion_llm.runtime.console import settings_to_dict
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.training import finetune
-from emotion_llm.training.assembly import check_resumable, check_same_origin, start_weights
+from emotion_llm.training import assembly
+from emotion_llm.training.assembly import check_resumable, check_same_origin, checkpoint_to_resume, start_weights
 from emotion_llm.training.checkpoint import newest_checkpoint
-from emotion_llm.training.finetune import checkpoint_to_resume
 from tests.helpers.run_outcome import outcome
 
 
@@ -68,21 +67,21 @@ def test_another_llm_or_encoder_is_refused(checkpoint):
 def test_a_starting_point_without_checkpoint_is_refused(small_world, tmp_path):
     settings = small_world.settings(tmp_path / "run", start_from=tmp_path / "nothing")
     with pytest.raises(UserError, match=r"nothing: no checkpoint to start from; run launch/finetune.py --stage recognition --run"):
-        start_weights(None, settings, [], "")
+        start_weights(None, settings, [], "", "")
 
 
 def test_a_folder_with_a_checkpoint_is_gone_on_from_unless_that_is_forbidden(finished_run, small_world):
     settings = small_world.settings(finished_run)
     assert checkpoint_to_resume(settings).step == 6
     assert checkpoint_to_resume(small_world.settings(finished_run / "new")) is None
-    with pytest.raises(UserError, match=r"holds a checkpoint of step 6; choose another --run folder, or go on from it with --resume"):
+    with pytest.raises(UserError, match=r"holds a checkpoint of step 6; choose another --run folder, or continue from it with --resume"):
         checkpoint_to_resume(small_world.settings(finished_run, resume=False))
 
 
 def test_ranks_that_see_different_checkpoints_do_not_start(finished_run, small_world, monkeypatch):
-    monkeypatch.setattr(finetune, "gather_over_processes", lambda step: [step, None])
+    monkeypatch.setattr(assembly, "gather_over_processes", lambda step: [step, None])
     with pytest.raises(
-        UserError, match=r"see different checkpoints \(rank 0: step 6, rank 1: none\); the run folder must lie on a disk that"
+        UserError, match=r"see different checkpoints \(rank 0: step 6, rank 1: none\); the run folder must be on a disk that"
     ):
         checkpoint_to_resume(small_world.settings(finished_run))
 

@@ -4,7 +4,7 @@ import json
 
 from emotion_llm.pretraining.trained_encoder import load_encoder
 from emotion_llm.runtime.stopping import MARKER, leave_marker
-from emotion_llm.training.run_folder import open_run_folder
+from emotion_llm.training.assembly import open_run_folder
 
 
 def test_the_folder_holds_all_that_evaluation_needs_and_no_old_marker(small_world, tmp_path):
