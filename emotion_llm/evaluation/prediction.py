@@ -100,14 +100,14 @@ def predict(settings: PredictSettings) -> Prediction:
     corpus, motion, notes = recognise_file(settings, trained)
     metadata = trained.checkpoint.metadata["corpora"][corpus]
     canonical = canonicalise(motion, CanonicalSettings(**metadata["canonical"]), place=str(settings.clip))
-    frames, seconds = len(canonical.positions), len(canonical.positions) / trained.encoder.frames_per_second
+    frames, rate = len(canonical.positions), metadata["canonical"]["frames_per_second"]
     if frames < MIN_FRAMES:
         raise UserError(
-            f"{settings.clip}: {frames} frames at {trained.encoder.frames_per_second:g} per second are too few to judge; give at least "
+            f"{settings.clip}: {frames} frames at {rate:g} per second are too few to judge; give at least "
             f"{MIN_FRAMES}, or the clip's true rate with --frames-per-second"
         )
-    if seconds < SHORT_SECONDS:
-        notes = (*notes, f"only {seconds:.2f} s long: the answer rests on little movement")
+    if frames / rate < SHORT_SECONDS:
+        notes = (*notes, f"only {frames / rate:.2f} s long: the answer rests on little movement")
     windows = encode_motion(trained.encoder, trained.encoder.layout_index(motion.layout), canonical.positions.astype("float32"))
     row = emotion_probabilities(trained.model, trained.prompts, windows, metadata["emotions"], device).mean(0)  # (K,)
     ranked = sorted(zip(metadata["emotions"], row.tolist(), strict=True), key=lambda pair: -pair[1])
