@@ -140,7 +140,7 @@ def _describe(definition: CorpusDefinition, kept: list[tuple[SourceFile, Reading
         "name": definition.name, "title": definition.title, "licence": definition.licence, "frames_per_second": frames_per_second,
         "emotions": emotions, "actors": actors, "actions": actions, "canonical": canonical, "layout": layout_to_dict(definition.layout),
         "reading": settings.conventions, "data_hash": data_hash(definition.layout, emotions, frames_per_second, canonical, hashes),
-        "texts_hash": texts_hash((reading.movement, file.texts) for file, reading in kept if file.texts),
+        "texts_hash": texts_hash((reading.movement, file.texts) for file, reading in kept if file.texts)
     }  # fmt: skip
     return metadata, np.array(rows, CLIP_FIELDS)
 

@@ -63,7 +63,7 @@ class ReadingSettings:
         """How files of this corpus are read, as JSON: stored with the corpus, so that another clip can be read the same way."""
         return {
             "metres_per_unit": self.metres_per_unit, "up": self.up,
-            "frames_per_second": self.frames_per_second, "columns": asdict(self.columns),
+            "frames_per_second": self.frames_per_second, "columns": asdict(self.columns)
         }  # fmt: skip
 
     @property

@@ -23,7 +23,7 @@ from emotion_llm.corpus.store import Corpus
 
 INK, FAINT, BAR = "#22303c", "#b8c1c9", "#4c7fa6"
 PART_COLOURS = {
-    "trunk": INK, "head": INK, "left_arm": "#d1603d", "left_leg": "#e29a7c", "right_arm": "#2f7f86", "right_leg": "#7fb5b2",
+    "trunk": INK, "head": INK, "left_arm": "#d1603d", "left_leg": "#e29a7c", "right_arm": "#2f7f86", "right_leg": "#7fb5b2"
 }  # fmt: skip
 """The body's left is warm, its right cool; arms are dark, legs light."""
 DOTS_PER_INCH = 100

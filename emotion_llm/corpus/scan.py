@@ -183,7 +183,7 @@ def _label(definition: CorpusDefinition, path: str, status: os.stat_result, tabl
         return LeftOut(path, f"take '{take}' is not a number from 0 to {MAX_TAKE}; correct the pattern or the name", by_rule=False)
     return SourceFile(
         path=path, size=status.st_size, modified=status.st_mtime_ns, emotion=words["emotion"], actor=words.get("actor"),
-        action=words.get("action"), take=int(take), texts=(*texts.get(path, ()), *texts.get(stem, ())),
+        action=words.get("action"), take=int(take), texts=(*texts.get(path, ()), *texts.get(stem, ()))
     )  # fmt: skip
 
 

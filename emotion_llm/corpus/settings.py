@@ -46,7 +46,4 @@ class PrepareSettings:
     """Of the synthetic corpora."""
 
 
-PRESETS = {
-    "default": PrepareSettings(),
-    "demo": PrepareSettings(output=Path("data/demo"), synthetic_clips_per_emotion=24),
-}
+PRESETS = {"default": PrepareSettings(), "demo": PrepareSettings(output=Path("data/demo"), synthetic_clips_per_emotion=24)}

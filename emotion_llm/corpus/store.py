@@ -39,7 +39,7 @@ FORMAT = 2
 CLIP_FIELDS = np.dtype(
     [
         ("start", np.int64), ("frames", np.int32), ("emotion", np.int16), ("actor", np.int16), ("action", np.int16), ("take", np.int16),
-        ("movement", np.uint64),
+        ("movement", np.uint64)
     ]
 )  # fmt: skip
 """start: first row in positions.npy; emotion, actor, action: index into corpus.json's lists; -1 = not known (never the emotion);

@@ -164,3 +164,10 @@ def test_a_corpus_that_the_encoder_was_not_trained_on_is_refused_unless_accepted
     make_corpus("unknown_body", "bandai_namco_27", ("joy",), 5)
     with pytest.raises(UserError, match=r"layout 'bandai_namco_27' .* is not known to the encoder"):
         encode_corpora(trained, tmp_path / "data", ("unknown_body",), "cpu")
+
+
+def test_positions_that_were_zeroed_since_the_import_are_refused(trained, two_corpora, tmp_path):
+    path = two_corpora[0].folder / "positions.npy"
+    path.write_bytes(path.read_bytes()[:128] + bytes(path.stat().st_size - 128))
+    with pytest.raises(UserError, match=r"one: positions.npy changed since the import; restore the files"):
+        encode_corpora(trained, tmp_path / "data", ("one",), "cpu")
