@@ -120,12 +120,12 @@ class SkipRule:
 
     files: Globs
     reason: str
-    """Why, in words; stands in the import report."""
+    """Shown in the import report."""
 
 
 @validated_dataclass(frozen=True, config=STRICT)
 class SideTable:
-    """A CSV file that comes with the corpus and says something about each recording."""
+    """A CSV file that comes with the corpus and gives labels of each recording."""
 
     file: SourcePath
     stem_column: str
@@ -163,7 +163,7 @@ class CorpusDefinition:
     up: Annotated[Literal["x", "y", "z"], BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)] = "y"
     """The files' axis that points up."""
     frames_per_second: Annotated[Number, Field(ge=1, le=10_000)] | None = None
-    """Of files that do not tell (text tables, arrays); a BVH file's own frame time takes precedence."""
+    """Of files that do not record it (text tables, arrays); a BVH file's own frame time takes precedence."""
     columns: Annotated[TableColumns, BeforeValidator(_columns)] = Field(default_factory=TableColumns)
     """Which column of a delimited text file is what (motion/table.py); in JSON an object of those of its settings that differ."""
     skip: tuple[SkipRule, ...] = ()

@@ -3,7 +3,7 @@
 folder  ->  Corpus, its files verified
 
 Corpus, Split  ->  record, kept in the model's metadata
-records of two moments  ->  differences in words
+record at training, record now  ->  list of differences
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class ReadingSettings:
     metres_per_unit: float
     up: str
     frames_per_second: float | None
-    """Of files that do not tell."""
+    """Of files that do not record it."""
     columns: TableColumns
     canonical: CanonicalSettings
 
@@ -87,7 +87,7 @@ class Reading:
     movement: str
     """Hash of the canonical positions; empty where it could not be read."""
     findings: tuple[str, ...]
-    """What looks wrong with the clip, in words; it is kept."""
+    """What looks wrong with the clip, which is kept all the same."""
     error: str | None
     """Why it could not be read."""
 

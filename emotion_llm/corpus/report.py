@@ -55,7 +55,7 @@ class Report:
     """By name; empty if the corpus has no actors."""
     actions: tuple[Group, ...]
     described_clips: int
-    """Clips that have a description in words."""
+    """Clips with a description."""
     left_out: tuple[LeftOut, ...]
     missing: tuple[str, ...]
     """What a table lists but the source does not hold."""
@@ -108,12 +108,12 @@ def report_to_dict(report: Report) -> dict:
 
 def report_text(report: Report) -> str:
     """The report for people: what was imported, what was not, and what looks wrong."""
-    whole = report.all
+    all_clips = report.all
     lines = [text for text in (report.title, report.licence, report.note) if text]
     lines += [
         "",
-        f"clips        {whole.clips:,} of {whole.clips + len(report.left_out):,} motion files",
-        f"duration     {_long(whole.seconds)}; a clip {whole.shortest:.1f} to {whole.longest:.1f} s, half under {whole.median:.1f} s",
+        f"clips        {all_clips.clips:,} of {all_clips.clips + len(report.left_out):,} motion files",
+        f"duration     {_long(whole.seconds)}; a clip {all_clips.shortest:.1f} to {all_clips.longest:.1f} s, half under {all_clips.median:.1f} s",
         f"skeleton     {report.layout}, {report.joints} joints, {report.frames_per_second:g} frames per second",
         f"labels       {len(report.emotions)} emotions, {len(report.actors) or 'no'} actors, {len(report.actions) or 'no'} actions",
         f"descriptions {report.described_clips:,} clips are described in words",

@@ -41,7 +41,7 @@ class SourceFile:
     take: int
     """-1 if not known."""
     texts: tuple[str, ...] = ()
-    """Descriptions of this movement in words."""
+    """Descriptions of this movement."""
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ class Scan:
     files: tuple[SourceFile, ...]
     left_out: tuple[LeftOut, ...]
     missing: tuple[str, ...]
-    """What a table lists but the folder does not hold, in words."""
+    """What a table lists but the folder does not hold."""
     other_files: int
     """Files that match no glob of the definition."""
 
@@ -105,25 +105,25 @@ def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
 
 def _find(definition: CorpusDefinition, source: Path) -> tuple[list[tuple[str, os.stat_result]], list[LeftOut], int]:
     """The files that match a glob, sorted by path; symbolic links that are not followed; the number of other files."""
-    entries, astray, others = [], [], 0
+    entries, faults, others = [], [], 0
     tables = {definition.descriptions, definition.table.file if definition.table else None}
     for path, entry in _walk(source):
         link, shown = entry.is_symlink(), printable(path, keep="")
         if link and not os.path.exists(entry.path):  # noqa: PTH110 (Path.exists raises on a loop)
-            astray.append(LeftOut(shown, "a symbolic link that is broken or leads to itself; remove it", by_rule=False))
+            faults.append(LeftOut(shown, "a symbolic link that is broken or points to itself; remove it", by_rule=False))
         elif link and entry.is_dir():
-            astray.append(LeftOut(shown, "a symbolic link to a folder is not followed; name the real folder with --source", by_rule=False))
+            faults.append(LeftOut(shown, "a symbolic link to a folder is not followed; name the real folder with --source", by_rule=False))
         elif path in tables or not matches_any(path, definition.files):
             others += 1
         elif link and not Path(entry.path).resolve().is_relative_to(source):
-            astray.append(LeftOut(shown, "a symbolic link that leads out of the source folder; put the file itself there", by_rule=False))
+            faults.append(LeftOut(shown, "a symbolic link that points outside the source folder; put the file itself there", by_rule=False))
         elif not entry.is_file():
-            astray.append(LeftOut(shown, "not a regular file; remove it", by_rule=False))
+            faults.append(LeftOut(shown, "not a regular file; remove it", by_rule=False))
         elif shown != path:
-            astray.append(LeftOut(shown, "a name with characters that cannot be printed; rename it", by_rule=False))
+            faults.append(LeftOut(shown, "a name with characters that cannot be printed; rename it", by_rule=False))
         else:
             entries.append((path, entry.stat()))
-    return sorted(entries, key=lambda item: item[0]), astray, others
+    return sorted(entries, key=lambda item: item[0]), faults, others
 
 
 def _walk(source: Path) -> Iterator[tuple[str, os.DirEntry]]:
@@ -260,7 +260,7 @@ class _SideTableRows:
 
 
 def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counter[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """(path or stem -> its descriptions, faults in words: lines that name no file or several).
+    """(path or stem -> its descriptions, faults: lines that name no file or several).
 
     Args:
         files: path or stem -> how many files have it.
@@ -269,7 +269,7 @@ def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counte
     if definition.descriptions is None or not path.is_file():
         return {}, []
     texts: dict[str, list[str]] = {}
-    astray = []
+    faults = []
     for line, row in read_csv(path, ("file", "text")):
         file = row["file"].replace("\\", "/")
         if "/" not in file:
@@ -280,8 +280,8 @@ def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counte
             texts.setdefault(file, []).append(" ".join(row["text"].split()))
         else:
             found = f"{files[file] or 'no'} files are named '{printable(file, keep='')}'; give the path of the one that is meant"
-            astray.append(f"{definition.descriptions} line {line}: {found}")
-    return texts, astray
+            faults.append(f"{definition.descriptions} line {line}: {found}")
+    return texts, faults
 
 
 def read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

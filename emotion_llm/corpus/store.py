@@ -8,7 +8,7 @@ The folder holds
     clips.npy       one row per clip (CLIP_FIELDS)
     names.npy       (clips,) clip names, unicode
     positions.npy   (all frames, V, 3) float32, metres, Y up, canonical (motion/canonical.py)
-    texts.json      clip name -> descriptions in words; only where the corpus has some
+    texts.json      clip name -> descriptions; only if the corpus has some
     report.json     what the import found, kept and left out; report.txt and two pictures are the same for people
     sources.jsonl   one line per motion file that was read: tells whether anything has changed since
 """
@@ -60,7 +60,7 @@ def check_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording of a corpus, in words."""
+    """One recording of a corpus, its labels as words."""
 
     name: str
     frames: int
@@ -68,7 +68,7 @@ class Clip:
     actor: str | None
     action: str | None
     texts: tuple[str, ...]
-    """Descriptions of this movement in words; may be empty."""
+    """Descriptions of this movement; may be empty."""
 
 
 def _layout(value: Any) -> Any:
@@ -258,15 +258,6 @@ def data_hash(layout: Layout, emotions: Iterable[str], frames_per_second: float,
 def texts_hash(texts: Iterable[tuple[str, Iterable[str]]]) -> str:
     """Hash of (movement hash, descriptions) of all clips that have some, independent of their order."""
     return hashlib.sha256(json.dumps(sorted([movement, sorted(words)] for movement, words in texts)).encode()).hexdigest()
-
-
-def recomputed_hash(corpus: Corpus) -> str:
-    """The data hash, computed from the labels and positions now on disk."""
-    hashes = []
-    for index in range(len(corpus)):
-        clip, take = corpus.clip(index), int(corpus.clips[index]["take"])
-        hashes.append(clip_hash(clip.emotion, clip.actor, clip.action, take, movement_hash(corpus.positions(index))))
-    return data_hash(corpus.layout, corpus.emotions, corpus.frames_per_second, corpus.canonical, hashes)
 
 
 def _no_corpus(folder: Path) -> str:

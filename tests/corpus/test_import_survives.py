@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from emotion_llm.corpus import importing, store
-from emotion_llm.corpus.store import open_corpus, recomputed_hash
+from emotion_llm.corpus.store import open_corpus
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.synthetic.corpora import write_egbm
-from tests.helpers.import_examples import content, run
+from tests.helpers.import_examples import content, recomputed_hash, run
 
 IMPORT = """
 import sys

@@ -11,11 +11,11 @@ from emotion_llm.corpus import importing
 from emotion_llm.corpus import reading as clip_reading
 from emotion_llm.corpus.importing import check_corpus, import_corpus
 from emotion_llm.corpus.settings import PrepareSettings
-from emotion_llm.corpus.store import open_corpus, recomputed_hash
+from emotion_llm.corpus.store import open_corpus
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import options_of_the_command_line
-from tests.helpers.import_examples import CANONICAL, EGBM, content, run, stamps
+from tests.helpers.import_examples import CANONICAL, EGBM, content, recomputed_hash, run, stamps
 
 
 def test_an_imported_clip_has_its_labels_its_texts_and_finite_positions(source, tmp_path):

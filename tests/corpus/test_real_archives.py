@@ -11,8 +11,8 @@ import pytest
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.importing import import_corpus
 from emotion_llm.corpus.splits import random_split
-from emotion_llm.corpus.store import recomputed_hash
 from emotion_llm.motion.canonical import CanonicalSettings
+from tests.helpers.import_examples import recomputed_hash
 
 ARCHIVES = Path(os.environ.get("EMOTION_LLM_REAL_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not list(ARCHIVES.glob("bandai-namco-*.tar.xz")), reason=f"no archive in {ARCHIVES}")]

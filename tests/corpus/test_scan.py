@@ -153,7 +153,7 @@ def test_links_that_lead_out_of_the_source_and_names_that_cannot_be_printed_are_
     scan = scan_source(read_definition("egbm"), source)
     assert [file.path for file in scan.files] == ["A_Sad_1.csv", "A_Sad_4.csv", "deep/A_Sad_3.csv"]
     assert reasons(scan) == {
-        "A_Sad_2.csv": "a symbolic link that leads out of the source folder; put the file itself there",
+        "A_Sad_2.csv": "a symbolic link that points outside the source folder; put the file itself there",
         "far": "a symbolic link to a folder is not followed; name the real folder with --source",
         "A_Sad_6.csv": "not a regular file; remove it",
         "A\\x1b[2J_Sad_8.csv": "a name with characters that cannot be printed; rename it",
@@ -248,7 +248,7 @@ def test_links_that_lead_to_themselves_are_left_out_with_their_reason(write_file
     (source / "C_Sad_3.csv").symlink_to(source / "nowhere.csv")
     (source / "loop").symlink_to(source)
     found = reasons(scan_source(read_definition("egbm"), source))
-    assert found["B_Sad_2.csv"] == found["C_Sad_3.csv"] == "a symbolic link that is broken or leads to itself; remove it"
+    assert found["B_Sad_2.csv"] == found["C_Sad_3.csv"] == "a symbolic link that is broken or points to itself; remove it"
     assert "a symbolic link to a folder is not followed" in found["loop"]
 
 

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from emotion_llm.corpus.store import CLIP_FIELDS, check_content, open_corpus, recomputed_hash
+from emotion_llm.corpus.store import CLIP_FIELDS, check_content, open_corpus
 from emotion_llm.runtime.errors import UserError
+from tests.helpers.import_examples import recomputed_hash
 
 
 def edit(corpus, **changes) -> None:

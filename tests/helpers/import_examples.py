@@ -5,6 +5,7 @@ from pathlib import Path
 from emotion_llm.corpus import importing
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.importing import import_corpus
+from emotion_llm.corpus.store import Corpus, clip_hash, data_hash, movement_hash
 from emotion_llm.motion.canonical import CanonicalSettings
 
 EGBM, CANONICAL = read_definition("egbm"), CanonicalSettings()
@@ -20,3 +21,12 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def stamps(folder: Path) -> dict[str, tuple]:
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*")}
+
+
+def recomputed_hash(corpus: Corpus) -> str:
+    """The data hash, computed from the labels and positions now on disk."""
+    hashes = []
+    for index in range(len(corpus)):
+        clip, take = corpus.clip(index), int(corpus.clips[index]["take"])
+        hashes.append(clip_hash(clip.emotion, clip.actor, clip.action, take, movement_hash(corpus.positions(index))))
+    return data_hash(corpus.layout, corpus.emotions, corpus.frames_per_second, corpus.canonical, hashes)
