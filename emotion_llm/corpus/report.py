@@ -113,7 +113,7 @@ def report_text(report: Report) -> str:
     lines += [
         "",
         f"clips        {all_clips.clips:,} of {all_clips.clips + len(report.left_out):,} motion files",
-        f"duration     {_long(whole.seconds)}; a clip {all_clips.shortest:.1f} to {all_clips.longest:.1f} s, half under {all_clips.median:.1f} s",
+        f"duration     {_long(all_clips.seconds)}; a clip {all_clips.shortest:.1f} to {all_clips.longest:.1f} s, half under {all_clips.median:.1f} s",
         f"skeleton     {report.layout}, {report.joints} joints, {report.frames_per_second:g} frames per second",
         f"labels       {len(report.emotions)} emotions, {len(report.actors) or 'no'} actors, {len(report.actions) or 'no'} actions",
         f"descriptions {report.described_clips:,} clips are described in words",
