@@ -2,12 +2,16 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests are offline; the hub's client would otherwise retry for half a minute
 
 import pytest
 import torch
+
+from emotion_llm.runtime import devices
+from emotion_llm.training import engine
 
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):  # ignored where pytest runs under nohup or in the background
     if signal.getsignal(_number) is signal.SIG_IGN:
@@ -17,6 +21,15 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):  
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fp32() -> Iterator[None]:
+    """Numbers are compared in fp32 on every CPU; bf16 differs in the third digit. Tests of bf16 ask for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (devices, engine):
+            patch.setattr(module, "bf16_is_fast_on_cpu", lambda: False)
+        yield
 
 
 @pytest.fixture(autouse=True)
