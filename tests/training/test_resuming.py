@@ -120,3 +120,13 @@ def test_the_checkpoint_says_what_the_run_is(checkpoint, small_world):
 def test_computing_activations_again_changes_nothing_learnt(small_world, finished_run, tmp_path):
     small_world.train(tmp_path, max_steps=6, evaluate_every=3, checkpoint_every=2, gradient_checkpointing=True)
     assert outcome(tmp_path) == outcome(finished_run)
+
+
+def test_edited_descriptions_are_refused_by_the_description_stage_alone(checkpoint):
+    now = copy.deepcopy(checkpoint.metadata)
+    now["corpora"]["egbm"]["texts_hash"] = "other texts"
+    check_resumable(checkpoint, now)
+    for metadata in (checkpoint.metadata, now):
+        metadata["settings"]["stage"] = "description"
+    with pytest.raises(UserError, match=r"corpus 'egbm': texts_hash is other texts, training used .*; restore the data"):
+        check_resumable(checkpoint, now)
