@@ -1,0 +1,1 @@
+"""How a body moves, in numbers with names and units: the field's kinematic descriptors of one motion."""

@@ -1,0 +1,352 @@
+"""Kinematic descriptors of a motion: a fixed-order vector of named numbers with units.
+
+Motion  ->  describe: (descriptors,) float64, in the order of DESCRIPTORS
+
+Every measure is one function with its formula, unit and source in its docstring; MEASURES lists them and what is taken of each over
+time. Lengths are in body heights, angles in degrees. All measures treat left and right alike: a mirrored motion has the same vector.
+
+Sources:
+    EMOKINE: Christensen et al. 2024, doi:10.3758/s13428-024-02433-0 (features and their names; there mean, deviation and maximum)
+    Laban: Larboulette & Gibet 2015, "A review of computable expressive descriptors of human motion", doi:10.1145/2790994.2790998
+    Jerk: Hogan & Sternad 2009, doi:10.3200/35-09-004-RC
+    Masses: de Leva 1996, doi:10.1016/0021-9290(95)00178-6
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from scipy.signal import find_peaks
+from scipy.spatial import ConvexHull, QhullError
+
+from emotion_llm.kinematics.movement import Movement, angle, unit_vectors
+from emotion_llm.motion.layout import LANDMARKS
+from emotion_llm.motion.motion import Motion
+
+UP = np.array((0.0, 1.0, 0.0))
+EXTREMITIES = tuple(LANDMARKS.index(name) for name in ("head", "left_wrist", "right_wrist", "left_ankle", "right_ankle"))
+SEGMENTS = (
+    ("pelvis", "neck"), ("neck", "head"),
+    *((f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in
+      (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))),
+)  # fmt: skip
+MASS = np.array([
+    {"head": 6.94, "elbow": 2.17, "wrist": 1.42, "hip": 14.32, "knee": 9.25, "ankle": 3.53, "shoulder": 8.60}.get(
+        name.removeprefix("left_").removeprefix("right_"), 7.24
+    )
+    for name in LANDMARKS
+])  # fmt: skip
+"""(J,) per cent of the body's mass at each landmark: a segment's mass (de Leva 1996, men) is shared by the landmarks at its ends, the
+trunk's by pelvis, neck, shoulders and hips."""
+MASS /= MASS.sum()
+STILL_SPEED = 0.05
+"""Heights/s (8 cm/s for an adult) below which the body counts as still (our choice)."""
+HULLS_PER_SECOND = 5.0
+"""Frames for which a convex hull is computed: it changes slowly and costs most."""
+STEP_PROMINENCE = 0.05
+"""Heights by which one ankle passes the other, forth and back, for a step (our choice)."""
+FEWEST_STEPS = 3
+"""Fewer are no gait."""
+SMALLEST_PATH = 0.1
+"""Heights; on a shorter path, directness would be noise."""
+
+Measure = Callable[[Movement], "np.ndarray | float"]
+
+
+def speed(movement: Movement) -> np.ndarray:
+    """Mean over the landmarks of |v|, travel included; heights/s. EMOKINE."""
+    return np.linalg.norm(movement.velocity, axis=2).mean(axis=1)
+
+
+def acceleration(movement: Movement) -> np.ndarray:
+    """Mean over the landmarks of |a|; heights/s². EMOKINE."""
+    return np.linalg.norm(movement.acceleration, axis=2).mean(axis=1)
+
+
+def dimensionless_jerk(movement: Movement) -> float:
+    """ln(1 + D³ / v_peak² · ∫ j² dt) over spans of D = 1 s, mean over spans; no unit. Hogan & Sternad 2009, EMOKINE.
+
+    j² and v² are means over the landmarks, so those that move decide, not the noise of those that hardly do; the fixed span makes it
+    independent of the clip's length; v_peak is at least STILL_SPEED.
+    """
+    jerk, speed_squared = ((values**2).sum(axis=2).mean(axis=1) for values in (movement.jerk, movement.velocity))  # (T,)
+    values = []
+    for span in movement.spans:
+        seconds = (len(jerk[span]) - 1) / movement.motion.frames_per_second
+        values.append(np.log1p(seconds**4 * jerk[span].mean() / max(speed_squared[span].max(), STILL_SPEED**2)))
+    return float(np.mean(values))
+
+
+def angular_speed(movement: Movement) -> np.ndarray:
+    """Mean over the body's segments of |d × d'|, d the segment's unit direction; degrees/s. EMOKINE."""
+    speeds = []
+    for upper, lower in SEGMENTS:
+        start, end = LANDMARKS.index(upper), LANDMARKS.index(lower)
+        bone, change = (values[:, end] - values[:, start] for values in (movement.positions, movement.velocity))
+        length = np.maximum(np.linalg.norm(bone, axis=1), 1e-3)
+        speeds.append(np.linalg.norm(np.cross(bone, change), axis=1) / length**2)
+    return np.degrees(np.mean(speeds, axis=0))
+
+
+def quantity_of_motion(movement: Movement) -> np.ndarray:
+    """Σ m_k |v_k - v_pelvis| / Σ m_k, m_k the mass at landmark k: movement without travel; heights/s. Larboulette & Gibet, EMOKINE."""
+    return np.linalg.norm(movement.local_velocity, axis=2) @ MASS
+
+
+def part_speed(movement: Movement, landmark: str) -> np.ndarray:
+    """|v - v_pelvis| of a landmark, mean of both sides; heights/s. EMOKINE's speed per joint."""
+    joints = [LANDMARKS.index(name) for name in LANDMARKS if name.endswith(landmark)]
+    return np.linalg.norm(movement.local_velocity[:, joints], axis=2).mean(axis=1)
+
+
+def limb_contraction(movement: Movement) -> np.ndarray:
+    """Mean distance of wrists and ankles from the head; heights, small where the body is drawn together. EMOKINE."""
+    limbs = movement.positions[:, list(EXTREMITIES[1:])]
+    return np.linalg.norm(limbs - movement.head_centre[:, None], axis=2).mean(axis=1)
+
+
+def distance_to_center_of_mass(movement: Movement) -> np.ndarray:
+    """Mean distance of the landmarks from Σ m_k x_k / Σ m_k; heights. EMOKINE."""
+    centre = np.einsum("tjc,j->tc", movement.positions, MASS)
+    return np.linalg.norm(movement.positions - centre[:, None], axis=2).mean(axis=1)
+
+
+def convex_hull_volume(movement: Movement) -> np.ndarray:
+    """Volume of the landmarks' convex hull, HULLS_PER_SECOND times a second; heights³. EMOKINE (space)."""
+    step = max(1, round(movement.motion.frames_per_second / HULLS_PER_SECOND))
+    return np.array([_volume(points) for points in movement.positions[::step]])
+
+
+def _volume(points: np.ndarray) -> float:
+    try:
+        return float(ConvexHull(points).volume)
+    except QhullError:  # all points in one plane
+        return 0.0
+
+
+def head_angle(movement: Movement) -> np.ndarray:
+    """Angle between neck -> head and the vertical; degrees. EMOKINE."""
+    return angle(movement.head_centre - movement.track("neck"), UP)
+
+
+def head_angle_to_back(movement: Movement) -> np.ndarray:
+    """Angle between neck -> head and pelvis -> neck; degrees. EMOKINE."""
+    return angle(movement.head_centre - movement.track("neck"), movement.track("neck") - movement.track("pelvis"))
+
+
+def head_pitch(movement: Movement) -> np.ndarray:
+    """Angle of neck -> head from the vertical in the sagittal plane, forward positive: a bowed head; degrees. Ours."""
+    return _forward_angle(movement, movement.head_centre - movement.track("neck"))
+
+
+def trunk_lean(movement: Movement) -> np.ndarray:
+    """Angle of pelvis -> neck from the vertical in the sagittal plane, forward positive; degrees. Ours."""
+    return _forward_angle(movement, movement.track("neck") - movement.track("pelvis"))
+
+
+def _forward_angle(movement: Movement, direction: np.ndarray) -> np.ndarray:
+    return np.degrees(np.arctan2((direction * movement.forward).sum(axis=1), direction[:, 1]))
+
+
+def flexion(movement: Movement, upper: str, middle: str, lower: str) -> np.ndarray:
+    """180° minus the angle at the middle joint, mean of both sides: 0 for a straight limb; degrees."""
+    bends = []
+    for side in ("left", "right"):
+        above, joint, below = (movement.track(f"{side}_{name}") for name in (upper, middle, lower))
+        bends.append(angle(joint - above, below - joint))
+    return np.mean(bends, axis=0)
+
+
+def arm_opening(movement: Movement) -> np.ndarray:
+    """Angle between shoulder -> elbow and neck -> pelvis, mean of both sides: 0 for arms along the trunk; degrees."""
+    down = movement.track("pelvis") - movement.track("neck")
+    return np.mean(
+        [angle(movement.track(f"{side}_elbow") - movement.track(f"{side}_shoulder"), down) for side in ("left", "right")], axis=0
+    )
+
+
+def hand_height(movement: Movement) -> np.ndarray:
+    """Height of the wrists over the pelvis, mean of both sides; heights."""
+    return _mean_height(movement, "wrist") - movement.track("pelvis")[:, 1]
+
+
+def shoulder_height(movement: Movement) -> np.ndarray:
+    """(shoulders - neck) along pelvis -> neck, mean of both sides: grows with raised shoulders; heights."""
+    back = unit_vectors(movement.track("neck") - movement.track("pelvis"))
+    shoulders = (movement.track("left_shoulder") + movement.track("right_shoulder")) / 2
+    return ((shoulders - movement.track("neck")) * back).sum(axis=1)
+
+
+def pelvis_height(movement: Movement) -> np.ndarray:
+    """Height of the pelvis over the ankles, mean of both sides: small in a crouch, its spread is the bounce; heights."""
+    return movement.track("pelvis")[:, 1] - _mean_height(movement, "ankle")
+
+
+def _mean_height(movement: Movement, name: str) -> np.ndarray:
+    return (movement.track(f"left_{name}") + movement.track(f"right_{name}"))[:, 1] / 2
+
+
+def posture_asymmetry(movement: Movement) -> np.ndarray:
+    """Mean distance of each left landmark from its right one mirrored in the sagittal plane; heights, 0 for a symmetric posture."""
+    pelvis, distances = movement.track("pelvis"), []
+    for name in LANDMARKS:
+        if name.startswith("left_"):
+            left, right = movement.track(name) - pelvis, movement.track(name.replace("left_", "right_")) - pelvis
+            mirrored = right - 2 * (right * movement.left).sum(axis=1, keepdims=True) * movement.left
+            distances.append(np.linalg.norm(left - mirrored, axis=1))
+    return np.mean(distances, axis=0)
+
+
+def hand_asymmetry(movement: Movement) -> float:
+    """|l - r| / (l + r) of the wrists' path lengths: 1 where one hand alone moves; no unit."""
+    left, right = (
+        np.linalg.norm(movement.local_velocity[:, LANDMARKS.index(f"{side}_wrist")], axis=1).mean() for side in ("left", "right")
+    )
+    return float(abs(left - right) / max(left + right, STILL_SPEED))
+
+
+def stillness(movement: Movement) -> float:
+    """Share of the frames in which the mean landmark is slower than STILL_SPEED; 0 to 1."""
+    return float((speed(movement) < STILL_SPEED).mean())
+
+
+def travel_speed(movement: Movement) -> float:
+    """Horizontal path length of the pelvis per second; heights/s."""
+    return float(_ground_speed(movement).mean())
+
+
+def path_straightness(movement: Movement) -> float:
+    """Distance from start to end / path length of the pelvis, horizontal: 1 for a straight walk, 0 for a circle or on the spot."""
+    pelvis = movement.track("pelvis")[:, ::2]
+    length = _ground_speed(movement)[1:].sum() / movement.motion.frames_per_second
+    return float(np.linalg.norm(pelvis[-1] - pelvis[0]) / max(length, SMALLEST_PATH))
+
+
+def _ground_speed(movement: Movement) -> np.ndarray:
+    return np.linalg.norm(movement.velocity[:, LANDMARKS.index("pelvis"), ::2], axis=1)
+
+
+def turning_speed(movement: Movement) -> float:
+    """Mean |change of heading|; degrees/s."""
+    heading = np.unwrap(np.arctan2(movement.forward[:, 0], movement.forward[:, 2]))
+    return float(np.degrees(np.abs(np.diff(heading)).mean()) * movement.motion.frames_per_second) if len(heading) > 1 else 0.0
+
+
+def _steps(movement: Movement) -> np.ndarray:
+    """Frames at which one ankle is farthest before the other, alternately; empty where there is no gait."""
+    ahead = ((movement.track("left_ankle") - movement.track("right_ankle")) * movement.forward).sum(axis=1)
+    left, right = (find_peaks(side, prominence=STEP_PROMINENCE)[0] for side in (ahead, -ahead))
+    frames = np.sort(np.concatenate([left, right]))
+    alternating = len(frames) >= FEWEST_STEPS and abs(len(left) - len(right)) <= 1
+    return frames if alternating else frames[:0]
+
+
+def cadence(movement: Movement) -> float:
+    """Steps per minute, from the first to the last moment at which the ankles are farthest apart; 0 without a gait."""
+    steps = _steps(movement)
+    return 60 * (len(steps) - 1) * movement.motion.frames_per_second / (steps[-1] - steps[0]) if len(steps) else 0.0
+
+
+def stride_length(movement: Movement) -> float:
+    """Horizontal path of the pelvis in two steps; heights, 0 without a gait."""
+    steps = _steps(movement)
+    if not len(steps):
+        return 0.0
+    return 2 * float(_ground_speed(movement)[steps[0] : steps[-1]].sum()) / movement.motion.frames_per_second / (len(steps) - 1)
+
+
+def laban_weight(movement: Movement) -> float:
+    """max over a span of Σ m_k |v_k|² / Σ m_k, mean over the spans: light to strong; heights²/s². Larboulette & Gibet, Weight Effort."""
+    energy = (movement.velocity**2).sum(axis=2) @ MASS  # (T,)
+    return float(np.mean([energy[span].max() for span in movement.spans]))
+
+
+def laban_time(movement: Movement) -> float:
+    """Mean over a span of |a| of head, hands and feet, mean over the spans: sustained to sudden; heights/s². Larboulette & Gibet, Time Effort."""
+    return _mean_over_spans(movement, movement.acceleration)
+
+
+def laban_flow(movement: Movement) -> float:
+    """Mean over a span of |j| of head, hands and feet, mean over the spans: bound to free; heights/s³. Larboulette & Gibet, Flow Effort."""
+    return _mean_over_spans(movement, movement.jerk)
+
+
+def _mean_over_spans(movement: Movement, values: np.ndarray) -> float:
+    sizes = np.linalg.norm(values[:, list(EXTREMITIES)], axis=2).mean(axis=1)
+    return float(np.mean([sizes[span].mean() for span in movement.spans]))
+
+
+def laban_space(movement: Movement) -> float:
+    """|x(end) - x(start)| / path length of head, hands and feet over a span, relative to the pelvis, mean over spans: indirect (0) to
+    direct (1). Larboulette & Gibet, Space Effort, of which it is the inverse: theirs is infinite where a hand comes back."""
+    local = (movement.positions - movement.track("pelvis")[:, None])[:, list(EXTREMITIES)]  # (T, 5, 3)
+    ratios = []
+    for span in movement.spans:
+        net = np.linalg.norm(local[span][-1] - local[span][0], axis=1)
+        path = np.linalg.norm(np.diff(local[span], axis=0), axis=2).sum(axis=0)
+        ratios.append((net / np.maximum(path, SMALLEST_PATH)).mean())
+    return float(np.mean(ratios))
+
+
+STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
+    "mean": lambda values: float(np.mean(values)),
+    "spread": lambda values: float(np.std(values)),
+    "peak": lambda values: float(np.percentile(values, 95)),
+}
+"""What is taken of a measure over time. The peak is the 95th percentile: a maximum follows the noise."""
+MEASURES: tuple[tuple[str, str, Measure, Sequence[str]], ...] = (
+    ("speed", "heights/s", speed, ("mean", "spread", "peak")),
+    ("acceleration", "heights/s2", acceleration, ("mean", "spread", "peak")),
+    ("dimensionless_jerk", "1", dimensionless_jerk, ()),
+    ("angular_speed", "deg/s", angular_speed, ("mean", "spread", "peak")),
+    ("quantity_of_motion", "heights/s", quantity_of_motion, ("mean", "spread", "peak")),
+    ("head_speed", "heights/s", partial(part_speed, landmark="head"), ("mean", "peak")),
+    ("hand_speed", "heights/s", partial(part_speed, landmark="wrist"), ("mean", "peak")),
+    ("foot_speed", "heights/s", partial(part_speed, landmark="ankle"), ("mean", "peak")),
+    ("limb_contraction", "heights", limb_contraction, ("mean", "spread")),
+    ("distance_to_center_of_mass", "heights", distance_to_center_of_mass, ("mean", "spread")),
+    ("convex_hull_volume", "heights3", convex_hull_volume, ("mean", "spread")),
+    ("head_angle", "deg", head_angle, ("mean", "spread")),
+    ("head_angle_to_back", "deg", head_angle_to_back, ("mean", "spread")),
+    ("head_pitch", "deg", head_pitch, ("mean", "spread")),
+    ("trunk_lean", "deg", trunk_lean, ("mean", "spread")),
+    ("elbow_flexion", "deg", partial(flexion, upper="shoulder", middle="elbow", lower="wrist"), ("mean", "spread")),
+    ("knee_flexion", "deg", partial(flexion, upper="hip", middle="knee", lower="ankle"), ("mean", "spread", "peak")),
+    ("arm_opening", "deg", arm_opening, ("mean", "spread", "peak")),
+    ("hand_height", "heights", hand_height, ("mean", "spread", "peak")),
+    ("shoulder_height", "heights", shoulder_height, ("mean", "spread")),
+    ("pelvis_height", "heights", pelvis_height, ("mean", "spread")),
+    ("posture_asymmetry", "heights", posture_asymmetry, ("mean", "spread")),
+    ("hand_asymmetry", "1", hand_asymmetry, ()),
+    ("stillness", "share", stillness, ()),
+    ("travel_speed", "heights/s", travel_speed, ()),
+    ("path_straightness", "1", path_straightness, ()),
+    ("turning_speed", "deg/s", turning_speed, ()),
+    ("cadence", "steps/min", cadence, ()),
+    ("stride_length", "heights", stride_length, ()),
+    ("laban_weight", "heights2/s2", laban_weight, ()),
+    ("laban_time", "heights/s2", laban_time, ()),
+    ("laban_space", "1", laban_space, ()),
+    ("laban_flow", "heights/s3", laban_flow, ()),
+)
+"""Name, unit, function, and the statistics of a measure that has a value per frame."""
+
+
+DESCRIPTORS: dict[str, str] = {
+    f"{name}_{statistic}" if statistic else name: unit for name, unit, _, statistics in MEASURES for statistic in statistics or ("",)
+}
+"""Name and unit of every number that `describe` returns, in its order."""
+
+
+def describe(motion: Motion) -> np.ndarray:
+    """The descriptors of a motion without missing values, (len(DESCRIPTORS),) float64; always finite.
+
+    For one phase of a clip, describe that part of its positions.
+    """
+    movement, values = Movement(motion), []
+    for _, _, measure, statistics in MEASURES:
+        value = measure(movement)
+        values += [STATISTICS[statistic](np.asarray(value)) for statistic in statistics] if statistics else [float(value)]
+    return np.array(values)
