@@ -6,7 +6,8 @@ TrainedRun, prepared corpora  ->  metrics.json, predictions.jsonl
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from emotion_llm.corpus.provenance import corpus_record, data_differences
-from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
+from emotion_llm.evaluation.baselines import baseline_scores
+from emotion_llm.evaluation.metrics import Answer, PredictionRecord, corpus_metrics, description_metrics
 from emotion_llm.evaluation.trained_run import TrainedRun
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
@@ -74,8 +76,10 @@ def evaluate_corpus(trained: TrainedRun, encoded: EncodedCorpus, max_explanation
     """Metrics of one corpus, and one record per held-out clip. Every rank must call it."""
     scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, device)
     by_encoder = encoder_scores(trained, encoded, scores.clips)
-    metrics = recognition_metrics(scores) | {"encoder_accuracy": by_encoder.accuracy}
-    records = prediction_records(encoded, scores)
+    baselines = {"encoder_classifier": by_encoder} | baseline_scores(encoded, scores.clips)
+    predictions = prediction_records(encoded, scores, baselines)
+    metrics = corpus_metrics(predictions) | {"encoder_accuracy": by_encoder.accuracy}
+    records = [asdict(prediction) for prediction in predictions]
     if trained.stage == "description":
         explanations = explain_clips(trained, encoded, scores, max_explanations)
         metrics["description"] = _overlap(encoded, explanations)
@@ -84,6 +88,7 @@ def evaluate_corpus(trained: TrainedRun, encoded: EncodedCorpus, max_explanation
         f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (encoder alone {by_encoder.accuracy:.1%}, "
         f"chance {scores.chance:.1%}), {len(scores.clips)} clips"
     )
+    say("baselines: " + ", ".join(f"{name} {baseline.accuracy:.1%}" for name, baseline in baselines.items()))
     return metrics, records
 
 
@@ -126,20 +131,23 @@ def explain_clips(trained: TrainedRun, encoded: EncodedCorpus, scores: CorpusSco
     return dict(pair for part in gathered for pair in part)
 
 
-def prediction_records(encoded: EncodedCorpus, scores: CorpusScores) -> list[dict]:
+def prediction_records(encoded: EncodedCorpus, scores: CorpusScores, baselines: Mapping[str, CorpusScores]) -> list[PredictionRecord]:
     """One record per clip for predictions.jsonl."""
     records = []
-    for clip, truth, row in zip(scores.clips, scores.truth.tolist(), scores.probabilities.tolist(), strict=True):
+    for place, clip in enumerate(scores.clips):
+        about = encoded.corpus.clip(clip)
+        others = {name: _answer(baseline, place) for name, baseline in baselines.items()}
+        own = _answer(scores, place)
         records.append(
-            {
-                "corpus": encoded.corpus.name,
-                "clip": str(encoded.corpus.names[clip]),
-                "emotion": scores.emotions[truth],
-                "predicted": scores.emotions[max(range(len(row)), key=row.__getitem__)],
-                "probabilities": {emotion: round(value, 6) for emotion, value in zip(scores.emotions, row, strict=True)},
-            }
+            PredictionRecord(own.predicted, own.probabilities, encoded.corpus.name, about.name, about.actor, about.emotion, others)
         )
     return records
+
+
+def _answer(scores: CorpusScores, place: int) -> Answer:
+    row = scores.probabilities[place].tolist()
+    predicted = scores.emotions[max(range(len(row)), key=row.__getitem__)]
+    return Answer(predicted, {emotion: round(value, 6) for emotion, value in zip(scores.emotions, row, strict=True)})
 
 
 def _overlap(encoded: EncodedCorpus, explanations: dict[int, str]) -> dict | None:

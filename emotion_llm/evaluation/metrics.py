@@ -1,38 +1,208 @@
 """Scores in numbers: what goes into metrics.json.
 
-probabilities (N, K) and truth (N,)  ->  accuracy, macro F1, calibration, confusion
-generated and written texts          ->  ROUGE-L, BLEU
+predictions.jsonl (PredictionRecord per line)  ->  accuracy, unweighted average recall, macro F1, calibration error, confusion, intervals
+two of them                                    ->  difference in accuracy, interval, p-value
+generated and written texts                    ->  ROUGE-L, BLEU
+
+The recognition metrics are functions of counts that add up over clips, so a bootstrap only weights the counts of each actor or clip:
+11 ms for 1000 resamples of 126 clips and 0.4 s for 20,000, where torchmetrics takes 0.4 s for the 126.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-)
+import numpy as np
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass as validated_dataclass
 from torchmetrics.functional.text import bleu_score, rouge_score
 
-from emotion_llm.language.label_scoring import CorpusScores
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import validate_record
+
+BINS = 10
+"""Bins of equal width for the calibration error (Guo et al. 2017 use 15 for thousands of samples; ours are hundreds)."""
+RESAMPLES = 1000
+"""Bootstrap resamples and permutations."""
+INTERVAL = (2.5, 97.5)
+"""Percentiles of the bootstrap that bound a 95 % interval."""
+_AGAIN = "write it again with launch/evaluate.py"
 
 
-def recognition_metrics(scores: CorpusScores) -> dict:
-    """Accuracy and its companions for one corpus."""
-    classes, probabilities = len(scores.emotions), scores.probabilities.float()
-    confusion = multiclass_confusion_matrix(probabilities, scores.truth, classes)
+@validated_dataclass(frozen=True)
+class Answer:
+    """What one method says of one clip."""
+
+    predicted: str
+    probabilities: dict[str, float]
+    """Of the whole label set, in the corpus's order; six decimals."""
+
+
+@validated_dataclass(frozen=True)
+class PredictionRecord(Answer):
+    """The fields of a line of predictions.jsonl that the metrics are made of; `predicted` is the LLM's."""
+
+    corpus: str
+    clip: str
+    actor: str | None
+    emotion: str
+    """The truth."""
+    baselines: dict[str, Answer]
+    """The answers of the simple models and of the encoder's classifier to the same clip."""
+
+    def answer(self, method: str | None) -> Answer:
+        """Of a baseline, or of the LLM (None)."""
+        if method is None:
+            return self
+        if method not in self.baselines:
+            raise UserError(f"no baseline '{method}' for clip {self.clip}; there are {', '.join(self.baselines) or 'none'}")
+        return self.baselines[method]
+
+
+def read_predictions(path: Path) -> dict[str, list[PredictionRecord]]:
+    """The records of a predictions.jsonl by corpus.
+
+    Raises:
+        UserError: not readable, or a line that is no record; names the line.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+    corpora: dict[str, list[PredictionRecord]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            value = TypeAdapter(dict).validate_json(line)
+        except ValueError:
+            raise UserError(f"{path}, line {number}: not a JSON object; {_AGAIN}") from None
+        record = validate_record(PredictionRecord, value, f"{path}, line {number}")
+        for answer in (record, *record.baselines.values()):
+            if not {record.emotion, answer.predicted} <= answer.probabilities.keys():
+                raise UserError(f"{path}, line {number}: '{record.emotion}' or '{answer.predicted}' has no probability; {_AGAIN}")
+        corpora.setdefault(record.corpus, []).append(record)
+    return corpora
+
+
+def metrics_from_predictions(path: Path) -> dict[str, dict]:
+    """What metrics.json says under `corpora` about recognition, from predictions.jsonl alone.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    return {corpus: corpus_metrics(records) for corpus, records in read_predictions(path).items()}
+
+
+def corpus_metrics(records: Sequence[PredictionRecord]) -> dict:
+    """The LLM's metrics on one corpus, and under `baselines` those of every other method on the same clips."""
+    methods = list(records[0].baselines)
+    return recognition_metrics(records) | {"baselines": {method: recognition_metrics(records, method) for method in methods}}
+
+
+def recognition_metrics(records: Sequence[PredictionRecord], method: str | None = None) -> dict:
+    """One method's metrics on the clips of one corpus; the LLM's where none is named."""
+    emotions = list(records[0].probabilities)
+    clusters, kind = _clusters(records)
+    counts = _counts(records, method, clusters)  # (G, K K + 3 BINS)
+    scores = {name: float(value) for name, value in _scores(counts.sum(axis=0), len(emotions)).items()}
+    resampled = _scores(np.stack([weights @ counts for weights in _bootstrap_weights(len(counts))]), len(emotions))
     return {
-        "clips": len(scores.clips),
-        "accuracy": scores.accuracy,
-        "chance": scores.chance,
-        "balanced_accuracy": float(multiclass_accuracy(probabilities, scores.truth, classes, average="macro")),
-        "macro_f1": float(multiclass_f1_score(probabilities, scores.truth, classes, average="macro")),
-        "calibration_error": float(multiclass_calibration_error(probabilities, scores.truth, classes, n_bins=10)),
-        "emotions": list(scores.emotions),
-        "confusion": confusion.tolist(),  # rows: truth, columns: answer
+        "clips": len(records),
+        "chance": 1 / len(emotions),
+        **scores,
+        "intervals": {name: np.percentile(values, INTERVAL).tolist() for name, values in resampled.items()},
+        "interval_clusters": {"kind": kind, "count": len(counts)},
+        "emotions": emotions,
+        "confusion": counts.sum(axis=0)[: len(emotions) ** 2]
+        .reshape(len(emotions), -1)
+        .astype(int)
+        .tolist(),  # rows: truth, columns: answer
     }
+
+
+def compare_predictions(path: Path, other: Path, method: str | None = None, other_method: str | None = None) -> dict[str, dict]:
+    """A paired test of two runs, or of two methods, on the clips that both answered; per corpus.
+
+    accuracy_difference is the first's accuracy minus the other's, with a bootstrap interval. The p-value is that of a permutation test
+    that swaps the two on whole clusters: actors where they are known, else clips. With G clusters it is at least about 2^(1 - G).
+
+    Raises:
+        UserError: a file that cannot be read, other clips, or no such method.
+    """
+    first, second = read_predictions(path), read_predictions(other)
+    keys = [{(record.corpus, record.clip, record.emotion) for part in runs.values() for record in part} for runs in (first, second)]
+    if keys[0] != keys[1]:
+        differing = min(keys[0] ^ keys[1])
+        raise UserError(f"{path} and {other} do not hold the same clips, for example {'/'.join(differing[:2])}; compare runs of one split")
+    result = {}
+    for corpus, records in first.items():
+        of_clip = {record.clip: record for record in second[corpus]}
+        won = [record.answer(method).predicted == record.emotion for record in records]
+        lost = [of_clip[record.clip].answer(other_method).predicted == record.emotion for record in records]
+        clusters, kind = _clusters(records)
+        sums = np.bincount(clusters, weights=np.subtract(won, lost, dtype=float))  # (G,)
+        sizes = np.bincount(clusters)
+        bootstrap = [(weights @ sums) / (weights @ sizes) for weights in _bootstrap_weights(len(sums))]
+        signs = np.random.default_rng(1).choice((-1.0, 1.0), size=(RESAMPLES, len(sums)))
+        extreme = int((np.abs(signs @ sums) >= abs(sums.sum())).sum())  # sums of integers: exact
+        result[corpus] = {
+            "clips": len(records),
+            "accuracy_difference": float(sums.sum() / len(records)),
+            "interval": np.percentile(bootstrap, INTERVAL).tolist(),
+            "p_value": (1 + extreme) / (1 + RESAMPLES),
+            "interval_clusters": {"kind": kind, "count": len(sums)},
+        }
+    return result
+
+
+def _clusters(records: Sequence[PredictionRecord]) -> tuple[np.ndarray, str]:
+    """The cluster of each record (N,): clips of one actor are not independent of each other."""
+    actors = [record.actor for record in records]
+    if None in actors or len(set(actors)) < 2:
+        return np.arange(len(records)), "clip"
+    return np.unique([str(actor) for actor in actors], return_inverse=True)[1], "actor"
+
+
+def _bootstrap_weights(clusters: int) -> list[np.ndarray]:
+    """RESAMPLES times how often each cluster is drawn, (G,); the same each time, so methods are compared on the same draws."""
+    generator = np.random.default_rng(0)
+    return [np.bincount(generator.integers(clusters, size=clusters), minlength=clusters) for _ in range(RESAMPLES)]
+
+
+def _counts(records: Sequence[PredictionRecord], method: str | None, clusters: np.ndarray) -> np.ndarray:
+    """Per cluster the confusion matrix and, per bin of confidence, clips, summed confidence and correct answers: (G, K K + 3 BINS)."""
+    index = {emotion: place for place, emotion in enumerate(records[0].probabilities)}
+    classes = len(index)
+    counts = np.zeros((clusters.max() + 1, classes**2 + 3 * BINS))
+    for record, cluster in zip(records, clusters, strict=True):
+        answer = record.answer(method)
+        confidence = answer.probabilities[answer.predicted]
+        place = classes**2 + 3 * min(int(confidence * BINS), BINS - 1)
+        counts[cluster, index[record.emotion] * classes + index[answer.predicted]] += 1
+        counts[cluster, place : place + 3] += (1, confidence, answer.predicted == record.emotion)
+    return counts
+
+
+def _scores(counts: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """The metrics of summed counts; an emotion without clips (recall), or without clips and answers (F1), does not enter a mean.
+
+    Shape:
+        (..., K K + 3 BINS)  ->  (...) each
+    """
+    confusion = counts[..., : classes**2].reshape(*counts.shape[:-1], classes, classes)
+    bins = counts[..., classes**2 :].reshape(*counts.shape[:-1], BINS, 3)
+    hits, truths, answers = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1), confusion.sum(axis=-2)
+    total = truths.sum(axis=-1)
+    return {
+        "accuracy": hits.sum(axis=-1) / total,
+        "unweighted_average_recall": _mean_ratio(hits, truths),
+        "macro_f1": _mean_ratio(2 * hits, truths + answers),
+        "calibration_error": np.abs(bins[..., 1] - bins[..., 2]).sum(axis=-1) / total,
+    }
+
+
+def _mean_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return (numerator / np.maximum(denominator, 1)).sum(axis=-1) / (denominator > 0).sum(axis=-1)
 
 
 def description_metrics(generated: Sequence[str], written: Sequence[Sequence[str]]) -> dict:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from emotion_llm.evaluation.evaluate import EvaluateSettings
-from emotion_llm.evaluation.metrics import description_metrics, recognition_metrics
+from emotion_llm.evaluation.metrics import compare_predictions, metrics_from_predictions
 from emotion_llm.evaluation.trained_run import load_run
-from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
+from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
@@ -37,6 +37,21 @@ def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predic
         for record in own:
             assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-4)
             assert record["predicted"] == max(record["probabilities"], key=record["probabilities"].get)
+
+
+def test_metrics_follow_from_the_predictions_file_alone(recognition_run):
+    result = evaluate(EvaluateSettings(run=recognition_run))
+    path = recognition_run / "evaluation" / "predictions.jsonl"
+    recomputed = metrics_from_predictions(path)
+    assert recomputed == {
+        name: {key: value for key, value in values.items() if key != "encoder_accuracy"} for name, values in result["corpora"].items()
+    }
+    for name, values in result["corpora"].items():
+        assert {"majority", "kinematic_forest", "encoder_probe", "encoder_classifier"} <= values["baselines"].keys()
+        assert values["baselines"]["encoder_classifier"]["accuracy"] == values["encoder_accuracy"]
+        difference = compare_predictions(path, path, other_method="encoder_classifier")[name]["accuracy_difference"]
+        assert difference == pytest.approx(values["accuracy"] - values["encoder_accuracy"])
+    assert all(record["actor"] is not None for record in lines(path))
 
 
 def test_a_result_carries_what_it_came_from(recognition_run):
@@ -94,23 +109,6 @@ def test_a_checkpoint_of_another_encoder_is_refused(small_world, recognition_run
     (copied / "encoder" / "encoder.json").write_text(json.dumps(metadata))
     with pytest.raises(UserError, match=r"do not match"):
         evaluate(EvaluateSettings(run=copied))
-
-
-def test_figures_of_a_perfect_and_of_a_blind_model():
-    truth = torch.tensor([0, 1, 2, 0])
-    perfect = CorpusScores(("a", "b", "c"), (0, 1, 2, 3), torch.eye(3, dtype=torch.float64)[truth], truth)
-    blind = CorpusScores(("a", "b", "c"), (0, 1, 2, 3), torch.full((4, 3), 1 / 3, dtype=torch.float64), truth)
-    assert recognition_metrics(perfect)["accuracy"] == recognition_metrics(perfect)["macro_f1"] == 1
-    assert recognition_metrics(perfect)["calibration_error"] == pytest.approx(0)
-    assert recognition_metrics(perfect)["confusion"] == [[2, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert recognition_metrics(blind)["accuracy"] == 0.5  # always the first of equals
-    assert recognition_metrics(blind)["chance"] == pytest.approx(1 / 3)
-
-
-def test_a_repeated_description_scores_one_and_another_one_less():
-    written = [["the head hangs and the steps are slow"], ["the arms swing wide", "a wide swing of both arms"]]
-    assert description_metrics(["the head hangs and the steps are slow", "the arms swing wide"], written)["rouge_l"] == pytest.approx(1)
-    assert description_metrics(["the head is up", "no arms"], written)["rouge_l"] < 0.6
 
 
 def test_the_confusion_figure_says_its_accuracy():
