@@ -88,7 +88,8 @@ class CheckpointManager:
                             f"free some space in {self._run}, then run the same command again")  # fmt: skip
 
     def describe_newest(self) -> str:
-        """For error messages. Every rank must call it."""
+        """For error messages; waits for a save in progress. Every rank must call it."""
+        self.wait()
         saved = gather_over_processes(self.saved_step)[0]
         return f"the newest checkpoint is of step {saved}" if saved else "there is no checkpoint yet"
 

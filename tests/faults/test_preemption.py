@@ -24,7 +24,7 @@ def test_a_signal_in_the_middle_of_a_step_loses_nothing(small_run, number, proce
     unbroken, preempted = small_run("unbroken", max_steps=9), small_run("preempted", max_steps=9, checkpoint_every=100)
     run_job(unbroken, processes, quick)
     said = run_job(preempted, processes, partial(signal_in_the_middle_of_a_step, 5, number))
-    assert f"stopped by {number.name} after step 5; it is saved, the same command goes on from there" in said
+    assert f"stopped by {number.name} after step 5; it is saved, the same command continues from there" in said
     assert json.loads((preempted.run / MARKER).read_text())["step"] == newest_checkpoint(preempted.run).step == 5
     run_job(preempted, processes, quick)
     assert not (preempted.run / MARKER).exists()

@@ -1,11 +1,14 @@
 """Which motions a step learns from, and how they are divided."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 
+from emotion_llm.language.flops import FlopCount
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.training.batches import TrainingData, micro_batches
+from emotion_llm.training.batches import Prefetch, TrainingData, micro_batches, prepare_step
 from emotion_llm.training.engine import ProcessShare, divide_batch
 
 
@@ -46,8 +49,9 @@ def test_the_motions_of_a_step_follow_from_the_seed_and_the_step_alone(parts):
     assert reseeded.draw(7) != one.data.draw(7)
 
 
-def test_no_held_out_motion_is_ever_drawn(parts):
-    made = parts()
+@pytest.mark.parametrize("stage", ["recognition", "description"])
+def test_no_held_out_motion_is_ever_drawn(parts, stage):
+    made = parts(stage=stage)
     held_out = {(index, clip) for index, encoded in enumerate(made.corpora) for clip in encoded.split.held_out}
     drawn = {
         (item.corpus, int(made.corpora[item.corpus].windows["clip"][item.window])) for step in range(50) for item in made.data.draw(step)
@@ -70,6 +74,25 @@ def test_description_without_any_description_is_refused(parts):
         encoded.corpus.__dict__["texts"] = {}
     with pytest.raises(UserError, match=r"none of the corpora egbm, emilya has descriptions to learn from; name a descriptions table"):
         TrainingData(made.corpora, made.data.prompts, replace(made.settings, stage="description"))
+
+
+def test_prefetched_steps_are_those_that_would_be_prepared_at_their_time(parts):
+    made = parts()
+    prepare = partial(prepare_step, made.data, made.settings, made.engine.share, 0, FlopCount(made.engine.model))
+    with Prefetch(prepare, last_step=3) as prefetch:
+        for step in (1, 2, 3):
+            taken, expected = prefetch.take(step), prepare(step)
+            assert taken.answer_tokens == expected.answer_tokens
+            for one, other in zip(taken.micro_batches, expected.micro_batches, strict=True):
+                assert one.items == other.items and torch.equal(one.row.token_ids, other.row.token_ids)
+
+
+def test_an_error_while_prefetching_is_raised_by_the_training_loop():
+    def fail(step):
+        raise UserError("a motion cannot be read")
+
+    with Prefetch(fail, last_step=3) as prefetch, pytest.raises(UserError, match="a motion cannot be read"):
+        prefetch.take(1)
 
 
 def _clip(made, item) -> str:

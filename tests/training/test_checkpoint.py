@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from emotion_llm.training.checkpoint import (
     MOMENT_FILE,
     RECORD,
     TOKENIZER,
+    checkpoint_folders,
     content_checksum,
     file_checksum,
     find_checkpoint,
@@ -170,3 +172,28 @@ def test_moments_that_do_not_fit_the_model_are_refused(run, parts):
     sealed_again(folder)
     with pytest.raises(UserError, match=r"does not fit the model: 1 weights missing"):
         read_checkpoint(folder).engine_state(parts().engine.trainable())
+
+
+def test_a_copied_checkpoint_folder_is_ignored_and_kept(run):
+    copy = shutil.copytree(run / "checkpoints" / "step-00000004", run / "checkpoints" / "step-00000010.bak")
+    assert [folder.name for folder in checkpoint_folders(run)] == ["step-00000003", "step-00000004", "step-00000006"]
+    assert newest_checkpoint(run).step == 6
+    assert copy.is_dir()
+
+
+@pytest.mark.parametrize("path", ["step-00000004", "best.json", ".."])
+def test_a_path_relative_to_the_checkpoints_folder_finds_the_run_and_its_encoder(run, monkeypatch, path):
+    monkeypatch.chdir(run / "checkpoints")
+    trained = load_run(Path(path), None, torch.device("cpu"), torch.float32)
+    assert trained.checkpoint.run.resolve() == run
+
+
+def test_every_file_of_a_checkpoint_and_its_folders_are_flushed_to_disk(parts, tmp_path, monkeypatch):
+    from emotion_llm.training import checkpoint
+    from emotion_llm.training.checkpoint_manager import take_snapshot
+
+    flushed = []
+    monkeypatch.setattr(checkpoint, "flush", lambda path: flushed.append(path.name))
+    made = parts()
+    checkpoint.write_checkpoint(tmp_path, take_snapshot(made.engine, 1, made.metadata))
+    assert {"adapter_model.safetensors", "adapter_config.json", TOKENIZER, "adapter", ".step-00000001.tmp", "checkpoints"} <= set(flushed)

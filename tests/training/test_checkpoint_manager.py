@@ -1,12 +1,13 @@
 """Which checkpoints a run has after a while."""
 
 import json
+import shutil
 
 import pytest
 
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.training import checkpoint_manager
-from emotion_llm.training.checkpoint import newest_checkpoint
+from emotion_llm.training.checkpoint import checkpoint_folders, newest_checkpoint
 from emotion_llm.training.checkpoint_manager import CheckpointManager
 
 
@@ -98,3 +99,16 @@ def test_a_damaged_best_json_is_said_and_made_anew(manager, capsys):
     assert "best.json: cannot be read (JSONDecodeError); the best checkpoint is chosen among those to come" in capsys.readouterr().out
     again.note_accuracy(1, {"egbm": 0.5})
     assert json.loads((kept._run / "checkpoints" / "best.json").read_text())["step"] == 1
+
+
+def test_a_copied_checkpoint_folder_costs_no_other_one(manager):
+    kept = manager(keep=2)
+    kept.save(1)
+    kept.wait()
+    copy = kept._run / "checkpoints" / "step-00000010.bak"
+    shutil.copytree(kept._run / "checkpoints" / "step-00000001", copy)
+    for step in (2, 3):
+        kept.save(step)
+    kept.finish()
+    assert [folder.name for folder in checkpoint_folders(kept._run)] == ["step-00000002", "step-00000003"]
+    assert copy.is_dir()

@@ -1,5 +1,7 @@
 """One step of the engine: its gradient, its rate, what it moves, and its state that can be taken out and put back."""
 
+import copy
+import math
 import os
 import socket
 import subprocess
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from emotion_llm.language.flops import FlopCount
+from emotion_llm.language.packed import pack
 from emotion_llm.runtime.processes import get_watchdog
 from emotion_llm.runtime.stopping import StopRequest
 from emotion_llm.training import loop
@@ -147,3 +150,31 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path):
         f"error: port {port} of this machine is in use: another job runs here, or the last one is still saving; "
         "wait for it, or give the launcher another port (--master_port)"
     )
+
+
+@pytest.mark.parametrize("micro_batch", [8, 2])
+def test_twenty_steps_equal_plain_pytorch_with_active_clipping_and_weight_decay(parts, micro_batch):
+    made = parts(micro_batch=micro_batch, gradient_clipping=0.05, weight_decay=0.1, warmup_steps=5, max_steps=20)
+    model, settings = copy.deepcopy(made.engine.model), made.settings
+    names = list(made.engine.trainable())
+    trainable = [dict(model.named_parameters())[name] for name in names]
+    optimizer = torch.optim.AdamW(trainable, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+    for step in range(1, 21):
+        report = take_step(made, step)
+        items = made.data.draw(step)
+        row = pack([made.data.example(item) for item in items], settings.slots)
+        loss = -model(row).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(trainable, 0.05))
+        rate = 1e-2 * step / 5 if step <= 5 else 1e-2 * 0.5 * (1 + math.cos(math.pi * (step - 5) / 16))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        assert norm > 0.05  # clipping is active
+        assert report.gradient_norm == pytest.approx(norm, rel=1e-3)
+        assert report.learning_rate == pytest.approx(rate)
+        assert report.loss == pytest.approx(loss.item(), rel=1e-3)
+    weights = made.engine.gather_state()["weight"]
+    for name, value in zip(names, trainable, strict=True):
+        torch.testing.assert_close(weights[name], value.detach(), rtol=2e-3, atol=2e-4, msg=name)

@@ -5,12 +5,15 @@ import json
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from emotion_llm.runtime.console import settings_to_dict
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.training import assembly
+from emotion_llm.training import assembly, engine
 from emotion_llm.training.assembly import check_resumable, check_same_origin, checkpoint_to_resume, start_weights
 from emotion_llm.training.checkpoint import newest_checkpoint
+from launch import finetune as launch_finetune
 from tests.helpers.run_outcome import outcome
 
 
@@ -130,3 +133,36 @@ def test_edited_descriptions_are_refused_by_the_description_stage_alone(checkpoi
         metadata["settings"]["stage"] = "description"
     with pytest.raises(UserError, match=r"corpus 'egbm': texts_hash is other texts, training used .*; restore the data"):
         check_resumable(checkpoint, now)
+
+
+@pytest.mark.parametrize("text", ["instruction", "recognition", "description", "chat_template"])
+def test_an_edited_prompt_is_refused(checkpoint, text):
+    now = copy.deepcopy(checkpoint.metadata)
+    now["prompts"][text] += " Please."
+    with pytest.raises(UserError, match=rf"the run was started with another prompt text \({text}: "):
+        check_resumable(checkpoint, now)
+
+
+def test_an_llm_of_which_most_weights_were_zeroed_is_refused(finished_run, small_world, tmp_path):
+    run, llm = shutil.copytree(finished_run, tmp_path / "run"), shutil.copytree(small_world.llm, tmp_path / "llm")
+    path = next(llm.glob("*.safetensors"))
+    weights = load_file(path)
+    for value in weights.values():
+        value.view(-1)[40:-40] = 0  # the ends stay as they are
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"trained with llm_fingerprint .*, but --llm brings .*; give --llm the one it was trained with"):
+        small_world.train(run, llm=str(llm), max_steps=6, evaluate_every=3, checkpoint_every=2)
+
+
+def test_description_starts_from_the_exact_fp32_weights_also_in_bf16(finished_run, small_world, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "bf16_is_fast_on_cpu", lambda: True)
+    started = {}
+
+    def train(engine_, *_):
+        started.update(engine_.gather_state()["weight"])
+        return False
+
+    monkeypatch.setattr(launch_finetune, "train", train)
+    small_world.train(tmp_path / "run", "description", start_from=finished_run)
+    expected = newest_checkpoint(finished_run).weights()
+    assert started and all(torch.equal(value, expected[name]) for name, value in started.items())
