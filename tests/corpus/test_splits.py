@@ -24,6 +24,8 @@ def test_a_random_split_holds_out_the_asked_share_and_puts_every_clip_on_one_sid
 def test_a_split_depends_on_its_seed_alone(corpus):
     assert random_split(corpus, 3) == random_split(corpus, 3)
     assert random_split(corpus, 3).split_hash != random_split(corpus, 4).split_hash
+    assert len({random_split(corpus, seed).held_out for seed in range(5)}) == 5
+    assert len({leave_out(corpus, "actor", 0, 3, seed).held_out for seed in range(5)}) > 1
 
 
 def test_the_split_hash_covers_names_kind_seed_and_fold(corpus, make_corpus):
