@@ -9,7 +9,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 import torch
@@ -18,14 +18,17 @@ from huggingface_hub.constants import ENDPOINT
 from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from emotion_llm.language.dropout import use_cheap_dropout
 from emotion_llm.language.packed import PACKED_ATTENTION
+from emotion_llm.language.packing_check import check_packing
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import STRICT
 
+EMBEDDING_SAMPLE = 8192
+"""Tokens that the size of embeddings is measured on, evenly spread over the vocabulary."""
 MOST_LAYERS = 1000
 """Of the LLMs that there are, none has a quarter of it; a model is built from its configuration before its weights are looked at."""
 
@@ -58,29 +61,36 @@ def load_text_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
 
 
 def load_llm(name_or_folder: str, dtype: torch.dtype) -> PreTrainedModel:
-    """The LLM, frozen, its attention able to read packed rows (language/packed.py).
+    """The LLM, frozen, its attention able to read packed rows (language/packed.py), which is checked first.
 
     Only safetensors are read and no code from the folder is run.
 
     Raises:
         UserError: no such LLM, a folder without weights, no hub in reach, weights as pickle only, or an architecture that transformers
-            does not know itself.
+            does not know itself or that cannot read packed rows.
     """
     _refuse_what_is_no_llm(name_or_folder)
     try:
-        llm, found = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(name_or_folder, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
+    check_packing(config)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False,
             output_loading_info=True,
         )  # fmt: skip
     except Exception as error:  # as above
         raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
+    llm, found = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
     if missing := sorted(found["missing_keys"]):
         raise UserError(
             f"--llm {name_or_folder}: {len(missing)} of its weights are missing (first: {missing[0]}), and would be random numbers; "
             "fetch the LLM anew with launch/get_llm.py"
         )
     llm.config.use_cache = False
-    return llm.requires_grad_(False)
+    llm.requires_grad_(False)
+    return llm
 
 
 def check_text_tokenizer(llm: PreTrainedModel, text_tokenizer: PreTrainedTokenizerBase) -> None:
@@ -88,7 +98,7 @@ def check_text_tokenizer(llm: PreTrainedModel, text_tokenizer: PreTrainedTokeniz
     Raises:
         UserError: the text tokenizer knows tokens for which the LLM has no embedding.
     """
-    embeddings = llm.get_input_embeddings().weight.shape[0]
+    embeddings = llm.get_input_embeddings().get_parameter("weight").shape[0]
     if len(text_tokenizer) > embeddings:
         raise UserError(
             f"--llm {text_tokenizer.name_or_path}: its text tokenizer knows {len(text_tokenizer):,} tokens, but its weights only {embeddings:,}; "
@@ -109,9 +119,12 @@ def add_adapter(llm: PreTrainedModel, settings: LoraSettings) -> PeftModel:
 
 
 def embedding_scale(llm: PreTrainedModel) -> float:
-    """Root mean square of the LLM's token embeddings: how large a skeleton token should be at the start."""
-    weight = llm.get_input_embeddings().weight
-    return float(weight.float().pow(2).mean().sqrt())
+    """Root mean square of what the LLM's embedding layer returns (Gemma 3 scales its weights): the initial size of a skeleton token."""
+    layer = llm.get_input_embeddings()
+    weight = layer.get_parameter("weight")
+    sample = torch.linspace(0, len(weight) - 1, min(len(weight), EMBEDDING_SAMPLE), dtype=torch.float64).long().to(weight.device)
+    with torch.no_grad():
+        return float(layer(sample).float().pow(2).mean().sqrt())
 
 
 def hub_in_reach() -> bool:

@@ -79,7 +79,7 @@ def change(path, **values) -> None:
     ("values", "message"),
     [
         ({"vocab_size": 10**12}, r"its weights cannot be loaded"),
-        ({"hidden_size": 10**9}, r"its weights cannot be loaded"),
+        ({"hidden_size": 10**9}, r"the architecture 'llama' is not supported: .* are too many to check"),
         ({"hidden_size": "wide"}, r"its weights cannot be loaded"),
         ({"num_attention_heads": 0}, r"its weights cannot be loaded"),
         ({"model_type": "../../evil"}, r"its weights cannot be loaded"),
@@ -157,9 +157,8 @@ def test_code_of_a_text_tokenizer_is_never_run(tmp_path):
 )
 def test_a_chat_template_can_do_no_harm(tmp_path, template):
     (write_small_llm(tmp_path) / "chat_template.jinja").write_text(template)
-    prompts = PromptWriter(load_text_tokenizer(str(tmp_path)))
     with pytest.raises(UserError, match=r"its chat template cannot be used \(.*\); choose another LLM"):
-        prompts.recognition()
+        PromptWriter(load_text_tokenizer(str(tmp_path)))
 
 
 @pytest.mark.parametrize(

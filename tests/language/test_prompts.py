@@ -2,6 +2,7 @@
 
 import pytest
 
+from emotion_llm.language import prompts
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.errors import UserError
 from tests.helpers.families import CHATML, INST, small_text_tokenizer
@@ -21,23 +22,22 @@ def test_before_and_after_are_the_templates_own_conversation(template):
         assert text == text_tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True, enable_thinking=False)
 
 
-def test_every_motion_of_a_stage_shares_the_beginning():
-    prompts = PromptWriter(small_text_tokenizer())
-    assert prompts.description("anger").before == prompts.description("joy").before
-    assert prompts.description("anger").after != prompts.description("joy").after
+def test_every_motion_of_a_stage_shares_the_prefix():
+    writer = PromptWriter(small_text_tokenizer())
+    assert writer.description("anger").before == writer.description("joy").before
+    assert writer.description("anger").after != writer.description("joy").after
 
 
 def test_an_answer_ends_the_turn_and_reads_back():
-    prompts = PromptWriter(small_text_tokenizer())
-    answer = prompts.answer("panic fear")
-    assert answer[-1] == prompts.text_tokenizer.eos_token_id
-    assert prompts.decode(list(answer)) == "panic fear"
+    writer = PromptWriter(small_text_tokenizer())
+    answer = writer.answer("panic fear")
+    assert answer[-1] == writer.text_tokenizer.eos_token_id
+    assert writer.decode(list(answer)) == "panic fear"
 
 
 def test_a_template_that_loses_the_users_words_is_refused():
-    prompts = PromptWriter(small_text_tokenizer("{% for m in messages %}{{ m['role'] }}{% endfor %}"))
     with pytest.raises(UserError, match="shows the user's words 0 times, not once"):
-        prompts.recognition()
+        PromptWriter(small_text_tokenizer("{% for m in messages %}{{ m['role'] }}{% endfor %}"))
 
 
 def test_a_text_tokenizer_without_an_end_is_refused():
@@ -45,3 +45,16 @@ def test_a_text_tokenizer_without_an_end_is_refused():
     text_tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-sequence token"):
         PromptWriter(text_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "it takes more than 4 s"),
+        ("{{ 'x' * 10**11 }}", "MemoryError"),
+    ],
+)
+def test_a_template_cannot_take_endless_time_or_memory(template, message, monkeypatch):
+    monkeypatch.setattr(prompts, "RENDERING_SECONDS", 4)
+    with pytest.raises(UserError, match=rf"its chat template cannot be used \({message}\); choose another LLM"):
+        PromptWriter(small_text_tokenizer(template))

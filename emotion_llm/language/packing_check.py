@@ -1,0 +1,166 @@
+"""Checks that an LLM's architecture reads a packed row as separate sequences, before anything is trained or answered with it.
+
+LLM configuration  ->  a small random model of the same architecture  ->  nothing, or a UserError that names the architecture
+
+Some architectures do not pass the row on to their attention, or mix tokens outside attention (convolutions, state spaces, linear
+attention, recurrences); without the check they would train, without an error, on answers that see each other. The model of the check has
+the same code, layer types and attention layout, but few layers, narrow matrices and fp32 weights: an error stands out against rounding,
+and the check takes as long for a 7B as for a small LLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from emotion_llm.language.model import GENERATION_ATTENTION, EmotionLLM
+from emotion_llm.language.packed import PACKED_ATTENTION, Example, pack
+from emotion_llm.language.prompts import Prompt
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
+from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
+
+CHANNELS, SLOTS, VOCABULARY = 4, Slots(spatial=4, temporal=3), 32
+TOLERANCE = 1e-3
+"""Largest difference of a log-likelihood, and of a gradient relative to its largest entry: rounding gives about 1e-5, a leak 1e-1."""
+LARGEST = 300_000_000
+"""Weights of the model that is checked, at most (1.2 GB)."""
+CAPS = ("final_logit_softcapping", "attn_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""Fields of a configuration that squash logits or attention scores by a tanh, which packed rows do not support."""
+NARROW = ("intermediate_size", "intermediate_size_mlp", "moe_intermediate_size", "shared_expert_intermediate_size", "n_inner")
+"""Fields of a configuration with a width that no other field depends on."""
+_verdicts: dict[str, str | None] = {}
+"""What is wrong with the configurations checked so far."""
+
+
+def check_packing(config: PreTrainedConfig) -> None:
+    """
+    Raises:
+        UserError: the architecture is not supported: a packed row gives other likelihoods or gradients than separate sequences.
+    """
+    key = config.to_json_string(use_diff=False)
+    if key not in _verdicts:
+        _verdicts[key] = _find_problem(config)
+    if (problem := _verdicts[key]) is not None:
+        raise UserError(f"--llm: the architecture '{config.model_type}' is not supported: {problem}; choose another LLM, such as a Llama")
+
+
+def _find_problem(config: PreTrainedConfig) -> str | None:
+    for cap in CAPS:
+        if getattr(config.get_text_config(decoder=True), cap, None) is not None:
+            return f"it caps its logits or attention scores ({cap} in config.json)"
+    problem = None
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        for narrow in (True, False):  # a few architectures cannot be narrowed
+            try:
+                difference = _largest_difference(_small_model(_small_config(config, narrow)))
+                if difference <= TOLERANCE:
+                    return None
+                return f"a packed row gives other likelihoods or gradients than separate sequences (difference {difference:.1g})"
+            except UserError as error:
+                return str(error).removeprefix("--llm: ").split(";")[0]
+            except Exception as error:  # architectures fail in as many ways as there are
+                reason = (str(error).strip() or "no message").splitlines()[0]
+                problem = problem or f"it cannot read a packed row ({type(error).__name__}: {reason:.150})"
+    return problem
+
+
+def _small_config(config: PreTrainedConfig, narrow: bool) -> PreTrainedConfig:
+    """The same architecture with every type of layer, but few layers and words; with smaller matrices where `narrow`."""
+    small = deepcopy(config)
+    text = small.get_text_config(decoder=True)
+    for part in {id(part): part for part in (small, text)}.values():
+        part.pad_token_id = part.bos_token_id = part.eos_token_id = None
+    text.vocab_size = VOCABULARY
+    total = text.num_hidden_layers
+    types = list(getattr(text, "layer_types", None) or [])
+    last_new_type = max((types.index(kind) for kind in types), default=0)
+    layers = min(total, max(4, last_new_type + 1, (getattr(text, "first_k_dense_replace", None) or 0) + 1))
+    text.num_hidden_layers = layers
+    for name, value in vars(text).items():
+        if isinstance(value, list) and len(value) == total > layers:  # a value per layer
+            setattr(text, name, value[:layers])
+    for part in vars(small).values():
+        if isinstance(part, PreTrainedConfig) and part is not text and hasattr(part, "num_hidden_layers"):
+            part.num_hidden_layers = 1  # a vision or audio tower, which is not used
+    if hasattr(small, "quantization_config"):
+        del small.quantization_config
+    if narrow:
+        heads, key_heads = text.num_attention_heads, getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        few_key_heads = min(key_heads, 2)
+        few_heads = heads // key_heads * few_key_heads
+        text.hidden_size = text.hidden_size // heads * few_heads
+        text.num_attention_heads = few_heads
+        if getattr(text, "num_key_value_heads", None):
+            text.num_key_value_heads = few_key_heads
+        for name in NARROW:
+            if getattr(text, name, None):
+                setattr(text, name, min(getattr(text, name), 64))
+    return small
+
+
+def _small_model(config: PreTrainedConfig) -> EmotionLLM:
+    """A model with random weights, all of them trainable."""
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(deepcopy(config), dtype=torch.float32, trust_remote_code=False)
+    if (weights := sum(weight.numel() for weight in skeleton.parameters())) > LARGEST:
+        raise ValueError(f"{weights:,} weights in a few layers are too many to check")
+    torch.manual_seed(0)
+    llm = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=PACKED_ATTENTION, trust_remote_code=False)
+    with torch.no_grad():
+        for weight in llm.parameters():
+            if weight.dim() > 1:
+                weight.normal_(std=weight.shape[-1] ** -0.5)
+            else:
+                weight.add_(torch.randn_like(weight), alpha=0.1)  # norms, biases, attention sinks
+    width = llm.get_input_embeddings().weight.shape[1]
+    return EmotionLLM(llm, SkeletonTokenizer(CHANNELS, width, 1.0), SLOTS).eval()
+
+
+def _largest_difference(model: EmotionLLM) -> float:
+    """Between two motions with two answers each in one row, and four sequences through transformers' own forward pass."""
+    after, answers = (5, 6), ((7, 8, 9), (10, 11))
+    examples = [
+        Example(Prompt((1, 2, 3, 4), after), MotionFeatures(torch.randn(1 + joints + time_steps, CHANNELS), joints, time_steps), answers)
+        for joints, time_steps in ((4, 1), (2, 3))
+    ]
+    packed = [*_values_and_gradients(model, model.answer_log_likelihoods(pack(examples, SLOTS)))]
+    model.base_llm.set_attn_implementation(GENERATION_ATTENTION)  # raises where generation could not work
+    model.base_llm.set_attn_implementation("eager")
+    likelihoods = [_separate_log_likelihood(model, example, answer) for example in examples for answer in answers]
+    separate = [*_values_and_gradients(model, torch.stack(likelihoods))]
+    scales = [1.0] + [float(gradient.abs().max()) + 1e-6 for gradient in separate[1:]]
+    differences = [float((ours - theirs).abs().max()) for ours, theirs in zip(packed, separate, strict=True)]
+    return max(
+        (difference / scale for difference, scale in zip(differences, scales, strict=True)), key=lambda value: (value != value, value)
+    )
+
+
+def _values_and_gradients(model: EmotionLLM, likelihoods: Tensor) -> Iterator[Tensor]:
+    yield likelihoods.detach()
+    parameters = list(model.parameters())
+    weighted = (likelihoods * torch.linspace(1, 2, len(likelihoods))).sum()
+    for parameter, gradient in zip(parameters, torch.autograd.grad(weighted, parameters, allow_unused=True), strict=True):
+        yield torch.zeros_like(parameter) if gradient is None else gradient
+
+
+def _separate_log_likelihood(model: EmotionLLM, example: Example, answer: tuple[int, ...]) -> Tensor:
+    """Log-likelihood of one answer by the unmodified model: its own attention, masks, output head and logits."""
+    before, after, motion = example.prompt.before, example.prompt.after, example.motion
+    slots = SLOTS.of_motion(motion.joints, motion.time_steps)
+    token_ids = torch.tensor([*before, *[0] * len(slots), *after, *answer])
+    first_after = len(before) + SLOTS.total
+    positions = torch.cat([torch.arange(len(before)), len(before) + slots, first_after + torch.arange(len(after) + len(answer))])
+    embeddings = model.embed(token_ids, len(before) + torch.arange(len(slots)), motion.rows, motion.granularities)
+    logits = model.llm(
+        inputs_embeds=embeddings[None],
+        position_ids=positions[None],
+        attention_mask=torch.ones(1, len(token_ids), dtype=torch.long),
+        use_cache=False,
+    ).logits[0]
+    said = torch.tensor(answer)
+    return -nn.functional.cross_entropy(logits[-len(answer) - 1 : -1], said, reduction="sum")
