@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import Example
 from emotion_llm.language.prompts import PromptWriter
@@ -35,6 +37,6 @@ def explain(
     return texts
 
 
-def middle(windows: Sequence[int]) -> int:
+def middle(windows: Sequence[int] | np.ndarray) -> int:
     """The window that speaks for its clip when one has to be explained."""
     return int(windows[len(windows) // 2])

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 
 from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
 from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, load_llm
@@ -46,6 +47,7 @@ def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels:
 
 def checkpoint_gradients(model: EmotionLLM) -> None:
     """Trades time for memory: activations are recomputed in the backward pass, with the same dropout noise."""
+    assert isinstance(model.llm, PeftModel)
     model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
 
 

@@ -67,9 +67,9 @@ class TrainingData:
             self._description_sampler = self._sampler(self._description, settings.seed + 1)
 
     def _sampler(self, items: list[list[Item]], seed: int) -> MixtureSampler:
-        labels = [
+        labels = tuple(
             np.array([self.corpora[item.corpus].emotion_index(item.window) for item in of_corpus], dtype=np.int64) for of_corpus in items
-        ]
+        )
         sampling = self.settings.sampling
         return MixtureSampler(labels, sampling.weighting, sampling.temperature, sampling.label_balanced, seed)
 

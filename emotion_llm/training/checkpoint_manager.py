@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 
 from emotion_llm.runtime.console import say
 from emotion_llm.runtime.errors import UserError
@@ -140,6 +141,7 @@ def take_snapshot(engine: Engine, step: int, metadata: dict) -> Snapshot:
     """Gathers what trains from all ranks. Every rank must call it."""
     model = engine.model
     statistics = {name: value.detach().cpu().clone() for name, value in model.skeleton_tokenizer.named_buffers()}
+    assert isinstance(model.llm, PeftModel)
     return Snapshot(step, engine.updates, metadata, model.llm.peft_config["default"], engine.gather_state(), statistics)
 
 

@@ -74,7 +74,8 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, seconds: float = PEAK_
     left, right = (torch.randn(side, side, device=device, dtype=dtype, generator=noise) for _ in range(2))
     left @ right  # warm-up
     finish(device)
-    durations, end = [], time.perf_counter() + seconds
+    durations: list[float] = []
+    end = time.perf_counter() + seconds
     while not durations or time.perf_counter() < end:
         begin = time.perf_counter()
         left @ right

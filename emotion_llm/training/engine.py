@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from emotion_llm.language.model import EmotionLLM
 from emotion_llm.runtime.devices import bf16_is_fast_on_cpu
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
@@ -57,7 +58,7 @@ class Engine:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: EmotionLLM,
         weight_decay: float,
         gradient_clipping: float,
         global_batch: int,
@@ -140,7 +141,8 @@ class Engine:
         """
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-        state: dict[str, dict[str, Tensor]] = {"weight": {}} | {moment: {} for moment in MOMENTS if self.updates}
+        kinds = ("weight", *MOMENTS) if self.updates else ("weight",)
+        state: dict[str, dict[str, Tensor]] = {kind: {} for kind in kinds}
         for name, parameter in self.trainable().items():
             for kind in state:
                 whole = safe_get_full_fp32_param(parameter) if kind == "weight" else safe_get_full_optimizer_state(parameter, kind)

@@ -252,9 +252,9 @@ def describe_sample(data: TrainingData, text_tokenizer: PreTrainedTokenizerBase)
     motion = example.motion
     lines = [
         f"one training sample ({data.corpora[item.corpus].window_name(item.window)}):",
-        f"  reads     {text_tokenizer.decode(example.prompt.before)!r}",
+        f"  reads     {text_tokenizer.decode(list(example.prompt.before))!r}",
         f"            + {len(motion.rows)} skeleton tokens: 1 semantic, {motion.joints} spatial, {motion.time_steps} temporal",
-        f"            + {text_tokenizer.decode(example.prompt.after)!r}",
+        f"            + {text_tokenizer.decode(list(example.prompt.after))!r}",
         f"  supervised {[text_tokenizer.decode([token]) for token in example.answers[0]]}",
     ]
     return "\n".join(lines)
