@@ -1,42 +1,46 @@
 #!/bin/bash
-# Fine-tunes on a Slurm cluster: one torchrun per node, requeued after preemption or at the time limit, resumed automatically.
+# Fine-tunes under Slurm on any number of nodes: one DeepSpeed launcher per node, checkpoint and requeue on preemption or at the time limit.
 #
-#     sbatch --nodes 2 launch/slurm.sh --stage recognition --run runs/recognition
+#     sbatch --nodes 2 --gpus-per-node 8 launch/slurm.sh --stage recognition
+#     sbatch launch/slurm.sh --stage recognition --preset demo         # CPU: two processes on one node
 #
-# The arguments are those of launch/finetune.py; --run is required and must be on a disk that all nodes share. An example to adapt:
-# partition, account, time limit and GPUs differ between clusters.
-#SBATCH --job-name=emotion-llm
+# All arguments go to launch/finetune.py. Submit from the repository root, with the Python environment active; repository, data and run
+# folder must be on a disk that all nodes share. A requeued job resumes from its newest checkpoint.
+#SBATCH --job-name=emotion_llm
 #SBATCH --ntasks-per-node=1
-#SBATCH --gpus-per-node=4
-#SBATCH --time=24:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --signal=B:USR1@180
+#SBATCH --output=slurm-%j.out
+#SBATCH --signal=USR1@300
+set -u
 
-run=""
-for ((i = 1; i < $#; i++)); do
-    [ "${!i}" = "--run" ] && { next=$((i + 1)); run="${!next}"; }
-done
-[ -n "$run" ] || { echo "error: name the run folder with --run" >&2; exit 2; }
-
-head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-port=$((10000 + SLURM_JOB_ID % 20000)) # two jobs on one node do not collide
-
-srun torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc_per_node "${SLURM_GPUS_ON_NODE:-1}" --rdzv_id "$SLURM_JOB_ID" \
-    --rdzv_backend c10d --rdzv_endpoint "$head_node:$port" launch/finetune.py "$@" &
-step=$!
-
-stop() { kill -TERM "$step"; } # srun passes it to the launchers, they to the ranks, which save at the end of the current step
-trap stop USR1 TERM
-wait "$step"
-status=$?
-while kill -0 "$step" 2>/dev/null; do # a signal interrupts `wait`: wait on until the ranks have saved
-    wait "$step"
+if [ -z "${EMOTION_LLM_NODE:-}" ]; then  # the batch shell, on the first node
+    export EMOTION_LLM_NODE=yes
+    export EMOTION_LLM_HOSTFILE="slurm-$SLURM_JOB_ID.hosts"
+    export EMOTION_LLM_MASTER; EMOTION_LLM_MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    export EMOTION_LLM_PORT=$((10000 + SLURM_JOB_ID % 20000))  # jobs that share a node do not share a port
+    scontrol show hostnames "$SLURM_JOB_NODELIST" | sed "s/$/ slots=${SLURM_GPUS_ON_NODE:-2}/" > "$EMOTION_LLM_HOSTFILE"
+    run=$(python launch/finetune.py "$@" --dry-run | python -c 'import json, sys; print(json.load(sys.stdin)["run"])') || exit 2
+    trap '' USR1 TERM  # the job steps save; this shell stays to requeue
+    script=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\([^ ]*\).*/\1/p')
+    srun --kill-on-bad-exit=1 bash "$script" "$@"
     status=$?
-done
-
-if [ -f "$run/preempted.json" ]; then # written by a run that stopped on request and lost nothing
-    scontrol requeue "$SLURM_JOB_ID"
-    exit 0
+    rm -f "$EMOTION_LLM_HOSTFILE"
+    if [ -f "$run/preempted.json" ]; then
+        echo "stopped on request; requeued, to resume from the newest checkpoint of $run"
+        scontrol requeue "$SLURM_JOB_ID"
+    fi
+    exit $status
 fi
-exit "$status"
+
+# One per node. The launcher runs in a session of its own, so that Slurm's signals reach the ranks through this shell alone:
+# DeepSpeed's launcher would die of USR1 at once and leave its ranks behind.
+setsid deepspeed --hostfile "$EMOTION_LLM_HOSTFILE" --no_ssh --node_rank "$SLURM_NODEID" \
+    --master_addr "$EMOTION_LLM_MASTER" --master_port "$EMOTION_LLM_PORT" launch/finetune.py "$@" &
+launcher=$!
+trap 'pkill -USR1 --session "$launcher" -f -- --local_rank' USR1 TERM
+while true; do  # a trapped signal ends `wait` early
+    wait "$launcher"
+    status=$?
+    kill -0 "$launcher" 2>/dev/null || exit "$status"
+done

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.strip().splitlines()]
 FRESH = [command for command in COMMANDS if command.startswith("python3 -m venv")]
-REAL = README.split("## On real motion")[1].split("```bash\n")[1].split("```")[0].strip().splitlines()
+REAL = README.split("## Results on real motion")[1].split("```bash\n")[1].split("```")[0].strip().splitlines()
 SHOWS_ONLY = ("--list",)
 """Options with which a command changes nothing, so that it is run as it stands."""
 PROGRAMS = {

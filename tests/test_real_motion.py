@@ -1,4 +1,4 @@
-"""README's "On real motion", executed as it stands. Needs the two archives and up to an hour on two cores."""
+"""README's "Results on real motion", executed as it stands. Needs the two archives and up to an hour on two cores."""
 
 import json
 import os
