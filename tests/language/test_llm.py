@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emotion_llm.language import llm
-from emotion_llm.language.llm import LoraSettings, add_adapter, check_text_tokenizer, load_llm, load_text_tokenizer
+from emotion_llm.language.llm import LoraSettings, add_adapter, check_text_tokenizer, embedding_scale, load_llm, load_text_tokenizer
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import options_of_the_command_line
@@ -197,3 +197,10 @@ def test_a_text_tokenizer_of_another_llm_is_refused(tmp_path):
     text_tokenizer.add_tokens(["<a word that the LLM has never seen>"])
     with pytest.raises(UserError, match=r"its text tokenizer knows \d+ tokens, but its weights only \d+; the two do not belong together"):
         check_text_tokenizer(model, text_tokenizer)
+
+
+def test_the_size_of_embeddings_is_that_of_the_layers_output(tmp_path):
+    """Gemma 3's embedding layer multiplies its weights by the square root of the width."""
+    model = load_llm(str(write_small_llm(tmp_path, "gemma3, scaled embeddings")), torch.float32)
+    weight = model.get_input_embeddings().weight
+    assert embedding_scale(model) == pytest.approx(32**0.5 * float(weight.pow(2).mean().sqrt()), rel=1e-3)
