@@ -17,7 +17,7 @@ from emotion_llm.pretraining.trained_encoder import load_encoder
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.processes import start_processes
 from emotion_llm.runtime.run_folder import locked
-from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from emotion_llm.training.assembly import (
     build_model,
@@ -76,8 +76,8 @@ def finetune(settings: FinetuneSettings) -> None:
         say_plan(engine, data, settings)
         sample = describe_sample(data, text_tokenizer)
         say(sample)
-        tensorboard = TensorBoardWriter(settings.run, steps_done)
-        tensorboard.text("sample/training", f"```\n{sample}\n```", steps_done)
+        tensorboard = TensorBoardWriter(settings.run, steps_done, settings.max_steps)
+        tensorboard.text(Tag.TRAINING_SAMPLE, f"```\n{sample}\n```", steps_done)
         evaluate = HeldOutEvaluation(model, prompts, corpora, settings.evaluate_clips, device, tensorboard)
         done = train(engine, data, settings, metadata, steps_done, tensorboard, evaluate)
         tensorboard.close()

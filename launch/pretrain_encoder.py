@@ -43,7 +43,7 @@ def pretrain(settings: PretrainSettings) -> None:
             return
 
         say_plan(settings, data, model, steps_per_epoch, steps_done)
-        tensorboard = TensorBoardWriter(settings.run, steps_done)
+        tensorboard = TensorBoardWriter(settings.run, steps_done, settings.epochs * steps_per_epoch)
         held_out = train(model, optimizer, data, settings, steps_per_epoch, steps_done, tensorboard, metadata)
         tensorboard.close()
         if held_out is None:  # stopped, saved

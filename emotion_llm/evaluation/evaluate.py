@@ -27,7 +27,7 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write, write_json
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
-from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 
@@ -163,8 +163,8 @@ def _draw(folder: Path, metrics: dict, step: int) -> None:
 
     tensorboard = TensorBoardWriter(folder)
     for name, values in metrics.items():
-        tensorboard.figure(f"confusion/{name}", confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step)
-        tensorboard.scalars({f"evaluation/{key}/{name}": values[key] for key in ("accuracy", "macro_f1", "calibration_error")}, step)
+        tensorboard.figure(Tag.CONFUSION.of(name), confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step)
+        tensorboard.scalars({tag.of(name): values[tag.rpartition("/")[2]] for tag in (Tag.ACCURACY, Tag.MACRO_F1, Tag.CALIBRATION_ERROR)}, step)
     tensorboard.close()
 
 

@@ -24,7 +24,7 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure
 from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, process_count, process_rank, sum_over_processes
 from emotion_llm.runtime.stopping import StopRequest, leave_marker
-from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.skeleton_encoder.norm import running_statistics, set_running_statistics
 
 
@@ -67,11 +67,11 @@ def train(
             batch = data.batch(order, range(start, start + local_batch)).to(device)
             rate = learning_rate(step, settings, steps_per_epoch)
             scalars, stopped = train_step(network, optimizer, batch, settings.contrastive_weight, rate, step, stop.reason is not None)
-            scalars["speed/samples_per_second"] = settings.global_batch / (time.perf_counter() - begin)
-            tensorboard.scalars(
-                scalars | {"progress/samples_seen": step * settings.global_batch, "progress/epochs": step / steps_per_epoch}, step
+            scalars[Tag.SAMPLES_PER_SECOND] = settings.global_batch / (time.perf_counter() - begin)
+            tensorboard.step_scalars(
+                scalars | {Tag.SAMPLES_SEEN: step * settings.global_batch, Tag.EPOCHS: step / steps_per_epoch}, step
             )
-            bar.set_postfix(loss=f"{scalars['train/loss']:.3f}", refresh=False)
+            bar.set_postfix(loss=f"{scalars[Tag.LOSS]:.3f}", refresh=False)
             epoch_done = place + 1 == steps_per_epoch
             if epoch_done:
                 average_running_statistics(model)
@@ -120,11 +120,11 @@ def train_step(
     norm = float(nn.utils.get_total_norm(gradients))
     optimizer.step()
     return {
-        "train/loss": loss,
-        "train/classification_loss": classification_mean,
-        "train/contrastive_loss": contrastive_mean,
-        "train/learning_rate": optimizer.param_groups[0]["lr"],
-        "train/gradient_norm": norm,
+        Tag.LOSS: loss,
+        Tag.CLASSIFICATION_LOSS: classification_mean,
+        Tag.CONTRASTIVE_LOSS: contrastive_mean,
+        Tag.LEARNING_RATE: optimizer.param_groups[0]["lr"],
+        Tag.GRADIENT_NORM: norm,
     }, stop_share > 0
 
 
@@ -132,9 +132,9 @@ def evaluate(model: PretrainingModel, data: PretrainingData, tensorboard: Tensor
     """Held-out scores, written to TensorBoard and printed."""
     held_out = held_out_scores(model, data)
     for corpus, score in zip(data.corpora, held_out.values(), strict=True):
-        tensorboard.scalars({f"held_out_accuracy/{corpus.name}": score.accuracy}, step)
+        tensorboard.scalars({Tag.HELD_OUT_ACCURACY.of(corpus.name): score.accuracy}, step)
         tensorboard.figure(
-            f"confusion/{corpus.name}", confusion_figure(score.confusion, corpus.emotions, f"{corpus.name}: held-out clips"), step
+            Tag.CONFUSION.of(corpus.name), confusion_figure(score.confusion, corpus.emotions, f"{corpus.name}: held-out clips"), step
         )
     words = ", ".join(f"{name} {score.accuracy:.1%} of {score.clips} (chance {score.chance:.1%})" for name, score in held_out.items())
     say(f"epoch {epoch}: held-out accuracy {words}")

@@ -6,20 +6,16 @@ command line  ->  settings of one stage;  UserError  ->  one line and exit statu
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import errno
-import io
 import json
 import os
 import re
 import sys
 import time
 import traceback
-import unicodedata
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, TextIO, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 from pydantic import ValidationError
@@ -28,6 +24,7 @@ from tqdm import tqdm
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.validation import options_of_the_command_line
+from emotion_llm.runtime.output import BestEffort, prepare_output, print_last, printable
 from emotion_llm.runtime.watchdog import current
 
 Settings = TypeVar("Settings")
@@ -86,7 +83,7 @@ def run(main: Callable[[], object]) -> None:
 
     An error in one process ends all processes of the job, and its message is the last one (runtime/watchdog.py).
     """
-    _prepare_output()
+    prepare_output()
     try:
         main()
         if watch := current():
@@ -98,27 +95,10 @@ def run(main: Callable[[], object]) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             _exit(f"error: {error.filename or 'the disk'}: no space left; free some and run the same command again", USER_ERROR_STATUS)
-        if len(watch.peers if (watch := current()) else ()) < 2:
+        watch = current()
+        if watch is None or len(watch.peers) < 2:
             raise
         _exit(f"rank {watch.rank} failed:\n{traceback.format_exc()}", 1)
-
-
-def _prepare_output() -> None:
-    """Makes printing safe: with closed streams, with an encoding that lacks a character, and without warnings meant for library authors."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:  # closed: the next file to be opened would otherwise receive what is printed
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout, sys.stderr = (
-        stream or open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
-        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr))
-    )
-    for stream in (sys.stdout, sys.stderr):
-        assert isinstance(stream, io.TextIOWrapper)
-        stream.reconfigure(errors="backslashreplace")
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|peft|deepspeed)\b.*")
-    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # attributed to our line, not to torch
 
 
 def _exit(message: str, status: int) -> NoReturn:
@@ -130,55 +110,16 @@ def _exit(message: str, status: int) -> NoReturn:
         time.sleep(2)  # rank 0 usually fails with the same message: it prints it below its progress bar and ends this process
     if watch is not None:
         watch.end(message, status)
-    print(printable(message), file=sys.stderr, flush=True)
-    _BestEffort(sys.stdout).flush()
+    print_last(message)
     os._exit(status)
-
-
-def printable(text: str, keep: str = "\n\t") -> str:
-    r"""Text with control characters, direction marks and undecodable bytes escaped (`\x1b`), so that no file can command the terminal.
-
-    Args:
-        keep: characters that stay; pass "" for names, which are one line.
-    """
-    return "".join(
-        sign.encode("unicode_escape").decode("ascii") if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") and sign not in keep else sign
-        for sign in text
-    )  # fmt: skip
 
 
 def say(message: str) -> None:
     """Prints above any progress bar, on the first rank only. A closed terminal or pipe is no error: the work continues."""
     if is_first_rank():
-        stdout = _BestEffort(sys.stdout)
+        stdout = BestEffort(sys.stdout)
         tqdm.write(printable(message), file=stdout)
         stdout.flush()
-
-
-class _BestEffort:
-    """A stream whose write errors do not end the run. What nobody can read any more is discarded."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self.encoding, self.fileno = stream, stream.encoding, stream.fileno
-
-    def __eq__(self, other: object) -> bool:  # by which tqdm recognises that bar and messages share a terminal
-        return self._stream == getattr(other, "_stream", other)
-
-    def write(self, text: str) -> None:
-        with self._tolerant():
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with self._tolerant():
-            self._stream.flush()
-
-    @contextlib.contextmanager
-    def _tolerant(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in (errno.EPIPE, errno.EIO):  # the reader, or the terminal, is gone for good
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 
 
 def progress(items: Iterable[Item], label: str, unit: str, total: int | None = None, start: int = 0) -> tqdm[Item]:
@@ -189,5 +130,5 @@ def progress(items: Iterable[Item], label: str, unit: str, total: int | None = N
     seconds = 0.1 if sys.stderr.isatty() else 10
     return tqdm(
         items, desc=printable(label, keep=""), unit=unit, total=total, initial=start, disable=not is_first_rank(),
-        file=_BestEffort(sys.stderr), mininterval=seconds, maxinterval=seconds, dynamic_ncols=True, smoothing=0.1,
+        file=BestEffort(sys.stderr), mininterval=seconds, maxinterval=seconds, dynamic_ncols=True, smoothing=0.1,
     )  # fmt: skip

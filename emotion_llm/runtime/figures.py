@@ -25,7 +25,9 @@ def confusion_figure(counts: Sequence[Sequence[int]] | np.ndarray, emotions: Seq
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*table.shape):
         if table[row, column]:
-            axes.text(column, row, table[row, column], ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+            axes.text(
+                column, row, str(table[row, column]), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black"
+            )
     axes.set_xticks(range(len(emotions)), emotions, rotation=40, ha="right")
     axes.set_yticks(range(len(emotions)), emotions)
     axes.set_xlabel("answered")

@@ -1,12 +1,13 @@
-"""Files that are whole or not there, at whatever moment the process or the machine dies.
+"""Atomic file writes: after a crash a file holds its old content or its new content, never a part.
 
-content  ->  written beside its place, flushed to the disk, renamed
+content  ->  temporary file in the same folder, fsync, rename, fsync of the folder
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,22 +15,30 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; in the end it takes the place of `path`."""
+    """Yields the path of an empty temporary file; at the end it replaces `path`. After an exception `path` is unchanged.
+
+    The file is created exclusively under an unpredictable name, so it follows no symbolic link that somebody else has put there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(path.name + ".aside")
-    yield tmp
-    flush(tmp)
-    tmp.replace(path)
+    tmp = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+    tmp.touch(exist_ok=False)  # O_CREAT | O_EXCL, and the permissions that the umask grants
+    try:
+        yield tmp
+        flush(tmp)
+        tmp.replace(path)
+        flush(path.parent)
+    finally:
+        tmp.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
-    """A value as JSON, whole or not there."""
+    """Writes a value as JSON, atomically."""
     with atomic_write(path) as tmp:
         tmp.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def flush(path: Path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on the disk."""
+    """fsync: waits until a file's content, or a folder's entries, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Signs of life, and what they say of a job that does not get on.
+"""Heartbeats, and what they say about a job that makes no progress.
 
-place of a process, its main thread's stack  ->  Sign;  signs of all processes  ->  the one that is behind, in words
+progress of a process, its main thread's stack  ->  Heartbeat;  heartbeats of all processes  ->  a message that names the slowest
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-GO_ON = "run the same command again to go on from the newest checkpoint"
+RESUME = "run the same command again to resume from the newest checkpoint"
 COLLECTIVES = ("/torch/distributed/", "/deepspeed/comm/")
 """Folders of the code that waits for other processes."""
+PHASES = ("data", "forward", "backward", "optimizer", "checkpoint", "evaluation")
+"""The parts of a step, in order."""
 
 
 @dataclass(frozen=True, order=True)
 class Progress:
-    """How far a process has come. Processes that wait for another stand at the same place as it, or further on."""
+    """How far a process has come. Processes that wait for another one have come as far as it, or further."""
 
     step: int = 0
     micro_step: int = 0
@@ -28,60 +30,57 @@ class Progress:
         return f"step {self.step}, micro-step {self.micro_step}, {PHASES[self.phase]}"
 
 
-PHASES = ("data", "forward", "backward", "optimizer", "checkpoint", "evaluation")
-"""What a step does, in its order."""
-
-
 @dataclass(frozen=True)
 class Heartbeat:
-    """What a process tells the others once a second."""
+    """What a process publishes once a second."""
 
     count: int
-    """Goes up with every sign."""
-    place: tuple[int, int, int]
-    still: float
-    """Seconds for which the main thread has been at this place."""
-    waits: bool
-    """True where the main thread waits in a collective for the others."""
+    """Increases with every heartbeat."""
+    progress: tuple[int, int, int]
+    idle_seconds: float
+    """Seconds since the main thread last made progress."""
+    in_collective: bool
+    """True if the main thread waits for other processes."""
     stack: str
-    """Where its main thread stands, once it has been still for long."""
+    """The main thread's stack, once it has been idle for long."""
 
 
-def heartbeat_of(count: int, place: Progress, still: float, thread: int | None) -> Heartbeat:
-    """The sign of this process.
+def heartbeat_of(count: int, progress: Progress, idle_seconds: float, thread: int | None) -> Heartbeat:
+    """The heartbeat of this process.
 
     Args:
-        thread: look where this thread stands.
+        thread: identifier of the thread whose stack is reported; None: no stack.
     """
     frame = sys._current_frames().get(thread) if thread is not None else None
     stack = traceback.extract_stack(frame) if frame is not None else traceback.StackSummary()
-    waits = any(folder in line.filename for line in stack for folder in COLLECTIVES)
-    return Heartbeat(count, (place.step, place.micro_step, place.phase), still, waits, "".join(stack.format()[-5:]))
+    in_collective = any(folder in line.filename for line in stack for folder in COLLECTIVES)
+    place = (progress.step, progress.micro_step, progress.phase)
+    return Heartbeat(count, place, idle_seconds, in_collective, "".join(stack.format()[-5:]))
 
 
-def gone_message(rank: int) -> str:
-    return f"error: rank {rank} is gone without a word: killed from outside, or the machine's memory was full; {GO_ON}"
+def killed_message(rank: int) -> str:
+    return f"error: rank {rank} was killed, by a signal or because the machine ran out of memory; {RESUME}"
 
 
-def hang_message(signs: Mapping[int, Heartbeat], silent: Mapping[int, float], patience: float) -> str:
-    """Who is behind, and where.
+def hang_message(heartbeats: Mapping[int, Heartbeat], silent: Mapping[int, float], timeout: float) -> str:
+    """Names the ranks that the others wait for, and where they are.
 
     Args:
-        silent: rank -> seconds, for processes that give no sign at all: frozen, or their machine is lost.
+        heartbeats: by rank; not needed from ranks that are silent.
+        silent: rank -> seconds without a heartbeat: the process is frozen, or its machine is unreachable.
     """
-    begin = f"error: the job hangs: no step has got on for {patience:g} s (--hang-timeout-seconds); "
+    begin = f"error: no progress for {timeout:g} s (--hang-timeout-seconds); "
     if silent:
-        which = ", ".join(f"rank {rank} (no sign of life for {seconds:.0f} s)" for rank, seconds in sorted(silent.items()))
-        return f"{begin}behind: {which}; {GO_ON}"
-    # At one place, who waits for others is further than who does not.
-    places = {rank: (Progress(*sign.place), sign.waits) for rank, sign in signs.items()}
-    first, last = min(places.values()), max(places.values())
-    behind = sorted(rank for rank, place in places.items() if place == first)
-    if first == last and len(places) > 1:
-        who = f"all ranks stand at {first[0]}; is the network up?"
+        named = ", ".join(f"rank {rank} (no heartbeat for {seconds:.0f} s)" for rank, seconds in sorted(silent.items()))
+        return f"{begin}waiting for {named}; {RESUME}"
+    # Of two ranks at the same point, the one in a collective is further.
+    points = {rank: (Progress(*heartbeat.progress), heartbeat.in_collective) for rank, heartbeat in heartbeats.items()}
+    first, last = min(points.values()), max(points.values())
+    slowest = sorted(rank for rank, point in points.items() if point == first)
+    if first == last and len(points) > 1:
+        who = f"all ranks are at {first[0]}; check the network"
     else:
-        who = f"behind: {', '.join(f'rank {rank}' for rank in behind)} at {first[0]}"
-        who += f"; the others wait at {last[0]}" if first != last else ""
-    stack = signs[behind[0]].stack
-    where = f"\nrank {behind[0]} stands at\n{stack}" if stack else " "
-    return f"{begin}{who}{where}{GO_ON}"
+        who = f"waiting for {', '.join(f'rank {rank}' for rank in slowest)} at {first[0]}"
+        who += f"; the others are at {last[0]}" if first != last else ""
+    stack = heartbeats[slowest[0]].stack
+    return f"{begin}{who}" + (f"\nstack of rank {slowest[0]}:\n{stack}" if stack else "; ") + RESUME

@@ -1,9 +1,9 @@
-"""A stop that was asked for: preemption by a cluster, Ctrl-C, a launcher that is gone.
+"""Requested stops: preemption by a cluster, Ctrl-C, a launcher that has ended.
 
 signal  ->  StopRequest.reason, read at the next step boundary
 
-A signal may come at any moment and to some of the processes only, so it only leaves a note. The note travels to all processes with the
-step's loss; at the end of that step all of them save together and leave.
+A signal may arrive at any moment and in some of the processes only, so its handler only records it. The request reaches all processes
+together with the step's loss; at the end of that step all of them save and exit.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from emotion_llm.runtime.files import write_json
 from emotion_llm.runtime.launcher import is_first_rank
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
-"""What ends a run in good order: clusters send the first two before they take a machine, a lost terminal the third, Ctrl-C the last."""
+"""Signals that stop a run: clusters send the first two before preemption, a closed terminal the third, Ctrl-C the last."""
 MARKER = "preempted.json"
 
 
 class StopRequest:
-    """Listens while it is entered; from then on the signals above end nothing by themselves (a second Ctrl-C does)."""
+    """Context manager in which the signals above only set `reason`; a second Ctrl-C interrupts."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        """Who asked for the stop, in a word; None: nobody."""
+        """The signal's name, or another cause; None: no stop was requested."""
         self.nothing_to_lose = False
-        """True while everything is saved: the process may then leave at once, not only at the next step boundary."""
-        self._before: dict[int, object] = {}
+        """True while everything is saved: the process may then exit at once instead of at the next step boundary."""
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                self._before[number] = signal.signal(number, self._take_note)
+                self._before[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -42,14 +43,14 @@ class StopRequest:
             signal.signal(number, handler)
 
     def ask(self, reason: str) -> None:
-        """The first reason stays: the processes of a job may be told twice."""
+        """Requests a stop. The first reason is kept: a job may receive several signals."""
         self.reason = self.reason or reason
 
     def may_leave(self) -> str | None:
-        """The last words, where the stop needs no further step."""
+        """The last message, if the process can exit without another step."""
         return f"stopped by {self.reason}; everything is saved" if self.reason and self.nothing_to_lose else None
 
-    def _take_note(self, number: int, _frame: FrameType | None) -> None:
+    def _record(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if number == signal.SIGINT and self.reason == name:
             raise KeyboardInterrupt
@@ -57,7 +58,7 @@ class StopRequest:
 
 
 def leave_marker(run: Path, step: int, reason: str | None) -> None:
-    """Tells job scripts that the run was stopped on request, can go on, and lost nothing; the launcher's exit status cannot tell."""
+    """Tells job scripts that the run was stopped on request and can be resumed; the launcher's exit status does not."""
     if is_first_rank():
         write_json(run / MARKER, {"step": step, "stopped_by": reason or "another process", "seconds_since_1970": round(time.time())})
 

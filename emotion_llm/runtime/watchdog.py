@@ -1,14 +1,16 @@
-"""The watch over a job: one thread in each of its processes, which goes on looking when the main thread hangs.
+"""The watchdog: a thread in every process of a job that ends the job as soon as one process cannot continue.
 
-signs of life of all processes  ->  the job ends as soon as one of them cannot go on, and its true reason is the last word
+heartbeats of all processes  ->  exit of all processes, with one error message
 
-Processes that compute together wait for one another in every collective. Where one is missing, the others wait for ever, or die of a
-second error that hides the first. So:
+In a collective, processes wait for each other: if one is missing, the others wait forever or fail with an error that hides the first.
+The watchdog sees to it that
 
-    a process raises        it says why; the others end without a word
-    a process is killed     the others say which one is gone
-    a process hangs         the one that is behind is named, with the place in its code where it stands
-    the launcher is gone    nobody could end the processes any more: they end by themselves
+    a process raises        its error is printed; the others exit silently
+    a process is killed     the others name its rank
+    a process hangs         its rank is named, with its stack
+    the launcher is gone    the processes exit by themselves
+
+The heartbeats are exchanged through a store in rank 0's process. If rank 0 is frozen, the store does not answer and the others notice.
 """
 
 from __future__ import annotations
@@ -20,25 +22,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import NoReturn, Protocol
 
-from emotion_llm.runtime.heartbeat import GO_ON, PHASES, Heartbeat, Progress, gone_message, hang_message, heartbeat_of
+from emotion_llm.runtime.heartbeat import PHASES, RESUME, Heartbeat, Progress, hang_message, heartbeat_of, killed_message
 from emotion_llm.runtime.launcher import Peer, is_alive, launchers
+from emotion_llm.runtime.output import BestEffort, print_last
 
 PERIOD = 1.0
-"""Seconds between two looks."""
-LINGER = 2.5 * PERIOD
-"""Seconds in which everyone has looked: so long a process waits for the true reason of its error, and stays to let its own be read."""
-OUT_OF_REACH = 60.0
-"""Seconds without an answer from the first process's machine after which it counts as lost."""
+"""Seconds between two checks."""
+GRACE = 2.5 * PERIOD
+"""Seconds in which every process has checked once: a failed process waits so long for the cause of its error, and for others to read its own."""
+STORE_TIMEOUT = 5.0
+"""Seconds after which a store call that got no answer is given up."""
+UNREACHABLE = 60.0
+"""Seconds without an answer from the store after which rank 0 counts as lost."""
 END = "end"
-"""Key of the store under which stands who ended the job, and with which status."""
+"""Store key: the rank that ended the job, and the exit status."""
 
 
 class Store(Protocol):
-    """What torch's TCPStore and HashStore can do: a small dictionary that all processes share. It lives in the first process."""
+    """What the watchdog uses of torch's TCPStore and HashStore."""
 
     def set(self, key: str, value: str) -> None: ...
     def get(self, key: str) -> bytes: ...
@@ -46,8 +52,42 @@ class Store(Protocol):
     def compare_set(self, key: str, expected: str, desired: str) -> bytes: ...
 
 
+class StoreError(Exception):
+    """The store did not answer."""
+
+
+class TimedStore:
+    """A store whose calls raise StoreError instead of blocking while rank 0's process is frozen."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._thread = store, ThreadPoolExecutor(1, "store")
+
+    def _call(self, function: Callable, *arguments: object):
+        future: Future | None = None
+        try:
+            future = self._thread.submit(function, *arguments)
+            return future.result(STORE_TIMEOUT)
+        except (RuntimeError, TimeoutError) as error:  # RuntimeError: connection lost, or the interpreter is shutting down
+            if future is not None:
+                future.cancel()  # if it waits behind a blocked call
+            raise StoreError(str(error)) from error
+
+    def set(self, key: str, value: str) -> None:
+        self._call(self._store.set, key, value)
+
+    def get(self, key: str) -> str | None:
+        return self._call(self._store.get, key).decode() if self.has(key) else None
+
+    def has(self, key: str) -> bool:
+        return self._call(self._store.check, [key])
+
+    def set_once(self, key: str, value: str) -> bool:
+        """Sets a key that has no value yet; True if the value is now this one."""
+        return self._call(self._store.compare_set, key, "", value).decode() == value
+
+
 class Watchdog:
-    """Looks on, in a thread of its own, until `close`."""
+    """Runs in a thread of its own until `close`."""
 
     def __init__(self, store: Store, rank: int, peers: Sequence[Peer]) -> None:
         """
@@ -55,146 +95,150 @@ class Watchdog:
             peers: every process of the job in rank order, this one included.
         """
         self.rank, self.peers = rank, peers
-        self.when_orphaned: Callable[[], object] = lambda: self.end(f"error: the launcher is gone, so the job ends; {GO_ON}", 1)
+        self.when_orphaned: Callable[[], object] = lambda: self.end(f"error: the launcher has ended, so the job ends; {RESUME}", 1)
         self.may_leave: Callable[[], str | None] = lambda: None
-        self.before_end: Callable[[int], object] = lambda status: None
-        self._store: Store | None = store
-        self._place, self._since, self._patience = Progress(), time.monotonic(), None
-        self._signs = 0
-        self._heard = {other: (0, time.monotonic()) for other in range(len(peers))}  # rank -> its last sign's count, and when it came
-        self._answered = time.monotonic()
+        self.before_exit: Callable[[int], object] = lambda status: None
+        self._store = TimedStore(store)
+        self._clock = 0.0
+        """Seconds that this process has been watching. Only seconds in which it ran count: a suspended job may be continued."""
+        self._checked = time.monotonic()
+        self._progress, self._progress_at, self._timeout = Progress(), 0.0, float("inf")
+        self._beats = 0
+        self._heard = {other: (0, 0.0) for other in range(len(peers))}  # rank -> count of its last heartbeat, and our clock then
+        self._answered = 0.0  # our clock at the store's last answer
         self._launchers = launchers()
         self._main_thread = threading.main_thread().ident
         self._closed = threading.Event()
         self._ending = threading.Lock()
-        self._thread = threading.Thread(target=self._look_on, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
     def at(self, step: int, micro_step: int, phase: str) -> None:
-        """The main thread has come to this place."""
-        self._place, self._since = Progress(step, micro_step, PHASES.index(phase)), time.monotonic()
+        """Reports progress of the main thread."""
+        self._progress, self._progress_at = Progress(step, micro_step, PHASES.index(phase)), self._clock
 
     @contextmanager
     def expecting_progress(
-        self, seconds: float, when_orphaned: Callable[[], object], may_leave: Callable[[], str | None], before_end: Callable[[int], object]
+        self, seconds: float, when_orphaned: Callable[[], object], may_leave: Callable[[], str | None], before_exit: Callable[[int], object]
     ) -> Iterator[None]:
-        """Inside, the job ends where no process comes to a new place for so many seconds.
+        """Inside, the job ends if a process makes no progress for so many seconds.
 
         Args:
-            when_orphaned: called, again and again, once the launcher is gone.
-            may_leave: asked every second; words (not None) end the job at once, with status 0.
-            before_end: what is still to be brought to its end before this process leaves for another's sake; gets the exit status.
+            when_orphaned: called once a second after the launcher has ended.
+            may_leave: called once a second; a message (not None) ends the job at once, with status 0.
+            before_exit: called with the exit status before this process exits because of another one.
         """
-        before = self.when_orphaned, self.may_leave, self.before_end
-        self._since, self._patience = time.monotonic(), seconds
-        self.when_orphaned, self.may_leave, self.before_end = when_orphaned, may_leave, before_end
+        before = self.when_orphaned, self.may_leave, self.before_exit
+        self._progress_at, self._timeout = self._clock, seconds
+        self.when_orphaned, self.may_leave, self.before_exit = when_orphaned, may_leave, before_exit
         try:
             yield
         finally:
-            self._patience = None
-            self.when_orphaned, self.may_leave, self.before_end = before
+            self._timeout = float("inf")
+            self.when_orphaned, self.may_leave, self.before_exit = before
 
     def fail(self, message: str, status: int) -> NoReturn:
-        """Ends the job for an error of this process. Where it only follows from another process's end, that one's reason is given."""
+        """Ends the job after an error in this process; if another process failed first, with that one's message."""
         if len(self.peers) > 1:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it as soon as any process has ended
-            time.sleep(LINGER)  # the thread ends this process if it finds another reason
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent by the launcher as soon as any process has ended
+            time.sleep(GRACE)  # the watchdog's thread exits if it finds another cause
         self.end(message, status)
 
     def end(self, message: str, status: int) -> NoReturn:
-        """Ends the job; of several processes that say so at once, one is heard."""
-        with self._ending:  # main thread or watch, whoever comes first
-            if self._claim_end(status):
-                self._last_words(message)
-            self._leave(status)
+        """Ends the job; of several processes that do so at once, one prints its message."""
+        with self._ending:  # main thread or watchdog, whichever is first
+            if self._is_speaker(status):
+                self._print_last(message)
+            self._exit(status)
 
     def close(self) -> None:
-        """The work is done and the others are no longer needed; the first process stays until all have come here."""
-        if self.rank == 0:
-            while not all(self._store.check([f"done/{other}"]) for other in range(1, len(self.peers))):
-                time.sleep(0.05)
-        else:
-            self._store.set(f"done/{self.rank}", "")
+        """Called when the work is done. Rank 0 stays until all others have called it, because it holds the store."""
+        self._store.set(f"done/{self.rank}", "")
+        while self.rank == 0 and not all(self._store.has(f"done/{other}") for other in range(len(self.peers))):
+            time.sleep(0.05)
         self._closed.set()
         self._thread.join()
 
-    def _look_on(self) -> None:
+    def _watch(self) -> None:
         while not self._closed.wait(PERIOD):
+            self._tick()
             if any(not is_alive(launcher) for launcher in self._launchers):
                 self.when_orphaned()
-            if words := self.may_leave():
-                self.end(words, 0)
-            if reason := self._look():
+            if (message := self.may_leave()) is not None:
+                self.end(message, 0)
+            if (reason := self._check()) is not None and not self._closed.is_set():
                 self.end(reason, 1)
 
-    def _look(self) -> str | None:
+    def _tick(self) -> None:
+        """Advances the clock, over a pause of this process (SIGSTOP, suspended machine) only as far as one check may take."""
+        now = time.monotonic()
+        self._clock += min(now - self._checked, PERIOD + 2 * STORE_TIMEOUT)
+        self._checked = now
+
+    def _check(self) -> str | None:
         """A reason to end the job, or None."""
-        first = self.peers[0]
-        if self.rank != 0 and first.is_gone:  # and the store with it
-            self._store = None
-            return gone_message(0)
+        if self.rank != 0 and self.peers[0].is_gone:
+            return killed_message(0)
         try:
-            self._store.set(f"sign/{self.rank}", json.dumps(asdict(self._sign())))
-            self._answered = time.monotonic()
-            if self._store.check([END]) and (end := json.loads(self._store.get(END)))["rank"] != self.rank:
-                self._leave(end["status"])
-            return self._reason_to_end()
-        except RuntimeError:  # torch's word for a store that does not answer
-            if time.monotonic() - self._answered > OUT_OF_REACH:
-                return f"error: rank 0 on {first.host} has not answered for {OUT_OF_REACH:.0f} s; is that machine up? Then {GO_ON}"
+            self._store.set(f"heartbeat/{self.rank}", json.dumps(asdict(self._heartbeat())))
+            end = self._store.get(END)
+            if end is not None and json.loads(end)["rank"] != self.rank:
+                self._exit(json.loads(end)["status"])
+            reason = self._reason_to_end()
+            self._answered = self._clock
+            return reason
+        except StoreError:
+            silent = self._clock - self._answered
+            if silent > self._timeout + 10 * PERIOD:
+                return hang_message({}, {0: silent}, self._timeout)
+            if silent > UNREACHABLE:
+                return f"error: rank 0 on {self.peers[0].host} has not answered for {silent:.0f} s; check that machine, then {RESUME}"
             return None
 
-    def _sign(self) -> Heartbeat:
-        self._signs += 1
-        still = time.monotonic() - self._since
-        look_closer = self._patience is not None and still > self._patience / 2
-        return heartbeat_of(self._signs, self._place, still, self._main_thread if look_closer else None)
+    def _heartbeat(self) -> Heartbeat:
+        self._beats += 1
+        idle = self._clock - self._progress_at
+        return heartbeat_of(self._beats, self._progress, idle, self._main_thread if idle > self._timeout / 2 else None)
 
     def _reason_to_end(self) -> str | None:
-        """A process that is gone or hangs, in words. The first process looks at all, the others at the first."""
+        """A process that was killed or hangs, as a message. Rank 0 checks all others, the others check rank 0."""
         others = [rank for rank in (range(len(self.peers)) if self.rank == 0 else [0]) if rank != self.rank]
         for rank in others:
-            if self.peers[rank].is_gone and not self._store.check([f"done/{rank}"]) and not self._store.check([END]):
-                return gone_message(rank)
-        if self._patience is None:
-            return None
-        now, signs = time.monotonic(), {self.rank: self._sign()}
+            if self.peers[rank].is_gone and not self._store.has(f"done/{rank}") and not self._store.has(END):
+                return killed_message(rank)
+        heartbeats = {self.rank: self._heartbeat()}
         for rank in others:
-            if self._store.check([f"sign/{rank}"]):
-                signs[rank] = Heartbeat(**json.loads(self._store.get(f"sign/{rank}")))
-                if signs[rank].count != self._heard[rank][0]:
-                    self._heard[rank] = signs[rank].count, now
-        silent = {rank: now - self._heard[rank][1] for rank in others}
-        limit = self._patience if self.rank == 0 else self._patience + 10 * PERIOD  # the first process is the judge while it can be
-        if signs[self.rank].still > limit or max(silent.values(), default=0.0) > limit:
-            return hang_message(signs, {rank: seconds for rank, seconds in silent.items() if seconds > limit / 2}, self._patience)
+            if (text := self._store.get(f"heartbeat/{rank}")) is not None:
+                heartbeats[rank] = Heartbeat(**json.loads(text))
+                if heartbeats[rank].count != self._heard[rank][0]:
+                    self._heard[rank] = heartbeats[rank].count, self._clock
+        silent = {rank: self._clock - self._heard[rank][1] for rank in others}
+        limit = self._timeout if self.rank == 0 else self._timeout + 10 * PERIOD  # rank 0 sees all, so it decides if it can
+        if max(heartbeats[self.rank].idle_seconds, *silent.values(), 0.0) > limit:
+            return hang_message(heartbeats, {rank: seconds for rank, seconds in silent.items() if seconds > limit / 2}, self._timeout)
         return None
 
-    def _claim_end(self, status: int) -> bool:
-        """True where this process is the first to end the job, and so the one to say why."""
-        if self._store is None:
-            return self.rank == 1  # nobody else can be asked
-        own = json.dumps({"rank": self.rank, "status": status})
+    def _is_speaker(self, status: int) -> bool:
+        """True if this process is the first to end the job, and therefore prints the message."""
         try:
-            return self._store.compare_set(END, "", own).decode() == own
-        except RuntimeError:
-            return True
+            return self._store.set_once(END, json.dumps({"rank": self.rank, "status": status}))
+        except StoreError:  # nobody can be asked: the lowest living rank that does not hold the store
+            return self.rank == next((rank for rank, peer in enumerate(self.peers) if rank > 0 and not peer.is_gone), self.rank)
 
-    def _last_words(self, message: str) -> None:
-        """They stand below a progress bar, and nothing comes after them: no second error of a main thread that has lost its peers."""
-        sys.stdout.flush()
-        print(("\n" if self._patience is not None else "") + message.rstrip(), file=sys.stderr, flush=True)
+    def _print_last(self, message: str) -> None:
+        """Prints below a progress bar, and silences this process: a main thread that lost its peers fails with errors that nobody needs."""
+        print_last(("\n" if self._timeout < float("inf") else "") + message.rstrip())
         if len(self.peers) > 1:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
-            time.sleep(LINGER)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            time.sleep(GRACE)
 
-    def _leave(self, status: int) -> NoReturn:
-        """No waiting for a main thread that may hang."""
+    def _exit(self, status: int) -> NoReturn:
+        """Exits without waiting for the main thread, which may hang."""
         try:
-            self.before_end(status)
-            sys.stdout.flush()
+            self.before_exit(status)
+            BestEffort(sys.stdout).flush()
         finally:
             os._exit(status)
 
@@ -202,13 +246,12 @@ class Watchdog:
 _current: Watchdog | None = None
 
 
-def set_current(watch: Watchdog) -> Watchdog:
-    """Makes it the process's own watch."""
+def set_current(watchdog: Watchdog) -> Watchdog:
     global _current
-    _current = watch
-    return watch
+    _current = watchdog
+    return watchdog
 
 
 def current() -> Watchdog | None:
-    """The process's own watch; None where it does not work with others."""
+    """This process's watchdog; None before the processes have started."""
     return _current

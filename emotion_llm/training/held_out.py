@@ -16,7 +16,7 @@ from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.console import is_first_rank, say
 from emotion_llm.runtime.processes import get_watchdog
-from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 
 
@@ -50,4 +50,4 @@ class HeldOutEvaluation:
         clip = encoded.split.held_out[step % len(encoded.split.held_out)]
         window = middle(encoded.windows_of_clips([clip]))
         answer = explain(self.model, self.prompts, [encoded.motion(window)], [encoded.emotion(window)])[0]
-        self.tensorboard.text("sample/held_out_answer", f"**{encoded.window_name(window)}** ({encoded.emotion(window)})\n\n{answer}", step)
+        self.tensorboard.text(Tag.HELD_OUT_ANSWER, f"**{encoded.window_name(window)}** ({encoded.emotion(window)})\n\n{answer}", step)

@@ -20,7 +20,7 @@ from emotion_llm.language.flops import FlopCount
 from emotion_llm.runtime.console import PROGRAM_BEGIN, progress, say
 from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, sum_over_processes
 from emotion_llm.runtime.stopping import StopRequest, leave_marker
-from emotion_llm.runtime.tensorboard import TensorBoardWriter
+from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.runtime.watchdog import Watchdog
 from emotion_llm.training.batches import Item, Prefetch, StepData, TrainingData, prepare_step
 from emotion_llm.training.checkpoint_manager import CheckpointManager
@@ -108,7 +108,7 @@ def train(
         watch.at(step, 0, "evaluation")
         accuracies = evaluate(step)
         stop.nothing_to_lose = False
-        tensorboard.scalars({f"held_out_accuracy/{name}": value for name, value in accuracies.items()}, step)
+        tensorboard.scalars({Tag.HELD_OUT_ACCURACY.of(name): value for name, value in accuracies.items()}, step)
         manager.note_accuracy(step, accuracies)
 
     peak = matrix_peak(engine.device, engine.dtype) * engine.share.processes
@@ -131,13 +131,13 @@ def train(
             check_losses(monitor, report, step, data, tensorboard, manager)
             log_step(tensorboard, report, step, settings.global_batch, len(data), monitor.skipped)
             memory = peak_memory_bytes(engine.device) / 1e9
-            tensorboard.scalars({"speed/mfu": report.operations / report.seconds / peak, "speed/peak_memory_gb": memory}, step)
+            tensorboard.step_scalars({Tag.MFU: report.operations / report.seconds / peak, Tag.PEAK_MEMORY_GB: memory}, step)
             bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
             evaluates = is_evaluated_at(step, settings)
             if step % settings.checkpoint_every == 0 or evaluates or report.stop:
                 watch.at(step, 0, "checkpoint")
                 tensorboard.flush(step)  # a resumed run does not repeat these steps
-                tensorboard.scalars({"speed/checkpoint_stop_seconds": manager.save(step)}, step)
+                tensorboard.scalars({Tag.CHECKPOINT_SECONDS: manager.save(step)}, step)
             if report.stop and not last_step_done:
                 break
             if evaluates:
@@ -215,7 +215,7 @@ def check_losses(
     warning = monitor.check(step, report.loss, report.gradient_norm, report.update_was_skipped, own_losses)
     if warning is not None:
         say(warning)
-        tensorboard.text("warnings", warning, step)
+        tensorboard.text(Tag.WARNINGS, warning, step)
     monitor.check_streak(step, manager.describe_newest)
 
 
@@ -228,18 +228,18 @@ def log_step(
     tensorboard: TensorBoardWriter, report: StepReport, step: int, global_batch: int, epoch_items: int, skipped_updates: int
 ) -> None:
     """Writes a step to TensorBoard, against optimizer steps."""
-    tensorboard.scalars(
+    tensorboard.step_scalars(
         {
-            "train/loss": report.loss,
-            "train/learning_rate": report.learning_rate,
-            "train/gradient_norm": report.gradient_norm,
-            "train/skipped_updates": skipped_updates,
-            "speed/samples_per_second": report.samples / report.seconds,
-            "speed/tokens_per_second": report.tokens / report.seconds,
-            "speed/seconds_per_step": report.seconds,
-            **{f"speed/seconds_in_{phase}": seconds for phase, seconds in report.phases.items()},
-            "progress/samples_seen": step * global_batch,
-            "progress/epochs": step * global_batch / epoch_items,
+            Tag.LOSS: report.loss,
+            Tag.LEARNING_RATE: report.learning_rate,
+            Tag.GRADIENT_NORM: report.gradient_norm,
+            Tag.SKIPPED_UPDATES: skipped_updates,
+            Tag.SAMPLES_PER_SECOND: report.samples / report.seconds,
+            Tag.TOKENS_PER_SECOND: report.tokens / report.seconds,
+            Tag.SECONDS_PER_STEP: report.seconds,
+            **{f"{Tag.SECONDS_IN}_{phase}": seconds for phase, seconds in report.phases.items()},
+            Tag.SAMPLES_SEEN: step * global_batch,
+            Tag.EPOCHS: step * global_batch / epoch_items,
         },
         step,
     )

@@ -34,8 +34,18 @@ def test_a_disk_that_fails_costs_points_and_not_the_run(tmp_path, monkeypatch, c
     for step in (2, 3):
         tensorboard.scalars({"loss": 1.0}, step)
     said = capsys.readouterr().out
-    assert said.count("warning: TensorBoard not written ([Errno 28] No space left on device); training goes on") == 1
+    assert said.count("warning: TensorBoard not written ([Errno 28] No space left on device); training continues") == 1
     tensorboard.flush(3)
     tensorboard.scalars({"loss": 4.0}, 4)
     tensorboard.close()
     assert curve(tmp_path, "loss") == {1: 1.0, 4: 4.0}
+
+
+def test_a_long_run_writes_at_most_ten_thousand_evenly_spaced_points_and_always_the_last_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("emotion_llm.runtime.tensorboard.MAX_POINTS", 10)
+    tensorboard = TensorBoardWriter(tmp_path, total_steps=42)
+    for step in range(1, 43):
+        tensorboard.step_scalars({"loss": step}, step)
+        tensorboard.step_scalars({"speed": step}, step)
+    tensorboard.close()
+    assert list(curve(tmp_path, "loss")) == list(curve(tmp_path, "speed")) == [5, 10, 15, 20, 25, 30, 35, 40, 42]

@@ -13,34 +13,34 @@ import torch
 from emotion_llm.runtime import watchdog as watching
 from emotion_llm.runtime.heartbeat import PHASES, Heartbeat, Progress, hang_message, heartbeat_of
 from emotion_llm.runtime.launcher import Peer, is_alive, launchers
-from emotion_llm.runtime.watchdog import Watchdog
+from emotion_llm.runtime.watchdog import TimedStore, Watchdog
 
 
-def sign(place: tuple[int, int, int], waits: bool = False, stack: str = "") -> Heartbeat:
-    return Heartbeat(1, place, 60.0, waits, stack)
+def sign(place: tuple[int, int, int], in_collective: bool = False, stack: str = "") -> Heartbeat:
+    return Heartbeat(1, place, 60.0, in_collective, stack)
 
 
 def test_the_rank_at_the_earlier_place_is_behind():
     words = hang_message({0: sign((7, 0, 2)), 1: sign((7, 0, 0), stack="  File x\n"), 2: sign((7, 0, 2))}, {}, 60)
     assert words == (
-        "error: the job hangs: no step has got on for 60 s (--hang-timeout-seconds); behind: rank 1 at step 7, micro-step 0, data; the others "
-        "wait at step 7, micro-step 0, backward\nrank 1 stands at\n  File x\nrun the same command again to go on from the newest checkpoint"
+        "error: no progress for 60 s (--hang-timeout-seconds); waiting for rank 1 at step 7, micro-step 0, data; the others "
+        "are at step 7, micro-step 0, backward\nstack of rank 1:\n  File x\nrun the same command again to resume from the newest checkpoint"
     )
 
 
 def test_of_two_at_one_place_the_one_that_waits_for_nobody_is_behind():
-    words = hang_message({0: sign((7, 0, 2), waits=True), 1: sign((7, 0, 2), waits=False)}, {}, 60)
-    assert "behind: rank 1 at step 7, micro-step 0, backward; the others wait" in words
+    words = hang_message({0: sign((7, 0, 2), in_collective=True), 1: sign((7, 0, 2), in_collective=False)}, {}, 60)
+    assert "waiting for rank 1 at step 7, micro-step 0, backward; the others are" in words
 
 
 def test_where_all_wait_for_one_another_the_network_is_suspected():
-    words = hang_message({0: sign((7, 0, 2), waits=True), 1: sign((7, 0, 2), waits=True)}, {}, 60)
-    assert "all ranks stand at step 7, micro-step 0, backward; is the network up?" in words
+    words = hang_message({0: sign((7, 0, 2), in_collective=True), 1: sign((7, 0, 2), in_collective=True)}, {}, 60)
+    assert "all ranks are at step 7, micro-step 0, backward; check the network" in words
 
 
 def test_a_rank_without_any_sign_of_life_is_behind():
     words = hang_message({0: sign((7, 0, 2)), 1: sign((7, 0, 2))}, {1: 75.4}, 60)
-    assert "behind: rank 1 (no sign of life for 75 s)" in words
+    assert "waiting for rank 1 (no heartbeat for 75 s)" in words
 
 
 def test_places_follow_one_another_as_a_step_does():
@@ -63,7 +63,7 @@ def test_a_sign_tells_where_the_thread_stands():
     may_end.set()
     thread.join()
     assert "stands_here" in told.stack
-    assert not told.waits
+    assert not told.in_collective
     assert heartbeat_of(1, Progress(), 0.0, None).stack == ""
 
 
@@ -100,7 +100,7 @@ def two(monkeypatch):
     monkeypatch.setattr(watching.os, "_exit", end)
     monkeypatch.setattr(watching.os, "dup2", lambda *_: None)
     monkeypatch.setattr(watching.time, "sleep", lambda _: None)
-    monkeypatch.setattr(watching.Watchdog, "_look_on", lambda self: None)
+    monkeypatch.setattr(watching.Watchdog, "_watch", lambda self: None)
     store = torch.distributed.HashStore()
     return [Watchdog(store, rank, [Peer.this(), Peer.this()]) for rank in (0, 1)]
 
@@ -122,7 +122,7 @@ def test_the_others_leave_without_a_word_and_bring_their_files_to_an_end(two, ca
         two[1].end("the true error", 1)
     seen = []
     with two[0].expecting_progress(60, lambda: None, lambda: None, seen.append), pytest.raises(Ended) as ended:
-        two[0]._look()
+        two[0]._check()
     assert ended.value.status == 1
     assert seen == [1]
     assert capsys.readouterr().err == "the true error\n"
@@ -135,11 +135,11 @@ def test_a_rank_that_is_gone_is_named(two):
     two[0].peers = [Peer.this(), gone]
     assert (
         two[0]
-        ._look()
-        .startswith("error: rank 1 is gone without a word: killed from outside, or the machine's memory was full; run the same")
+        ._check()
+        .startswith("error: rank 1 was killed, by a signal or because the machine ran out of memory; run the same")
     )
     two[1].peers = [gone, Peer.this()]
-    assert two[1]._look().startswith("error: rank 0 is gone without a word")
+    assert two[1]._check().startswith("error: rank 0 was killed")
 
 
 def test_a_rank_that_is_done_may_be_gone(two):
@@ -147,27 +147,27 @@ def test_a_rank_that_is_done_may_be_gone(two):
     child.wait()
     two[0].peers = [Peer.this(), replace(Peer.this(), pid=child.pid)]
     two[0]._store.set("done/1", "")
-    assert two[0]._look() is None
+    assert two[0]._check() is None
 
 
 def test_as_long_as_there_is_progress_nothing_happens_and_then_the_one_behind_is_named(two):
     with expecting(two[0], 0.2), expecting(two[1], 0.2):
         for watch, phase in zip(two, ("backward", "data"), strict=True):
             watch.at(3, 0, phase)
-        assert [watch._look() for watch in (two[1], two[0])] == [None, None]
-        deadline = time.monotonic() + 0.3
-        while time.monotonic() < deadline:
-            two[1]._look()
-        words = two[0]._look()
-        assert "behind: rank 1 at step 3, micro-step 0, data; the others wait at step 3, micro-step 0, backward" in words
+        assert [watch._check() for watch in (two[1], two[0])] == [None, None]
+        two[0]._clock += 0.3
+        two[1]._clock += 0.3
+        two[1]._check()
+        words = two[0]._check()
+        assert "waiting for rank 1 at step 3, micro-step 0, data; the others are at step 3, micro-step 0, backward" in words
         two[0].at(3, 0, "optimizer")
         two[1].at(3, 0, "optimizer")
-        assert [watch._look() for watch in (two[1], two[0])] == [None, None]
+        assert [watch._check() for watch in (two[1], two[0])] == [None, None]
 
 
 def test_without_expecting_progress_a_long_wait_is_no_hang(two):
-    two[0]._since -= 10_000
-    assert two[0]._look() is None
+    two[0]._clock += 10_000
+    assert two[0]._check() is None
 
 
 def test_a_machine_that_does_not_answer_is_named_after_a_while(two, monkeypatch):
@@ -175,9 +175,37 @@ def test_a_machine_that_does_not_answer_is_named_after_a_while(two, monkeypatch)
         def set(self, *_):
             raise RuntimeError("Broken pipe")
 
-    two[1]._store, two[1].peers = Silent(), [Peer("node7", 1, "another"), Peer.this()]
-    assert two[1]._look() is None
-    two[1]._answered -= 61
+    two[1]._store, two[1].peers = TimedStore(Silent()), [Peer("node7", 1, "another"), Peer.this()]
+    assert two[1]._check() is None
+    two[1]._clock += 61
     assert (
-        two[1]._look().startswith("error: rank 0 on node7 has not answered for 60 s; is that machine up? Then run the same command again")
+        two[1]._check().startswith("error: rank 0 on node7 has not answered for 61 s; check that machine, then run the same command again")
     )
+
+
+def test_a_frozen_rank_0_does_not_block_the_others_and_one_of_them_names_it(two, monkeypatch, capsys):
+    class Frozen:
+        def __getattr__(self, name):
+            return lambda *_: may_end.wait()
+
+    may_end = threading.Event()
+    monkeypatch.setattr(watching, "STORE_TIMEOUT", 0.05)
+    two[1]._store = TimedStore(Frozen())
+    with expecting(two[1], 8):
+        assert two[1]._check() is None
+        two[1]._clock += 19
+        words = two[1]._check()
+        assert words.startswith("error: no progress for 8 s (--hang-timeout-seconds); waiting for rank 0 (no heartbeat for 19 s)")
+        with pytest.raises(Ended):
+            two[1].end(words, 1)
+    may_end.set()
+    assert "waiting for rank 0" in capsys.readouterr().err
+
+
+def test_neither_a_suspended_job_nor_a_clock_that_jumps_by_days_is_a_hang(two, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda now=time.time(): now + 10 * 86_400)
+    with expecting(two[0], 60):
+        for _ in range(3):
+            two[0]._checked -= 10 * 86_400  # as after SIGSTOP and SIGCONT
+            two[0]._tick()
+        assert two[0]._check() is None
