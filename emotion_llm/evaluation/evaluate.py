@@ -163,8 +163,12 @@ def _draw(folder: Path, metrics: dict, step: int) -> None:
 
     tensorboard = TensorBoardWriter(folder)
     for name, values in metrics.items():
-        tensorboard.figure(Tag.CONFUSION.of(name), confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step)
-        tensorboard.scalars({tag.of(name): values[tag.rpartition("/")[2]] for tag in (Tag.ACCURACY, Tag.MACRO_F1, Tag.CALIBRATION_ERROR)}, step)
+        tensorboard.figure(
+            Tag.CONFUSION.of(name), confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step
+        )
+        tensorboard.scalars(
+            {tag.of(name): values[tag.rpartition("/")[2]] for tag in (Tag.ACCURACY, Tag.MACRO_F1, Tag.CALIBRATION_ERROR)}, step
+        )
     tensorboard.close()
 
 

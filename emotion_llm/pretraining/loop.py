@@ -68,9 +68,7 @@ def train(
             rate = learning_rate(step, settings, steps_per_epoch)
             scalars, stopped = train_step(network, optimizer, batch, settings.contrastive_weight, rate, step, stop.reason is not None)
             scalars[Tag.SAMPLES_PER_SECOND] = settings.global_batch / (time.perf_counter() - begin)
-            tensorboard.step_scalars(
-                scalars | {Tag.SAMPLES_SEEN: step * settings.global_batch, Tag.EPOCHS: step / steps_per_epoch}, step
-            )
+            tensorboard.step_scalars(scalars | {Tag.SAMPLES_SEEN: step * settings.global_batch, Tag.EPOCHS: step / steps_per_epoch}, step)
             bar.set_postfix(loss=f"{scalars[Tag.LOSS]:.3f}", refresh=False)
             epoch_done = place + 1 == steps_per_epoch
             if epoch_done:

@@ -6,8 +6,10 @@ command line  ->  settings of one stage;  UserError  ->  one line and exit statu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import re
@@ -23,8 +25,8 @@ from tqdm import tqdm
 
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.validation import options_of_the_command_line
 from emotion_llm.runtime.output import BestEffort, prepare_output, print_last, printable
+from emotion_llm.runtime.validation import options_of_the_command_line
 from emotion_llm.runtime.watchdog import current
 
 Settings = TypeVar("Settings")

@@ -34,10 +34,7 @@ def test_a_rank_that_hangs_is_named_with_its_place_and_the_job_ends(small_run):
     job, status = run_to_its_end(settings, "rank_1_hangs")
     assert status == 1
     words = "\n".join(job.own_lines())
-    assert (
-        "error: no progress for 10 s (--hang-timeout-seconds); waiting for rank 1 at step 3, micro-step 0, backward"
-        in words
-    )
+    assert "error: no progress for 10 s (--hang-timeout-seconds); waiting for rank 1 at step 3, micro-step 0, backward" in words
     assert "in stuck_in_an_endless_wait" in words
     assert job.own_lines()[-1] == "run the same command again to resume from the newest checkpoint"
 

@@ -133,11 +133,7 @@ def test_a_rank_that_is_gone_is_named(two):
     child.wait()
     gone = replace(Peer.this(), pid=child.pid)
     two[0].peers = [Peer.this(), gone]
-    assert (
-        two[0]
-        ._check()
-        .startswith("error: rank 1 was killed, by a signal or because the machine ran out of memory; run the same")
-    )
+    assert two[0]._check().startswith("error: rank 1 was killed, by a signal or because the machine ran out of memory; run the same")
     two[1].peers = [gone, Peer.this()]
     assert two[1]._check().startswith("error: rank 0 was killed")
 
@@ -203,7 +199,8 @@ def test_a_frozen_rank_0_does_not_block_the_others_and_one_of_them_names_it(two,
 
 
 def test_neither_a_suspended_job_nor_a_clock_that_jumps_by_days_is_a_hang(two, monkeypatch):
-    monkeypatch.setattr(time, "time", lambda now=time.time(): now + 10 * 86_400)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 10 * 86_400)
     with expecting(two[0], 60):
         for _ in range(3):
             two[0]._checked -= 10 * 86_400  # as after SIGSTOP and SIGCONT
