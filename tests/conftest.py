@@ -3,8 +3,10 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # programs that tests start run this checkout, not an installed package
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests are offline; the hub's client would otherwise retry for half a minute
 
 import pytest

@@ -1,0 +1,87 @@
+"""Printing that cannot end a run, and an import that changes nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from emotion_llm.runtime.console import printable
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(code: str, **options) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
+    return subprocess.run([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+
+
+def test_control_characters_are_escaped_and_other_letters_stay():
+    assert printable("joy\x1b[2J\u202e\udcff é 喜\n") == "joy\\x1b[2J\\u202e\\udcff é 喜\n"
+    assert printable("two\nlines", keep="") == "two\\nlines"
+
+
+def test_an_ascii_terminal_is_no_error():
+    code = "from emotion_llm.runtime.console import run, say; run(lambda: say('Überraschung'))"
+    done = python(code, env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\xdcberraschung\n", "")
+
+
+def test_a_closed_standard_output_is_no_error_and_no_file_receives_what_is_printed(tmp_path):
+    code = (
+        "from emotion_llm.runtime.console import run, say\n"
+        "def main():\n"
+        f"    with open({str(tmp_path / 'data')!r}, 'w') as file:\n"
+        "        file.write('data'); say('printed'); __import__('os').write(1, b'by a library')\n"
+        "run(main)"
+    )
+    done = python(code, preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "data").read_text() == "data"
+
+
+def test_a_reader_that_is_gone_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    done = python("from emotion_llm.runtime.console import run, say; run(lambda: [say('x' * 100_000) for _ in range(3)])", stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_importing_changes_no_warning_filter_no_thread_count_and_no_environment():
+    code = (
+        "import os, warnings, torch, tyro, tqdm\n"
+        "state = lambda: (list(warnings.filters), torch.get_num_threads(), dict(os.environ))\n"
+        "before = state()\n"
+        "import emotion_llm.runtime.console, emotion_llm.runtime.processes\n"
+        "assert state() == before"
+    )
+    done = python(code, env={"LOCAL_WORLD_SIZE": "64"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_processes_of_one_machine_share_its_cores():
+    code = "import torch; from emotion_llm.runtime.processes import start_processes; start_processes(); assert torch.get_num_threads() == 1"
+    environment = {"LOCAL_WORLD_SIZE": "10000", "OMP_NUM_THREADS": "2"}
+    assert python(code, env=environment).returncode == 1  # the user's own choice stays
+    del environment["OMP_NUM_THREADS"]
+    done = python("import os; os.environ.pop('OMP_NUM_THREADS', None); " + code, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_prediction_imports_no_deepspeed():
+    code = "import sys, emotion_llm.evaluation.prediction; assert 'deepspeed' not in sys.modules"
+    assert python(code).returncode == 0
+
+
+def test_two_jobs_under_the_deepspeed_launchers_default_port_do_not_collide():
+    code = "import os; from emotion_llm.runtime.processes import start_processes; start_processes(); print(os.environ['MASTER_PORT'])"
+    job = {"RANK": "0", "LOCAL_RANK": "0", "LOCAL_SIZE": "1", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    done = python(code, env=job, stdout=subprocess.PIPE)
+    assert done.stdout.strip() == str(10_000 + os.getpid() % 20_000), done.stderr
+
+
+def test_programs_that_tests_start_run_this_checkout(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "import emotion_llm; print(emotion_llm.__file__)"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert Path(done.stdout.strip()) == ROOT / "emotion_llm" / "__init__.py"
