@@ -93,7 +93,7 @@ def load_llm(name_or_folder: str, dtype: torch.dtype) -> PreTrainedModel:
     return llm
 
 
-def check_text_tokenizer(llm: PreTrainedModel, text_tokenizer: PreTrainedTokenizerBase) -> None:
+def check_text_tokenizer(llm: PeftModel | PreTrainedModel, text_tokenizer: PreTrainedTokenizerBase) -> None:
     """
     Raises:
         UserError: the text tokenizer knows tokens for which the LLM has no embedding.

@@ -22,6 +22,7 @@ Nothing is sized by what the header says, only by the numbers that are there.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,13 +47,17 @@ FRAMES_AT_ONCE = 512
 """Frames whose kinematics are computed together, so that the arrays stay in the processor's cache."""
 
 
+UNKNOWN_OFFSET = (math.nan, math.nan, math.nan)
+"""Of a joint whose OFFSET has not been read yet."""
+
+
 @dataclass
 class BvhJoint:
     """One joint of a BVH file's hierarchy."""
 
     name: str
     parent: int
-    offset: tuple[float, float, float] | None = None
+    offset: tuple[float, float, float] = UNKNOWN_OFFSET
     positions: dict[int, int] = field(default_factory=dict)
     """Axis (0, 1, 2) -> column of the motion table."""
     rotations: list[tuple[int, int]] = field(default_factory=list)
@@ -124,7 +129,7 @@ def _read_hierarchy(header: bytes, place: str) -> tuple[list[BvhJoint], int]:
                 raise MotionFileError(f"{place}: more than {MAX_JOINTS} joints; remove what is no part of the body and export again")
         elif keyword == "}" and opened:
             joint = joints[opened.pop()]
-            if joint.offset is None:
+            if joint.offset is UNKNOWN_OFFSET:
                 raise MotionFileError(f"{place}: joint '{joint.name}' has no OFFSET; export the file again")
         elif keyword == "offset" and opened:
             joints[opened[-1]].offset = _offset(words, joints[opened[-1]].name, place)
@@ -165,7 +170,8 @@ def _offset(words: Iterator[str], joint_name: str, place: str) -> tuple[float, f
     spelt = [next(words, "") for _ in range(3)]
     if not all(NUMBER.fullmatch(word.encode()) for word in spelt):
         raise MotionFileError(f"{place}: OFFSET of joint '{joint_name}' is {' '.join(spelt)[:60]!r}; it needs three numbers")
-    return tuple(float(word) for word in spelt)
+    x, y, z = (float(word) for word in spelt)
+    return x, y, z
 
 
 def _add_channels(joint: BvhJoint, words: Iterator[str], channels: int, place: str) -> int:
@@ -198,7 +204,7 @@ def _read_motion_head(text: bytes, start: int, place: str) -> tuple[int, float, 
     frame_time = FRAME_TIME.match(text, frames.end())
     spelt = frame_time[1] if frame_time else b""
     seconds = float(spelt) if NUMBER.fullmatch(spelt) else 0.0
-    if not FRAME_SECONDS[0] <= seconds <= FRAME_SECONDS[1]:
+    if frame_time is None or not FRAME_SECONDS[0] <= seconds <= FRAME_SECONDS[1]:
         raise MotionFileError(
             f"{place}: 'Frame Time:' says {spelt[:40].decode('utf-8', 'replace')!r}; it needs seconds per frame from {FRAME_SECONDS[0]:g} "
             f"to {FRAME_SECONDS[1]:g}, for example 0.0083333 for 120 frames per second"

@@ -248,7 +248,9 @@ def _facing_front(motion: Motion, seconds: float) -> Motion:
     """The recording turned about the vertical so that the body faces +Z at the start; one that lies on its side faces nowhere and is
     left as it is."""
     start = motion.positions[: max(1, round(seconds * motion.frames_per_second))].mean(axis=0, keepdims=True)  # (1, V, 3)
-    left, right = (sum(motion.layout.landmark(start, f"{side}_{word}") for word in ("hip", "shoulder")) for side in ("left", "right"))
+    left, right = (
+        motion.layout.landmark(start, f"{side}_hip") + motion.layout.landmark(start, f"{side}_shoulder") for side in ("left", "right")
+    )
     x, _, z = (left - right)[0]
     length = math.hypot(x, z)
     if length < SHORTEST_BONE:

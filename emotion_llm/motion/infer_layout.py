@@ -140,6 +140,7 @@ def _landmarks(words: list[list[str]]) -> dict[str, int | None]:
 
 def _bone_lengths(recorded: RecordedMotion, pelvis: int | None, pairs: list[tuple[int, int]], unit_metres: float) -> list[float]:
     """Metres, the median over the frames; the mean of left and right; 0 from the root down to the pelvis."""
+    assert recorded.parents is not None
     parents = [parent if parent >= 0 else joint for joint, parent in enumerate(recorded.parents)]
     with np.errstate(over="ignore"):
         bones = np.linalg.norm(recorded.positions - recorded.positions[:, parents], axis=2) * unit_metres  # (T, V)

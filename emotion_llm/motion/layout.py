@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -151,10 +152,10 @@ def layout_from_dict(metadata: dict, place: str) -> Layout:
     return layout
 
 
-def _typed(metadata: dict, place: str) -> Layout:
+def _typed(metadata: dict[str, Any], place: str) -> Layout:
     """The fields with their types checked, joint names turned into indices; what they mean is not checked yet."""
 
-    def field(holder: object, name: str, kind: type | tuple[type, ...], where: str) -> object:
+    def field(holder: object, name: str, kind: Any, where: str) -> Any:
         value = holder.get(name) if isinstance(holder, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
             wanted = {str: "text", list: "a list", dict: "an object"}.get(kind, "a number")

@@ -33,4 +33,7 @@ def averaged(tracks: np.ndarray, at: np.ndarray, width: float) -> np.ndarray:
     half = np.minimum(np.minimum(at, len(tracks) - 1 - at), width / 2)  # (S,)
     points = 2 * math.ceil(width)
     offsets = (2 * np.arange(points) + 1 - points) / points  # from -1 to 1, without the ends
-    return sum(between_frames(tracks, at + offset * half) for offset in offsets) / points
+    total = np.zeros((len(at), *tracks.shape[1:]))
+    for offset in offsets:
+        total += between_frames(tracks, at + offset * half)
+    return total / points

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, fields
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,8 @@ def table_columns_from_dict(metadata: dict, place: str) -> TableColumns:
     if unknown:
         raise UserError(f"{place}: table columns have no setting '{unknown[0]}'; the settings are {', '.join(known)}")
     try:
-        return TableColumns(**{name: tuple(value) if isinstance(value, list) else value for name, value in metadata.items()})
+        settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in metadata.items()}
+        return TableColumns(**settings)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
 
@@ -243,6 +245,7 @@ def _position_columns(
 def _named_columns(header: tuple[str, ...], columns: TableColumns, place: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Joint names and the columns of their positions (V, 3), as the header names them."""
     groups = {"joint": "(?P<joint>.+)", "axis": "(?P<axis>[xyzXYZ])"}
+    assert columns.pattern is not None
     between = PLACEHOLDER.split(columns.pattern)  # text, placeholder, text, placeholder, text
     pattern = re.compile("".join(groups[piece] if at % 2 else re.escape(piece) for at, piece in enumerate(between)))
     found: dict[str, dict[str, int]] = {}

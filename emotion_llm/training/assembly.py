@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
 from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, load_llm
@@ -48,7 +50,8 @@ def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels:
 def checkpoint_gradients(model: EmotionLLM) -> None:
     """Trades time for memory: activations are recomputed in the backward pass, with the same dropout noise."""
     assert isinstance(model.llm, PeftModel)
-    model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    base = cast(PreTrainedModel, model.llm.get_base_model())
+    base.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def start_weights(
