@@ -12,7 +12,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("low_pass and ratio > 1", "low_pass and ratio > 100"),
         ("if seconds > longest_seconds", "if seconds > 10 * longest_seconds"),
         ("lengths = edges[::2], edges[1::2] - edges[::2]", "lengths = edges[::2], edges[1::2] - edges[::2] + 30"),
-        ('for word in ("hip", "shoulder")', 'for word in ("hip",)'),
+        (' + motion.layout.landmark(start, f"{side}_shoulder")', ""),
         ("cosine, sine = x / length, z / length", "cosine, sine = x / length, -z / length"),
         ("x, _, z = (left - right)[0]", "x, _, z = (right - left)[0]"),
         ("directions[:, joint] * layout.bone_lengths[joint]", "directions[:, joint] * layout.bone_lengths[joint - 1]"),

@@ -108,7 +108,7 @@ def test_a_killed_run_resumes_after_its_last_whole_epoch_and_equals_an_unbroken_
 
 def test_the_state_is_on_the_disk_before_it_replaces_the_last_one(two_corpora, settings, fsynced):
     pretrain(replace(settings, epochs=1, milestones=()))
-    assert any(path.name.startswith(STATE) and path.name != STATE for path in fsynced)
+    assert any(path.name.startswith(f".{STATE}.") for path in fsynced)
 
 
 def test_a_run_folder_in_use_is_refused(two_corpora, settings, monkeypatch):

@@ -149,4 +149,4 @@ def test_an_encoder_of_another_kind_comes_back_too(tmp_path, run, layouts):
 
 def test_the_files_are_on_the_disk_before_they_replace_others(run, model, fsynced):
     save_encoder(run, model, json.loads((run / ABOUT).read_text()))
-    assert [path.name.split(".")[0] for path in fsynced if path.is_file() or path.suffix] == ["skeleton_encoder", "encoder"]
+    assert [path.name.split(".")[1] for path in fsynced if path.suffix == ".tmp"] == ["skeleton_encoder", "encoder"]
