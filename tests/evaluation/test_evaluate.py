@@ -119,7 +119,7 @@ def test_the_confusion_figure_says_its_accuracy():
 @pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(recognition_run, tmp_path):
     one = evaluate(EvaluateSettings(run=recognition_run, output=tmp_path / "one"))
-    script = Path(__file__).parents[2] / "launch" / "evaluate.py"
+    script = Path(__file__).parents[1] / "helpers" / "evaluate_in_fp32.py"
     command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29653", script]
     subprocess.run([*command, "--run", recognition_run, "--output", tmp_path / "two"], check=True, timeout=300, env=os.environ)
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())

@@ -43,7 +43,7 @@ def test_two_machines_train_as_one_does(small_world, tmp_path):
     started = []
     for rank in range(len(MACHINES)):
         launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", hostfile, "--no_ssh", "--node_rank", rank]
-        command = [*launcher, "--master_addr", MACHINES[0], "--master_port", port, "launch/finetune.py", *arguments]
+        command = [*launcher, "--master_addr", MACHINES[0], "--master_port", port, "tests/helpers/tampered_finetune.py", *arguments]
         with (tmp_path / f"log-{rank}").open("w") as log:
             started.append(
                 subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
