@@ -92,6 +92,24 @@ def test_the_body_faces_the_front_at_the_start_and_turning_is_kept():
     assert after[-1] - after[0] == pytest.approx(0.9 * 4, abs=0.1)
 
 
+def test_the_front_is_between_that_of_the_hips_and_that_of_the_shoulders():
+    """A twisted trunk: hips along X, shoulders turned by 60 degrees about the vertical."""
+    motion = moving_body(read_layout("emilya_28"))
+    layout, positions = motion.layout, motion.positions.copy()
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        hip, shoulder = (layout.landmarks[f"{side}_{word}"] for word in ("hip", "shoulder"))
+        positions[:, hip] = positions[:, layout.landmarks["pelvis"]] + [sign * 0.2, 0, 0]
+        positions[:, shoulder] = positions[:, layout.landmarks["pelvis"]] + [sign * 0.1, 0.5, -sign * 0.1 * 3**0.5]
+    turned_positions = canonical(changed(motion, positions), bone_lengths="recorded", height="recorded")
+    left, right = (
+        layout.landmark(turned_positions, f"{side}_hip") + layout.landmark(turned_positions, f"{side}_shoulder")
+        for side in ("left", "right")
+    )
+    across = (left - right)[0]
+    np.testing.assert_allclose(across[2], 0, atol=1e-6)
+    assert across[0] > 0
+
+
 def test_the_pelvis_starts_over_the_origin_and_travels_in_leg_lengths():
     layout = read_layout("emilya_28")
     motion = moving_body(layout, seconds=3, turning=0)
