@@ -4,8 +4,8 @@ hidden states (A, D) where an answer token is predicted, the output head, token 
 
 `torch.nn.functional.linear_cross_entropy` computes the same, but returns a loss per token only in the precision of the weights: with bf16
 weights the error of a log-likelihood was 0.027 on average instead of 0.010 (128 states of width 256, 32,000 tokens), too much for
-comparing labels. Its chunked form with `reduction="none"` also took 1.3 to 1.6 times as long (fp32, one core; 97 ms, 1,820 ms and 765 ms
-against 73, 1,360 and 480 ms for 128 x 256 x 32,000, 832 x 576 x 49,152 and 64 x 4,096 x 32,000).
+comparing labels. Its chunked form with `reduction="none"` also took 1.4 to 1.6 times as long (fp32, one thread, interleaved; 91 ms, 2,203 ms and
+770 ms against 67, 1,368 and 491 ms for 128 x 256 x 32,000, 832 x 576 x 49,152 and 64 x 4,096 x 32,000).
 """
 
 from __future__ import annotations

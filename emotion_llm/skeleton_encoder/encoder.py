@@ -55,6 +55,7 @@ class BlockSettings:
         return self
 
     def block(self, channels_in: int, channels_out: int, stride: int) -> Block:
+        """One block of the network; each kind of encoder defines its own."""
         raise NotImplementedError
 
     def build(self, layouts: Sequence[Layout]) -> SkeletonEncoder:

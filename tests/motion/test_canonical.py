@@ -331,8 +331,7 @@ def test_units_and_axes_become_metres_and_y_up_without_mirroring(up, axes):
     motion = to_motion(recorded(None, 100 * positions), layout, 0.01, up, None, "a.csv")
     np.testing.assert_allclose(motion.positions[..., 1], positions[..., "xyz".index(up)])
     np.testing.assert_allclose(np.abs(motion.positions), np.abs(positions[..., axes]))
-    triple = lambda p: np.linalg.det(p[0, :3])  # noqa: E731
-    assert triple(motion.positions) == pytest.approx(triple(positions))
+    assert np.linalg.det(motion.positions[0, :3]) == pytest.approx(np.linalg.det(positions[0, :3]))
 
 
 def test_the_files_own_rate_goes_before_the_fallback():
