@@ -92,6 +92,7 @@ def test_two_processes_train_on_disjoint_halves_and_share_gradients_and_statisti
     assert torch.allclose(saved.sort().values, mean.sort().values, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_stopped_within_an_epoch_resume_there_and_equal_unbroken_ones(short):
     run_ranks(short)
     again = replace(short, run=Path(f"{short.run}-again"))
