@@ -7,20 +7,10 @@ import numpy as np
 import pytest
 
 from emotion_llm.corpus import reading as clip_reading
-from emotion_llm.corpus.store import (
-    CLIP_FIELDS,
-    Corpus,
-    clip_hash,
-    data_hash,
-    movement_hash,
-    movement_number,
-    open_corpus,
-    texts_hash,
-    write_corpus,
-    write_positions,
-)
-from emotion_llm.motion.layout import layout_to_dict, read_layout
+from emotion_llm.corpus.store import Corpus
+from emotion_llm.motion.layout import read_layout
 from emotion_llm.synthetic.corpora import write_egbm
+from tests.helpers.corpora import write_clips
 from tests.helpers.import_examples import content, run
 
 
@@ -30,28 +20,9 @@ def make_corpus(tmp_path):
 
     def make(clips: list[tuple], name: str = "toy") -> Corpus:
         layout, rng = read_layout("kinect_v2_25"), np.random.default_rng(0)
-        emotions = tuple(dict.fromkeys(clip[1] for clip in clips))
-        actors = sorted({clip[2] for clip in clips} - {None})
-        actions = sorted({action for clip in clips for action in clip[4:]})
         tracks = [rng.normal(size=(3, layout.joints, 3)) if clip[3] is None else clip[3] for clip in clips]
-        tracks = [track.astype(np.float32) for track in tracks]
-        rows, hashes, start = [], [], 0
-        for (_, emotion, actor, _, *action), track in zip(clips, tracks, strict=True):
-            movement = movement_hash(track)
-            indices = (emotions.index(emotion), actors.index(actor) if actor else -1, actions.index(action[0]) if action else -1)
-            rows.append((start, len(track), *indices, -1, movement_number(movement)))
-            hashes.append(clip_hash(emotion, actor, action[0] if action else None, -1, movement))
-            start += len(track)
-        metadata = {
-            "name": name, "frames_per_second": 30.0, "emotions": emotions, "actors": actors,
-            "actions": actions, "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
-            "data_hash": data_hash(layout, emotions, 30.0, {}, hashes), "texts_hash": texts_hash(()),
-        }  # fmt: skip
-        folder = tmp_path / name
-        folder.mkdir()
-        write_positions(folder / "positions.npy", tracks, layout.joints)
-        write_corpus(folder, metadata, np.array(rows, CLIP_FIELDS), [clip[0] for clip in clips], texts={})
-        return open_corpus(folder)
+        written = [(*clip[:3], clip[4] if len(clip) > 4 else None, track) for clip, track in zip(clips, tracks, strict=True)]
+        return write_clips(tmp_path / name, layout, written, tuple(dict.fromkeys(clip[1] for clip in clips)))
 
     return make
 

@@ -7,24 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_llm.corpus.store import (
-    CLIP_FIELDS,
-    Corpus,
-    clip_hash,
-    data_hash,
-    movement_hash,
-    movement_number,
-    open_corpus,
-    texts_hash,
-    write_corpus,
-    write_positions,
-)
-from emotion_llm.motion.layout import Layout, layout_to_dict, read_layout
+from emotion_llm.corpus.store import Corpus
+from emotion_llm.motion.layout import Layout, read_layout
 from emotion_llm.pretraining.data import mirror, mirror_order
 from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.pretraining.text_alignment import RANDOM_CLIP
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
+from tests.helpers.corpora import write_clips
 
 TINY = CtrGcnSettings(widths=(8, 16), strides=(2, 2), channels_per_topology=2)
 
@@ -66,31 +56,17 @@ def motion():
 def make_corpus(tmp_path):
     """make_corpus(name, layout, emotions, clips_per_emotion) -> Corpus under tmp_path / "data"."""
 
-    def make(name: str, layout_name: str, emotions: tuple[str, ...], clips_per_emotion: int, **about_changes: object) -> Corpus:
+    def make(name: str, layout_name: str, emotions: tuple[str, ...], clips_per_emotion: int, **metadata: object) -> Corpus:
         layout, random = read_layout(layout_name), np.random.default_rng(len(name))
         body = random.normal(size=(1, layout.joints, 3)) * 0.3
         body = (body + mirror(body, mirror_order(layout)))[0]  # as symmetrical as bodies are
-        names, tracks, rows, start = [], [], [], 0
+        clips = []
         for clip in range(clips_per_emotion * len(emotions)):
             emotion, time = clip % len(emotions), np.arange(random.integers(14, 40)) / 30
             sway = 0.1 * (1 + emotion) * np.sin(2 * np.pi * (0.5 + emotion) * time + random.uniform(0, 6))  # (T,)
-            track = (body + sway[:, None, None] * body[:, ::-1] + random.normal(size=(len(time), 1, 3)) * 0.002).astype(np.float32)
-            names.append(f"clip{clip:03}")
-            tracks.append(track)
-            rows.append((start, len(track), emotion, clip % 4, -1, -1, movement_number(movement_hash(track))))
-            start += len(track)
-        movements = [movement_hash(track) for track in tracks]
-        hashes = [clip_hash(emotions[row[2]], f"actor{row[3]}", None, -1, m) for row, m in zip(rows, movements, strict=True)]
-        folder = tmp_path / "data" / name
-        folder.mkdir(parents=True)
-        write_positions(folder / "positions.npy", tracks, layout.joints)
-        metadata = {
-            "name": name, "frames_per_second": 30.0, "emotions": emotions, "actors": [f"actor{actor}" for actor in range(4)],
-            "actions": [], "canonical": {}, "reading": {}, "layout": layout_to_dict(layout),
-            "data_hash": data_hash(layout, emotions, 30.0, {}, hashes), "texts_hash": texts_hash(()),
-        }  # fmt: skip
-        write_corpus(folder, metadata | about_changes, np.array(rows, CLIP_FIELDS), names, texts={})
-        return open_corpus(folder)
+            track = body + sway[:, None, None] * body[:, ::-1] + random.normal(size=(len(time), 1, 3)) * 0.002
+            clips.append((f"clip{clip:03}", emotions[emotion], f"actor{clip % 4}", None, track))
+        return write_clips(tmp_path / "data" / name, layout, clips, emotions, **metadata)
 
     return make
 
