@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    "runtime", "motion", "kinematics", "corpus", "skeleton_encoder", "pretraining", "skeleton_tokens", "language", "training", "evaluation",
-    "synthetic", "benchmarks", "launch",
+    "runtime", "motion", "kinematics", "corpus", "grounding", "skeleton_encoder", "pretraining", "skeleton_tokens", "language", "training",
+    "evaluation", "synthetic", "benchmarks", "launch",
 )  # fmt: skip
 """Each package imports only from those before it, and from itself."""
 FILES = sorted([*(ROOT / "emotion_llm").rglob("*.py"), *(ROOT / "launch").glob("*.py")])
