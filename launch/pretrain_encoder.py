@@ -7,6 +7,8 @@
 Needs prepared corpora (launch/prepare.py). Run again, it continues where it stopped.
 """
 
+from contextlib import suppress
+
 import torch
 
 from emotion_llm.pretraining.data import count_steps, open_data
@@ -14,8 +16,9 @@ from emotion_llm.pretraining.loop import say_plan, train
 from emotion_llm.pretraining.model import build_model, build_optimizer
 from emotion_llm.pretraining.settings import PRESETS, PretrainSettings
 from emotion_llm.pretraining.state import describe, load_state
-from emotion_llm.pretraining.trained_encoder import is_trained, save_encoder
+from emotion_llm.pretraining.trained_encoder import load_encoder, save_encoder
 from emotion_llm.runtime.console import parse_settings, run, say
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, start_processes
 from emotion_llm.runtime.run_folder import locked
@@ -38,9 +41,11 @@ def pretrain(settings: PretrainSettings) -> None:
         optimizer = build_optimizer(model, settings)
         metadata = describe(settings, data)
         steps_done = load_state(settings.run, model, optimizer, metadata, steps_per_epoch)
-        if steps_done == settings.epochs * steps_per_epoch and is_trained(settings.run):
-            say(f"{settings.run}: already trained; for another run choose another --run folder")
-            return
+        if steps_done == settings.epochs * steps_per_epoch:
+            with suppress(UserError):  # a missing or damaged encoder is written again
+                load_encoder(settings.run)
+                say(f"{settings.run}: already trained; for another run choose another --run folder")
+                return
 
         say_plan(settings, data, model, steps_per_epoch, steps_done)
         tensorboard = TensorBoardWriter(settings.run, steps_done, settings.epochs * steps_per_epoch)
@@ -50,7 +55,7 @@ def pretrain(settings: PretrainSettings) -> None:
             return
 
         if is_first_rank():
-            save_encoder(settings.run, model, metadata | {"held_out": {name: score.summary() for name, score in held_out.items()}})
+            save_encoder(settings.run, model, metadata | {"held_out": held_out})
         gather_over_processes(None)  # the encoder is written
         say(f"encoder done: {settings.run}; watch it with: tensorboard --logdir {settings.run.parent}")
 

@@ -25,13 +25,14 @@ import numpy as np
 
 from emotion_llm.corpus.definition import CorpusDefinition
 from emotion_llm.corpus.scan import SourceFile
-from emotion_llm.corpus.store import file_hash, movement_hash
+from emotion_llm.corpus.store import movement_hash
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
 from emotion_llm.motion.checks import check_clip, gross_failure
 from emotion_llm.motion.layout import Layout, layout_to_dict
 from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import file_hash
 
 READING_VERSION = 2
 """Increases when the readers or the canonical form change the positions that a file becomes: corpora are then out of date."""

@@ -31,7 +31,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.file_hashes import content_hash
-from emotion_llm.runtime.files import write_json
+from emotion_llm.runtime.files import file_hash, write_json
 from emotion_llm.runtime.validation import read_json_object, validate_record
 
 FORMAT = 2
@@ -223,12 +223,6 @@ def write_corpus(folder: Path, metadata: dict, rows: np.ndarray, names: Sequence
         write_json(folder / "texts.json", texts)
     files = {name: file_hash(folder / name) for name in CONTENT_FILES if (folder / name).is_file()}
     write_json(folder / "corpus.json", {"format": FORMAT} | metadata | {"files": files})
-
-
-def file_hash(path: Path) -> str:
-    """Hash of the file's bytes, read now (runtime/file_hashes.py remembers them)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def movement_hash(positions: np.ndarray) -> str:

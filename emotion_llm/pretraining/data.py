@@ -18,7 +18,7 @@ from emotion_llm.corpus.provenance import open_verified
 from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.corpus.windows import random_window, windows
-from emotion_llm.motion.layout import Layout, layout_to_dict
+from emotion_llm.motion.layout import Layout
 from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, collate, joint_inputs
@@ -120,13 +120,12 @@ def check_alike(corpora: Sequence[Corpus]) -> None:
     first = corpora[0]
     for corpus in corpora[1:]:
         for what in ("frames_per_second", "canonical"):
-            before, now = getattr(first, what), getattr(corpus, what)
-            if before != now:
+            if (before := getattr(first, what)) != (now := getattr(corpus, what)):
                 raise UserError(f"corpora '{first.name}' and '{corpus.name}' differ in {what} ({before}, {now}); prepare one of them again")
     layouts: dict[str, Corpus] = {}
     for corpus in corpora:
         other = layouts.setdefault(corpus.layout.name, corpus)
-        if layout_to_dict(other.layout) != layout_to_dict(corpus.layout):
+        if other.layout != corpus.layout:
             raise UserError(
                 f"corpora '{other.name}' and '{corpus.name}' differ in their layout '{corpus.layout.name}'; prepare one of them again"
             )

@@ -1,11 +1,9 @@
 """Scores of the encoder's own classifier on held-out clips.
 
-model, PretrainingData  ->  HeldOut (accuracy, confusion counts) per corpus, the same at any number of processes
+model, PretrainingData  ->  confusion counts (E, E) per corpus, the same at any number of processes
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,34 +15,19 @@ from emotion_llm.runtime.processes import process_count, process_rank, sum_over_
 from emotion_llm.skeleton_encoder.pooling import pooled_rows
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Predictions for the held-out clips of one corpus."""
-
-    confusion: np.ndarray
-    """(E, E) clips: rows are the true, columns the predicted emotions."""
-
-    @property
-    def clips(self) -> int:
-        return int(self.confusion.sum())
-
-    @property
-    def accuracy(self) -> float:
-        return float(np.trace(self.confusion) / self.confusion.sum())
-
-    @property
-    def chance(self) -> float:
-        """Accuracy of a uniform guess."""
-        return 1 / len(self.confusion)
-
-    def summary(self) -> dict[str, float]:
-        """The numbers in encoder.json."""
-        return {"accuracy": self.accuracy, "clips": self.clips, "chance": self.chance}
+def summary(confusion: np.ndarray) -> dict[str, float]:
+    """The numbers in encoder.json; `chance` is the accuracy of a uniform guess."""
+    clips = int(confusion.sum())
+    return {"accuracy": float(np.trace(confusion) / clips), "clips": clips, "chance": 1 / len(confusion)}
 
 
 @torch.inference_mode()
-def held_out_scores(model: PretrainingModel, data: PretrainingData) -> dict[str, HeldOut]:
-    """Classifies every held-out clip by the mean probability over its windows. Every rank must call it."""
+def held_out_confusion(model: PretrainingModel, data: PretrainingData) -> dict[str, np.ndarray]:
+    """Classifies every held-out clip by the mean probability over its windows. Every rank must call it.
+
+    Shape:
+        corpus name -> (E, E) clips: rows are the true, columns the predicted emotions
+    """
     was_training = model.training
     model.eval()
     scores = {}
@@ -63,6 +46,6 @@ def held_out_scores(model: PretrainingModel, data: PretrainingData) -> dict[str,
         predicted = sum_over_processes(probabilities)[list(split.held_out)].argmax(1).numpy()  # the sum has the same argmax as the mean
         confusion = np.zeros((len(words), len(words)), dtype=np.int64)
         np.add.at(confusion, (np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64), predicted), 1)
-        scores[corpus.name] = HeldOut(confusion)
+        scores[corpus.name] = confusion
     model.train(was_training)
     return scores

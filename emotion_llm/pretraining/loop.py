@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from emotion_llm.pretraining.data import PretrainBatch, PretrainingData
-from emotion_llm.pretraining.evaluation import HeldOut, held_out_scores
+from emotion_llm.pretraining.evaluation import held_out_confusion, summary
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.schedule import learning_rate
 from emotion_llm.pretraining.settings import PretrainSettings
@@ -37,11 +37,11 @@ def train(
     steps_done: int,
     tensorboard: TensorBoardWriter,
     metadata: dict[str, Any],
-) -> dict[str, HeldOut] | None:
+) -> dict[str, dict[str, float]] | None:
     """Trains the remaining steps. The state is saved after every epoch, and after the step in which a stop is requested.
 
     Returns:
-        The last held-out scores; None if the run was stopped before its last step.
+        The last held-out scores by corpus; None if the run was stopped before its last step.
     """
     # Each process keeps its own running statistics; they are averaged before they are used.
     network = DistributedDataParallel(model, broadcast_buffers=False) if process_count() > 1 else model
@@ -126,17 +126,19 @@ def train_step(
     }, stop_share > 0
 
 
-def evaluate(model: PretrainingModel, data: PretrainingData, tensorboard: TensorBoardWriter, epoch: int, step: int) -> dict[str, HeldOut]:
-    """Held-out scores, written to TensorBoard and printed."""
-    held_out = held_out_scores(model, data)
-    for corpus, score in zip(data.corpora, held_out.values(), strict=True):
-        tensorboard.scalars({Tag.HELD_OUT_ACCURACY.of(corpus.name): score.accuracy}, step)
-        tensorboard.figure(
-            Tag.CONFUSION.of(corpus.name), confusion_figure(score.confusion, corpus.emotions, f"{corpus.name}: held-out clips"), step
-        )
-    words = ", ".join(f"{name} {score.accuracy:.1%} of {score.clips} (chance {score.chance:.1%})" for name, score in held_out.items())
-    say(f"epoch {epoch}: held-out accuracy {words}")
-    return held_out
+def evaluate(
+    model: PretrainingModel, data: PretrainingData, tensorboard: TensorBoardWriter, epoch: int, step: int
+) -> dict[str, dict[str, float]]:
+    """Held-out scores by corpus, written to TensorBoard and printed."""
+    scores, words = {}, []
+    for corpus, confusion in zip(data.corpora, held_out_confusion(model, data).values(), strict=True):
+        name, score = corpus.name, summary(confusion)
+        tensorboard.scalars({Tag.HELD_OUT_ACCURACY.of(name): score["accuracy"]}, step)
+        tensorboard.figure(Tag.CONFUSION.of(name), confusion_figure(confusion, corpus.emotions, f"{name}: held-out clips"), step)
+        words.append(f"{name} {score['accuracy']:.1%} of {score['clips']} (chance {score['chance']:.1%})")
+        scores[name] = score
+    say(f"epoch {epoch}: held-out accuracy {', '.join(words)}")
+    return scores
 
 
 def average_running_statistics(model: nn.Module) -> None:

@@ -25,7 +25,7 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
-from emotion_llm.runtime.validation import validate_record
+from emotion_llm.runtime.validation import check_same_settings, validate_record
 from emotion_llm.skeleton_encoder.norm import running_statistics, set_running_statistics
 
 STATE = "pretraining_state.safetensors"
@@ -84,7 +84,9 @@ def load_state(run: Path, model: nn.Module, optimizer: torch.optim.SGD, metadata
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         steps_done = int(saved["epoch"]) * steps_per_epoch + int(saved["step_in_epoch"])
         started = validate_record(StartedRun, json.loads(saved["metadata"]), str(path))
-        _check_same_run(path, started, metadata)
+        check_same_settings(path, started.pretraining, metadata["pretraining"], FREE_TO_CHANGE)
+        if differences := data_differences(started.corpora, metadata["corpora"]):
+            raise UserError(f"{path}: {'; '.join(differences)}; restore the data, or start a new run with another --run folder")
         model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")})
         for name, parameter in model.named_parameters():
             optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
@@ -93,15 +95,3 @@ def load_state(run: Path, model: nn.Module, optimizer: torch.optim.SGD, metadata
         return steps_done
     except (SafetensorError, ValueError, KeyError, IndexError, TypeError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({(str(error).splitlines() or [''])[0]}); delete it to start again") from None
-
-
-def _check_same_run(path: Path, started: StartedRun, metadata: dict[str, Any]) -> None:
-    old, new = started.pretraining, metadata["pretraining"]
-    for name in sorted(old.keys() | new.keys()):
-        if name not in FREE_TO_CHANGE and old.get(name) != new.get(name):
-            raise UserError(
-                f"{path}: the run was started with {name} = {old.get(name)}, now it is {new.get(name)}; "
-                "resume with the old value, or start a new run with another --run folder"
-            )
-    if differences := data_differences(started.corpora, metadata["corpora"]):
-        raise UserError(f"{path}: {'; '.join(differences)}; restore the data, or start a new run with another --run folder")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +23,8 @@ from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.text_alignment import TextAlignment
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.files import atomic_write, write_json
+from emotion_llm.runtime.files import atomic_write, file_hash, write_json
+from emotion_llm.runtime.run_folder import versions
 from emotion_llm.runtime.validation import STRICT, read_json_object, validate_record
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
 from emotion_llm.skeleton_encoder.pooling import EmotionClassifier
@@ -88,10 +87,9 @@ class TrainedEncoder:
         Raises:
             UserError: the encoder was not trained on this layout.
         """
+        if layout in self.encoder.layouts:
+            return self.encoder.layouts.index(layout)
         known = [known.name for known in self.encoder.layouts]
-        for index, other in enumerate(self.encoder.layouts):
-            if layout_to_dict(other) == layout_to_dict(layout):
-                return index
         if layout.name in known:
             raise UserError(f"layout '{layout.name}' is not the one of that name that the encoder was trained on; restore the layout file")
         raise UserError(f"layout '{layout.name}' ({layout.joints} joints) is not known to the encoder; it knows {', '.join(known)}")
@@ -120,12 +118,11 @@ def save_encoder(run: Path, model: PretrainingModel, metadata: dict[str, Any]) -
     Args:
         metadata: the fields of encoder.json that the model does not determine.
     """
-    versions = {"python": platform.python_version()} | {name: version(name) for name in ("emotion_llm", "torch", "numpy")}
     fields = metadata | {
         "settings": dataclasses.asdict(model.encoder.settings),
         "layouts": [layout_to_dict(layout) for layout in model.encoder.layouts],
         "temperature": model.alignment.temperature if model.alignment is not None else None,
-        "versions": versions,
+        "versions": versions("emotion_llm", "torch", "numpy"),
     }
     record = validate_record(EncoderRecord, json.loads(json.dumps(fields)), ABOUT)
     with atomic_write(run / WEIGHTS) as tmp:
@@ -164,15 +161,6 @@ def load_encoder(run: Path) -> TrainedEncoder:
     return TrainedEncoder(model.eval().requires_grad_(False), record)
 
 
-def is_trained(run: Path) -> bool:
-    """Whether the run folder holds an encoder that can be loaded."""
-    try:
-        load_encoder(run)
-    except UserError:
-        return False
-    return True
-
-
 def _build(record: EncoderRecord, weights: dict[str, Tensor], run: Path) -> PretrainingModel:
     encoder = record.settings.build([layout_from_dict(layout, place=f"{run / ABOUT}") for layout in record.layouts])
     texts = weights.get("alignment.text_embeddings")
@@ -184,5 +172,4 @@ def _build(record: EncoderRecord, weights: dict[str, Tensor], run: Path) -> Pret
 
 def _hash(weights: Path, record: EncoderRecord) -> str:
     fields = {name: value for name, value in dataclasses.asdict(record).items() if name not in NOT_HASHED}
-    with weights.open("rb") as file:
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode() + hashlib.file_digest(file, "sha256").digest()).hexdigest()
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode() + bytes.fromhex(file_hash(weights))).hexdigest()

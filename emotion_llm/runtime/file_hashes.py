@@ -6,13 +6,12 @@ path  ->  hash of the content, cached by path, size and modification time in ~/.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
 from pathlib import Path
 
-from emotion_llm.runtime.files import write_json
+from emotion_llm.runtime.files import file_hash, write_json
 
 RECENT_NS = 2_000_000_000
 """A file modified so recently (nanoseconds) is hashed but not cached: it could change again within the clock's resolution."""
@@ -35,8 +34,7 @@ def content_hash(path: Path) -> str:
     cached = cache.get(str(path))
     if isinstance(cached, list) and cached[:2] == version and isinstance(cached[-1], str):
         return cached[-1]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_hash(path)
     if time.time_ns() - status.st_mtime_ns > RECENT_NS:
         entries = {name: entry for name, entry in _read_cache().items() if Path(name).is_file()}
         with contextlib.suppress(OSError):  # no home folder, or a full disk: the next start hashes again

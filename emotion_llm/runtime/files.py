@@ -5,6 +5,7 @@ content  ->  temporary file in the same folder, fsync, rename, fsync of the fold
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -35,6 +36,12 @@ def write_json(path: Path, value: object) -> None:
     """Writes a value as JSON, atomically."""
     with atomic_write(path) as tmp:
         tmp.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the file's bytes; `content_hash` of file_hashes.py remembers it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flush(path: Path) -> None:

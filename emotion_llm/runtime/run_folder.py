@@ -1,4 +1,4 @@
-"""The lock of a run folder: one job at a time.
+"""Run folders: one job at a time, no leftovers of a killed one, and what made the results.
 
 run folder  ->  <run>/.lock, held while the job lives
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from emotion_llm.runtime.console import is_first_rank, say
@@ -22,6 +24,11 @@ WAIT_FOR_LOCK = 60.0
 """Seconds to wait for a job that is about to exit, for example because its launcher was killed."""
 UNSUPPORTED = (errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 """How `flock` fails on file systems without locks (Lustre and NFS, depending on how they are mounted)."""
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of Python and of these packages, stored with every result."""
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ pydantic's ValidationError  ->  UserError: the option or field, the value found,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -90,6 +90,24 @@ def validate_record(kind: type[Record], value: Any, place: str) -> Record:
         known = [field.name for field in fields(kind)] if unknown and is_dataclass(kind) else []
         texts = [_field_text(detail) for detail in details] + [f"known fields: {', '.join(known)}"] * bool(known)
         raise UserError(f"{place}: {'; '.join(texts)}") from None
+
+
+def check_same_settings(place: Path, started: Mapping[str, Any], now: Mapping[str, Any], free_to_change: Collection[str]) -> None:
+    """Compares the settings of a resumed run with those that it was started with.
+
+    Args:
+        place: the saved state; begins the message.
+        free_to_change: settings that may differ.
+
+    Raises:
+        UserError: the first setting that differs, with both values.
+    """
+    for name in sorted((started.keys() | now.keys()) - set(free_to_change)):
+        if started.get(name) != now.get(name):
+            raise UserError(
+                f"{place}: the run was started with {name} = {started.get(name)}, now it is {now.get(name)}; "
+                "resume with the old value, or start a new run with another --run folder"
+            )
 
 
 def _option_text(detail: ErrorDetails, words: Sequence[str]) -> str:

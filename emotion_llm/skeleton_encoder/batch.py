@@ -32,12 +32,8 @@ class MotionBatch:
     frames_per_second: float
 
     def to(self, device: torch.device | str) -> MotionBatch:
-        return replace(
-            self,
-            positions=self.positions.to(device, non_blocking=True),
-            frame_mask=self.frame_mask.to(device, non_blocking=True),
-            joint_mask=self.joint_mask.to(device, non_blocking=True),
-        )
+        positions, frames, joints = (x.to(device, non_blocking=True) for x in (self.positions, self.frame_mask, self.joint_mask))
+        return replace(self, positions=positions, frame_mask=frames, joint_mask=joints)
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -21,9 +21,6 @@ def adjacency_subsets(parents: Sequence[int]) -> Tensor:
         parents (V,), -1 = root  ->  (K, V, V) float32
     """
     joints = len(parents)
-    outward = torch.zeros(joints, joints)
-    for joint, parent in enumerate(parents):
-        if parent >= 0:
-            outward[joint, parent] = 1.0
+    outward = torch.tensor([[float(parent == joint) for joint in range(joints)] for parent in parents])
     inward = outward.T / outward.sum(dim=0).clamp(min=1)[:, None]  # the mean over the children
     return torch.stack([torch.eye(joints), inward, outward])  # (K, V, V)

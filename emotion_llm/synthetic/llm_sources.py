@@ -5,7 +5,6 @@ name  ->  an ordinary Hugging Face folder (config.json, model.safetensors, text 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from transformers.utils.quantization_config import GgufConfig
 
 from emotion_llm.language.llm import hub_in_reach
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import file_hash
 
 SMOLLM2 = "smollm2-135m-instruct"
 SMOLLM2_HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -62,7 +62,5 @@ def check_sum(path: Path, expected: str) -> None:
     Raises:
         UserError: the file's SHA-256 differs.
     """
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
+    if (found := file_hash(path)) != expected:
         raise UserError(f"{path.name}: its SHA-256 is {found}, expected {expected}; this is not the tested file, so it is not used")
