@@ -45,6 +45,12 @@ def test_balanced_labels_are_equally_frequent_however_many_items_each_has():
         np.testing.assert_allclose(counts / counts.sum(), 1 / len(counts), atol=0.02)
 
 
+def test_balanced_labels_need_not_be_sorted():
+    labels = np.array([0, 1, 0, 0, 0, 0])
+    _, item = drawn(MixtureSampler((labels,), label_balanced=True))
+    assert (item == 1).mean() == pytest.approx(0.5, abs=0.02)
+
+
 def test_without_balance_every_item_is_equally_likely_and_every_item_is_reached():
     corpus, item = drawn(MixtureSampler(LABELS, "equal"))
     counts = np.bincount(item[corpus == 1], minlength=100)
