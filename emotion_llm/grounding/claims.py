@@ -105,7 +105,7 @@ QUALITIES: dict[str, Quality] = {
         "speed",
     ),
     "evenness": Quality(
-        ("body",), "speed_spread",
+        ("body",), "speed_std",
         Pole(("even", "uniform", "regular"), ("keep an even tempo", "keep a constant speed", "go on evenly")),
         Pole(("uneven", "irregular", "changeable"), ("change speed a lot", "speed up and slow down")),
     ),
@@ -130,7 +130,7 @@ QUALITIES: dict[str, Quality] = {
         Pole(("still", "motionless", "often still", "at rest"), ("often stand still", "hardly move", "pause often", "rest", "stand still")),
     ),
     "size": Quality(
-        ("body",), "limb_contraction_spread",
+        ("body",), "limb_contraction_std",
         Pole(("small", "narrow", "restrained", "limited", "reserved", "minimal", "restricted")),
         Pole(("large", "wide", "sweeping", "big", "broad", "exaggerated", "ample")),
     ),
@@ -149,7 +149,7 @@ QUALITIES: dict[str, Quality] = {
         "height", mirrored=True,
     ),
     "head nodding": Quality(
-        ("head",), "head_pitch_spread",
+        ("head",), "head_pitch_std",
         Pole(("level",), ("stay level", "keep its angle")),
         Pole(("nodding",), ("nod", "move up and down", "bob")),
     ),
@@ -163,7 +163,7 @@ QUALITIES: dict[str, Quality] = {
         "lean",
     ),
     "trunk sway": Quality(
-        ("trunk",), "trunk_lean_spread",
+        ("trunk",), "trunk_lean_std",
         Pole(("steady", "still", "stable", "quiet", "calm"), ("stay steady", "hardly sway")),
         Pole(("swaying", "rocking"), ("sway", "rock", "rock back and forth", "sway back and forth")),
     ),
@@ -183,7 +183,7 @@ QUALITIES: dict[str, Quality] = {
              ("open wide", "spread", "open", "reach out", "open up", "spread out")),
     ),
     "arm swing": Quality(
-        ("arms",), "arm_opening_spread",
+        ("arms",), "arm_opening_std",
         Pole((), ("hardly swing", "swing little", "barely swing")),
         Pole(("swinging wide", "swinging"), ("swing wide", "swing widely", "swing a lot", "swing")),
     ),
@@ -213,7 +213,7 @@ QUALITIES: dict[str, Quality] = {
         Pole(("high", "tall"), ("stand tall", "stay high", "rise")),
     ),
     "bounce": Quality(
-        ("hips", "body", "steps"), "pelvis_height_spread",
+        ("hips", "body", "steps"), "pelvis_height_std",
         Pole((), ("stay level", "stay at one height", "glide")),
         Pole(("bouncy", "springy", "bouncing"), ("bounce", "move up and down", "bob", "jump", "hop")),
     ),

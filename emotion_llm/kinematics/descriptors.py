@@ -6,7 +6,7 @@ Every measure is one function with its formula, unit and source in its docstring
 time. Lengths are in body heights, angles in degrees. All measures treat left and right alike: a mirrored motion has the same vector.
 
 Sources:
-    EMOKINE: Christensen et al. 2024, doi:10.3758/s13428-024-02433-0 (features and their names; there mean, deviation and maximum)
+    EMOKINE: Christensen et al. 2024, doi:10.3758/s13428-024-02433-0 (features and their names; there mean, standard deviation and maximum)
     Laban: Larboulette & Gibet 2015, "A review of computable expressive descriptors of human motion", doi:10.1145/2790994.2790998
     Jerk: Hogan & Sternad 2009, doi:10.3200/35-09-004-RC
     Masses: de Leva 1996, doi:10.1016/0021-9290(95)00178-6
@@ -180,7 +180,7 @@ def shoulder_height(movement: Movement) -> np.ndarray:
 
 
 def pelvis_height(movement: Movement) -> np.ndarray:
-    """Height of the pelvis over the ankles, mean of both sides: small in a crouch, its spread is the bounce; heights."""
+    """Height of the pelvis over the ankles, mean of both sides: small in a crouch, its standard deviation is the bounce; heights."""
     return movement.track("pelvis")[:, 1] - _mean_height(movement, "ankle")
 
 
@@ -292,33 +292,33 @@ def laban_space(movement: Movement) -> float:
 
 STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "mean": lambda values: float(np.mean(values)),
-    "spread": lambda values: float(np.std(values)),
+    "std": lambda values: float(np.std(values)),
     "peak": lambda values: float(np.percentile(values, 95)),
 }
 """What is taken of a measure over time. The peak is the 95th percentile: a maximum follows the noise."""
 MEASURES: tuple[tuple[str, str, Measure, Sequence[str]], ...] = (
-    ("speed", "heights/s", speed, ("mean", "spread", "peak")),
-    ("acceleration", "heights/s2", acceleration, ("mean", "spread", "peak")),
+    ("speed", "heights/s", speed, ("mean", "std", "peak")),
+    ("acceleration", "heights/s2", acceleration, ("mean", "std", "peak")),
     ("dimensionless_jerk", "1", dimensionless_jerk, ()),
-    ("angular_speed", "deg/s", angular_speed, ("mean", "spread", "peak")),
-    ("quantity_of_motion", "heights/s", quantity_of_motion, ("mean", "spread", "peak")),
+    ("angular_speed", "deg/s", angular_speed, ("mean", "std", "peak")),
+    ("quantity_of_motion", "heights/s", quantity_of_motion, ("mean", "std", "peak")),
     ("head_speed", "heights/s", partial(part_speed, landmark="head"), ("mean", "peak")),
     ("hand_speed", "heights/s", partial(part_speed, landmark="wrist"), ("mean", "peak")),
     ("foot_speed", "heights/s", partial(part_speed, landmark="ankle"), ("mean", "peak")),
-    ("limb_contraction", "heights", limb_contraction, ("mean", "spread")),
-    ("distance_to_center_of_mass", "heights", distance_to_center_of_mass, ("mean", "spread")),
-    ("convex_hull_volume", "heights3", convex_hull_volume, ("mean", "spread")),
-    ("head_angle", "deg", head_angle, ("mean", "spread")),
-    ("head_angle_to_back", "deg", head_angle_to_back, ("mean", "spread")),
-    ("head_pitch", "deg", head_pitch, ("mean", "spread")),
-    ("trunk_lean", "deg", trunk_lean, ("mean", "spread")),
-    ("elbow_flexion", "deg", partial(flexion, upper="shoulder", middle="elbow", lower="wrist"), ("mean", "spread")),
-    ("knee_flexion", "deg", partial(flexion, upper="hip", middle="knee", lower="ankle"), ("mean", "spread", "peak")),
-    ("arm_opening", "deg", arm_opening, ("mean", "spread", "peak")),
-    ("hand_height", "heights", hand_height, ("mean", "spread", "peak")),
-    ("shoulder_height", "heights", shoulder_height, ("mean", "spread")),
-    ("pelvis_height", "heights", pelvis_height, ("mean", "spread")),
-    ("posture_asymmetry", "heights", posture_asymmetry, ("mean", "spread")),
+    ("limb_contraction", "heights", limb_contraction, ("mean", "std")),
+    ("distance_to_center_of_mass", "heights", distance_to_center_of_mass, ("mean", "std")),
+    ("convex_hull_volume", "heights3", convex_hull_volume, ("mean", "std")),
+    ("head_angle", "deg", head_angle, ("mean", "std")),
+    ("head_angle_to_back", "deg", head_angle_to_back, ("mean", "std")),
+    ("head_pitch", "deg", head_pitch, ("mean", "std")),
+    ("trunk_lean", "deg", trunk_lean, ("mean", "std")),
+    ("elbow_flexion", "deg", partial(flexion, upper="shoulder", middle="elbow", lower="wrist"), ("mean", "std")),
+    ("knee_flexion", "deg", partial(flexion, upper="hip", middle="knee", lower="ankle"), ("mean", "std", "peak")),
+    ("arm_opening", "deg", arm_opening, ("mean", "std", "peak")),
+    ("hand_height", "heights", hand_height, ("mean", "std", "peak")),
+    ("shoulder_height", "heights", shoulder_height, ("mean", "std")),
+    ("pelvis_height", "heights", pelvis_height, ("mean", "std")),
+    ("posture_asymmetry", "heights", posture_asymmetry, ("mean", "std")),
     ("hand_asymmetry", "1", hand_asymmetry, ()),
     ("stillness", "share", stillness, ()),
     ("travel_speed", "heights/s", travel_speed, ()),
