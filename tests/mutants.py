@@ -155,7 +155,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ]),
     ("emotion_llm/pretraining/evaluation.py", "tests/pretraining", [
         ("split.held_out[process_rank() :: process_count()]", "split.held_out[process_rank() + 1 :: process_count()]"),
-        ('np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64), predicted)', 'predicted, np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64))'),
-        ("return 1 / len(self.confusion)", "return 1 / self.clips"),
+        ('(np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64), predicted)', '(predicted, np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64))'),
+        ('"chance": 1 / len(confusion)', '"chance": 1 / clips'),
     ]),
 ]  # fmt: skip
