@@ -45,8 +45,13 @@ def baseline_scores(encoded: EncodedCorpus, clips: Sequence[int]) -> dict[str, C
     scores = None
     if is_first_rank():
         scores = motion_baselines(encoded.corpus, encoded.split, clips)
-        scores["encoder_probe"] = _fit(_logistic(), semantic_features(encoded), encoded.corpus, encoded.split, clips)
+        scores["encoder_probe"] = encoder_probe(encoded, clips)
     return gather_over_processes(scores)[0]
+
+
+def encoder_probe(encoded: EncodedCorpus, clips: Sequence[int]) -> CorpusScores:
+    """Logistic regression on the encoder's semantic features."""
+    return _fit(_logistic(), semantic_features(encoded), encoded.corpus, encoded.split, clips)
 
 
 def motion_baselines(corpus: Corpus, split: Split, clips: Sequence[int]) -> dict[str, CorpusScores]:

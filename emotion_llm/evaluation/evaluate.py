@@ -5,7 +5,6 @@ TrainedRun, prepared corpora  ->  metrics.json, predictions.jsonl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,15 +15,18 @@ import tyro
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from emotion_llm.corpus.provenance import corpus_record, data_differences
-from emotion_llm.evaluation.baselines import baseline_scores
+from emotion_llm.corpus.provenance import corpus_record, data_differences, open_verified
+from emotion_llm.corpus.splits import SplitSettings
+from emotion_llm.corpus.store import Corpus
+from emotion_llm.evaluation.baselines import baseline_scores, encoder_probe, motion_baselines
 from emotion_llm.evaluation.metrics import Answer, PredictionRecord, corpus_metrics, description_metrics
 from emotion_llm.evaluation.trained_run import TrainedRun
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
+from emotion_llm.pretraining.trained_encoder import TrainedEncoder
 from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.files import atomic_write, write_json
+from emotion_llm.runtime.files import write_json, write_json_lines
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
@@ -75,9 +77,9 @@ def check_same_data(trained: TrainedRun, corpora: Sequence[EncodedCorpus], accep
 def evaluate_corpus(trained: TrainedRun, encoded: EncodedCorpus, max_explanations: int, device: torch.device) -> tuple[dict, list[dict]]:
     """Metrics of one corpus, and one record per held-out clip. Every rank must call it."""
     scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, device)
-    by_encoder = encoder_scores(trained, encoded, scores.clips)
+    by_encoder = encoder_scores(trained.encoder, encoded, scores.clips)
     baselines = {"encoder_classifier": by_encoder} | baseline_scores(encoded, scores.clips)
-    predictions = prediction_records(encoded, scores, baselines)
+    predictions = prediction_records(encoded.corpus, scores, baselines)
     metrics = corpus_metrics(predictions) | {"encoder_accuracy": by_encoder.accuracy}
     records = [asdict(prediction) for prediction in predictions]
     if trained.stage == "description":
@@ -107,15 +109,15 @@ def write_results(
     if is_first_rank():
         folder = settings.output or trained.checkpoint.run / "evaluation"
         write_json(folder / "metrics.json", result)
-        _write_lines(folder / "predictions.jsonl", predictions)
+        write_json_lines(folder / "predictions.jsonl", predictions)
         _draw(folder, metrics, trained.checkpoint.step)
         say(f"wrote {folder / 'metrics.json'} and {folder / 'predictions.jsonl'} ({len(predictions)} clips)")
     return result
 
 
-def encoder_scores(trained: TrainedRun, encoded: EncodedCorpus, clips: Sequence[int]) -> CorpusScores:
+def encoder_scores(trained: TrainedEncoder, encoded: EncodedCorpus, clips: Sequence[int]) -> CorpusScores:
     """Scores of the encoder's own classifier on the same clips: the baseline for the LLM."""
-    probabilities = [encoded.classifier_probabilities(trained.encoder, clip) for clip in clips]  # each (K,)
+    probabilities = [encoded.classifier_probabilities(trained, clip) for clip in clips]  # each (K,)
     truth = [encoded.emotion_index(int(encoded.windows_of_clips([clip])[0])) for clip in clips]
     return CorpusScores(encoded.corpus.emotions, tuple(clips), torch.stack(probabilities), torch.tensor(truth))
 
@@ -131,17 +133,43 @@ def explain_clips(trained: TrainedRun, encoded: EncodedCorpus, scores: CorpusSco
     return dict(pair for part in gathered for pair in part)
 
 
-def prediction_records(encoded: EncodedCorpus, scores: CorpusScores, baselines: Mapping[str, CorpusScores]) -> list[PredictionRecord]:
+def prediction_records(corpus: Corpus, scores: CorpusScores, baselines: Mapping[str, CorpusScores]) -> list[PredictionRecord]:
     """One record per clip for predictions.jsonl."""
     records = []
     for place, clip in enumerate(scores.clips):
-        about = encoded.corpus.clip(clip)
+        about = corpus.clip(clip)
         others = {name: _answer(baseline, place) for name, baseline in baselines.items()}
         own = _answer(scores, place)
         records.append(
-            PredictionRecord(own.predicted, own.probabilities, encoded.corpus.name, about.name, about.actor, about.emotion, others)
+            PredictionRecord(own.predicted, own.probabilities, corpus.name, about.name, about.actor, about.emotion, others, about.action)
         )
     return records
+
+
+def baseline_records(folder: Path, split: SplitSettings) -> list[PredictionRecord]:
+    """The answers of the baselines that need no encoder: the majority's, with the others' beside them. Every rank must call it."""
+    corpus, scores = open_verified(folder), None
+    clips = split.of(corpus).held_out
+    if is_first_rank():
+        scores = motion_baselines(corpus, split.of(corpus), clips)
+    scores = gather_over_processes(scores)[0]
+    return prediction_records(corpus, scores.pop("majority"), scores)
+
+
+def training_records(
+    encoder: TrainedEncoder, trained: TrainedRun | None, encoded: EncodedCorpus, device: torch.device
+) -> list[PredictionRecord]:
+    """The answers of the LLM, or of the encoder's classifier if none was trained, with the encoder's beside them. Every rank must call it."""
+    clips = encoded.split.held_out
+    probe = None
+    if is_first_rank():
+        probe = encoder_probe(encoded, clips)
+    others = {"encoder_probe": gather_over_processes(probe)[0]}
+    by_encoder = encoder_scores(encoder, encoded, clips)
+    if trained is None:
+        return prediction_records(encoded.corpus, by_encoder, others)
+    scores = score_clips(trained.model, trained.prompts, encoded, clips, device)
+    return prediction_records(encoded.corpus, scores, {"encoder_classifier": by_encoder} | others)
 
 
 def _answer(scores: CorpusScores, place: int) -> Answer:
@@ -170,9 +198,3 @@ def _draw(folder: Path, metrics: dict, step: int) -> None:
             {tag.of(name): values[tag.rpartition("/")[2]] for tag in (Tag.ACCURACY, Tag.MACRO_F1, Tag.CALIBRATION_ERROR)}, step
         )
     tensorboard.close()
-
-
-def _write_lines(path: Path, records: list[dict]) -> None:
-    with atomic_write(path) as tmp, tmp.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -11,13 +11,16 @@ The recognition metrics are functions of counts that add up over clips, so a boo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
 from torchmetrics.functional.text import bleu_score, rouge_score
 
+from emotion_llm.evaluation.calibration import with_temperature
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import validate_record
 
@@ -37,6 +40,20 @@ class Answer:
     predicted: str
     probabilities: dict[str, float]
     """Of the whole label set, in the corpus's order; six decimals."""
+    temperature: Annotated[float, Field(gt=0)] | None = field(default=None, kw_only=True)
+    """What calibrates them (evaluation/calibration.py); never fitted on held-out clips. None: nothing was fitted."""
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the answer given."""
+        return self.probabilities[self.predicted]
+
+    @property
+    def calibrated_confidence(self) -> float:
+        if self.temperature is None:
+            return self.confidence
+        row = with_temperature(np.array(list(self.probabilities.values())), self.temperature)
+        return float(row[list(self.probabilities).index(self.predicted)])
 
 
 @validated_dataclass(frozen=True)
@@ -50,6 +67,7 @@ class PredictionRecord(Answer):
     """The truth."""
     baselines: dict[str, Answer]
     """The answers of the simple models and of the encoder's classifier to the same clip."""
+    action: str | None = None
 
     def answer(self, method: str | None) -> Answer:
         """Of a baseline, or of the LLM (None)."""
@@ -102,16 +120,17 @@ def corpus_metrics(records: Sequence[PredictionRecord]) -> dict:
 def recognition_metrics(records: Sequence[PredictionRecord], method: str | None = None) -> dict:
     """One method's metrics on the clips of one corpus; the LLM's where none is named."""
     emotions = list(records[0].probabilities)
-    clusters, kind = _clusters(records)
-    counts = _counts(records, method, clusters)  # (G, K K + 3 BINS)
-    scores = {name: float(value) for name, value in _scores(counts.sum(axis=0), len(emotions)).items()}
-    resampled = _scores(np.stack([weights @ counts for weights in _bootstrap_weights(len(counts))]), len(emotions))
+    clusters, kind = clusters_of(records)
+    counts = count_by_cluster(records, method, clusters)  # (G, K K + 6 BINS)
+    scores = {name: float(value) for name, value in scores_of_counts(counts.sum(axis=0), len(emotions)).items()}
+    resampled = scores_of_counts(np.stack([weights @ counts for weights in bootstrap_weights(len(counts))]), len(emotions))
     return {
         "clips": len(records),
         "chance": 1 / len(emotions),
         **scores,
         "intervals": {name: np.percentile(values, INTERVAL).tolist() for name, values in resampled.items()},
         "interval_clusters": {"kind": kind, "count": len(counts)},
+        "temperature": records[0].answer(method).temperature,
         "emotions": emotions,
         "confusion": counts.sum(axis=0)[: len(emotions) ** 2]
         .reshape(len(emotions), -1)
@@ -139,10 +158,10 @@ def compare_predictions(path: Path, other: Path, method: str | None = None, othe
         of_clip = {record.clip: record for record in second[corpus]}
         won = [record.answer(method).predicted == record.emotion for record in records]
         lost = [of_clip[record.clip].answer(other_method).predicted == record.emotion for record in records]
-        clusters, kind = _clusters(records)
+        clusters, kind = clusters_of(records)
         sums = np.bincount(clusters, weights=np.subtract(won, lost, dtype=float))  # (G,)
         sizes = np.bincount(clusters)
-        bootstrap = [(weights @ sums) / (weights @ sizes) for weights in _bootstrap_weights(len(sums))]
+        bootstrap = [(weights @ sums) / (weights @ sizes) for weights in bootstrap_weights(len(sums))]
         signs = np.random.default_rng(1).choice((-1.0, 1.0), size=(RESAMPLES, len(sums)))
         extreme = int((np.abs(signs @ sums) >= abs(sums.sum())).sum())  # sums of integers: exact
         result[corpus] = {
@@ -155,49 +174,52 @@ def compare_predictions(path: Path, other: Path, method: str | None = None, othe
     return result
 
 
-def _clusters(records: Sequence[PredictionRecord]) -> tuple[np.ndarray, str]:
-    """The cluster of each record (N,): clips of one actor are not independent of each other."""
-    actors = [record.actor for record in records]
-    if None in actors or len(set(actors)) < 2:
-        return np.arange(len(records)), "clip"
-    return np.unique([str(actor) for actor in actors], return_inverse=True)[1], "actor"
+def clusters_of(records: Sequence[PredictionRecord], by: Literal["actor", "action"] = "actor") -> tuple[np.ndarray, str]:
+    """The cluster of each record (N,): clips of one actor, or of one action, are not independent of each other."""
+    labels = [getattr(record, by) for record in records]
+    if None in labels or len(set(labels)) < 2:
+        return np.unique([record.clip for record in records], return_inverse=True)[1], "clip"
+    return np.unique([str(label) for label in labels], return_inverse=True)[1], by
 
 
-def _bootstrap_weights(clusters: int) -> list[np.ndarray]:
+def bootstrap_weights(clusters: int) -> list[np.ndarray]:
     """RESAMPLES times how often each cluster is drawn, (G,); the same each time, so methods are compared on the same draws."""
     generator = np.random.default_rng(0)
     return [np.bincount(generator.integers(clusters, size=clusters), minlength=clusters) for _ in range(RESAMPLES)]
 
 
-def _counts(records: Sequence[PredictionRecord], method: str | None, clusters: np.ndarray) -> np.ndarray:
-    """Per cluster the confusion matrix and, per bin of confidence, clips, summed confidence and correct answers: (G, K K + 3 BINS)."""
+def count_by_cluster(records: Sequence[PredictionRecord], method: str | None, clusters: np.ndarray) -> np.ndarray:
+    """Per cluster the confusion matrix and, per bin of confidence, clips, summed confidence and correct answers, before and after the
+    temperature: (G, K K + 6 BINS)."""
     index = {emotion: place for place, emotion in enumerate(records[0].probabilities)}
     classes = len(index)
-    counts = np.zeros((clusters.max() + 1, classes**2 + 3 * BINS))
+    counts = np.zeros((clusters.max() + 1, classes**2 + 6 * BINS))
     for record, cluster in zip(records, clusters, strict=True):
         answer = record.answer(method)
-        confidence = answer.probabilities[answer.predicted]
-        place = classes**2 + 3 * min(int(confidence * BINS), BINS - 1)
         counts[cluster, index[record.emotion] * classes + index[answer.predicted]] += 1
-        counts[cluster, place : place + 3] += (1, confidence, answer.predicted == record.emotion)
+        for begin, confidence in ((classes**2, answer.confidence), (classes**2 + 3 * BINS, answer.calibrated_confidence)):
+            place = begin + 3 * min(int(confidence * BINS), BINS - 1)
+            counts[cluster, place : place + 3] += (1, confidence, answer.predicted == record.emotion)
     return counts
 
 
-def _scores(counts: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+def scores_of_counts(counts: np.ndarray, classes: int) -> dict[str, np.ndarray]:
     """The metrics of summed counts; an emotion without clips (recall), or without clips and answers (F1), does not enter a mean.
 
     Shape:
-        (..., K K + 3 BINS)  ->  (...) each
+        (..., K K + 6 BINS)  ->  (...) each
     """
     confusion = counts[..., : classes**2].reshape(*counts.shape[:-1], classes, classes)
-    bins = counts[..., classes**2 :].reshape(*counts.shape[:-1], BINS, 3)
+    bins = counts[..., classes**2 :].reshape(*counts.shape[:-1], 2, BINS, 3)  # before and after the temperature
     hits, truths, answers = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1), confusion.sum(axis=-2)
     total = truths.sum(axis=-1)
+    errors = np.abs(bins[..., 1] - bins[..., 2]).sum(axis=-1) / total[..., None]  # (..., 2)
     return {
         "accuracy": hits.sum(axis=-1) / total,
         "unweighted_average_recall": _mean_ratio(hits, truths),
         "macro_f1": _mean_ratio(2 * hits, truths + answers),
-        "calibration_error": np.abs(bins[..., 1] - bins[..., 2]).sum(axis=-1) / total,
+        "calibration_error": errors[..., 0],
+        "calibration_error_after_temperature": errors[..., 1],
     }
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,13 @@ def file_hash(path: Path) -> str:
     """SHA-256 of the file's bytes; `content_hash` of file_hashes.py remembers it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json_lines(path: Path, records: Iterable[object]) -> None:
+    """Writes one JSON value per line, atomically."""
+    with atomic_write(path) as tmp, tmp.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def flush(path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Temperature scaling: recovers a known temperature, changes no answer."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from emotion_llm.evaluation.calibration import BOUNDS, fit_temperature, with_temperature
+from emotion_llm.evaluation.metrics import PredictionRecord, recognition_metrics
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_a_known_temperature_is_found_again(factor):
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(5000, 6)) * 2
+    truth = np.array([random.choice(6, p=row) for row in softmax(logits, axis=1)])
+    assert fit_temperature(softmax(factor * logits, axis=1), truth) == pytest.approx(factor, rel=0.05)
+
+
+def test_no_answer_changes_and_rows_sum_to_one():
+    probabilities = np.random.default_rng(0).dirichlet(np.full(7, 0.3), size=100)
+    for temperature in (*BOUNDS, 2.0):
+        calibrated = with_temperature(probabilities, temperature)
+        assert (calibrated.argmax(1) == probabilities.argmax(1)).all()
+        np.testing.assert_allclose(calibrated.sum(1), 1)
+    np.testing.assert_allclose(with_temperature(probabilities, 1.0), probabilities, atol=1e-6)
+
+
+def test_clips_that_are_all_right_leave_the_temperature_within_its_bounds():
+    assert BOUNDS[0] <= fit_temperature(np.array([[0.9, 0.1], [1.0, 0.0]]), np.array([0, 0])) < 0.2
+
+
+def test_metrics_give_the_calibration_error_before_and_after_the_temperature():
+    def metrics(temperature):
+        return recognition_metrics([
+            PredictionRecord("joy", {"joy": 0.99, "anger": 0.01}, "kdae", str(clip), None, truth, {}, temperature=temperature)
+            for clip, truth in enumerate(["joy", "anger"] * 10)
+        ])  # fmt: skip
+
+    plain, calibrated = metrics(None), metrics(10.0)
+    assert plain["calibration_error"] == calibrated["calibration_error"] == pytest.approx(0.49)
+    assert plain["calibration_error_after_temperature"] == plain["calibration_error"]
+    assert calibrated["calibration_error_after_temperature"] == pytest.approx(0.113, abs=1e-3)
+    assert (plain["temperature"], calibrated["temperature"]) == (None, 10.0)
