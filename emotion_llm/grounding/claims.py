@@ -25,7 +25,7 @@ MOMENTS: dict[str, tuple[float, float]] = {
 """Moment -> from and to which share of the clip it lasts. A change goes from the first half to the second."""
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "body": ("body", "whole body", "movement", "motion", "person", "figure", "walk", "gait", "performer", "walker", "pace", "mover",
+    "body": ("body", "whole body", "movement", "motion", "person", "figure", "walk", "gait", "performer", "walker", "mover",
              "actor", "subject", "posture", "stance"),
     "head": ("head", "chin", "gaze", "neck"),
     "trunk": ("trunk", "torso", "upper body", "back", "spine", "chest"),
@@ -65,6 +65,8 @@ class Quality:
     high: Pole
     family: str = ""
     """Qualities of different parts that could be mistaken for one another: the right thing said of the wrong part."""
+    nouns: tuple[str, ...] = ()
+    """Names of the measure itself, which is high or low, grows or falls: "the stride length is small"."""
     mirrored: bool = False
     """The high pole is the low one of its family: a raised head is a small pitch, raised hands are a great height."""
 
@@ -83,6 +85,7 @@ QUALITIES: dict[str, Quality] = {
         Pole(("fast", "quick", "rapid", "swift", "hurried", "brisk", "speedy"), ("move fast", "move quickly", "walk fast", "walk quickly",
               "hurry", "rush")),
         "speed",
+        nouns=("speed", "tempo", "pace", "velocity"),
     ),
     "head speed": Quality(
         ("head",), "head_speed_mean",
@@ -118,21 +121,24 @@ QUALITIES: dict[str, Quality] = {
         ("body",), "dimensionless_jerk",
         Pole(("smooth", "fluid", "flowing", "fluent"), ("move smoothly", "flow")),
         Pole(("jerky", "choppy", "shaky", "halting", "jittery"), ("move jerkily", "tremble", "shake")),
+        nouns=("jerk", "jerkiness"),
     ),
     "force": Quality(
         ("body",), "laban_weight",
         Pole(("light", "weak", "delicate", "powerless", "feeble"), ("lack force", "lack energy")),
         Pole(("forceful", "powerful", "energetic", "vigorous", "strong", "dynamic"), ("move forcefully", "move with force", "move with energy")),
+        nouns=("energy", "force", "power"),
     ),
     "stillness": Quality(
         ("body",), "stillness",
-        Pole(("in constant motion", "restless", "never still"), ("never rest", "keep moving")),
+        Pole(("in constant motion", "restless", "never still"), ("never rest",)),
         Pole(("still", "motionless", "often still", "at rest"), ("often stand still", "hardly move", "pause often", "rest", "stand still")),
     ),
     "size": Quality(
         ("body",), "limb_contraction_std",
         Pole(("small", "narrow", "restrained", "limited", "reserved", "minimal", "restricted")),
         Pole(("large", "wide", "sweeping", "big", "broad", "exaggerated", "ample")),
+        nouns=("amplitude", "range of motion", "size of the movement"),
     ),
     "expansion": Quality(
         ("body",), "convex_hull_volume_mean",
@@ -156,7 +162,7 @@ QUALITIES: dict[str, Quality] = {
     "trunk lean": Quality(
         ("trunk", "body"), "trunk_lean_mean",
         Pole(("upright", "leaning back", "erect", "drawn back", "tilted back", "vertical", "straight"),
-             ("lean back", "stand upright", "straighten up", "arch back", "stay upright")),
+             ("lean back", "stand upright", "straighten up", "arch back", "stay upright", "straighten")),
         Pole(("leaning forward", "bent forward", "stooped", "inclined forward", "hunched", "bent over", "slumped", "tilted forward", "bowed",
               "bent", "slouched", "rounded", "hunched over"),
              ("lean forward", "stoop", "bend forward", "slump", "bend over", "tilt forward", "slouch", "hunch")),
@@ -172,6 +178,7 @@ QUALITIES: dict[str, Quality] = {
         Pole(("straight", "stretched", "extended", "outstretched"), ("hang straight", "straighten", "hang straight down")),
         Pole(("bent", "flexed", "folded", "bent in front of the body", "angled"), ("bend", "flex")),
         "bend",
+        nouns=("elbow flexion",),
     ),
     "arm opening": Quality(
         ("arms", "elbows"), "arm_opening_mean",
@@ -184,8 +191,8 @@ QUALITIES: dict[str, Quality] = {
     ),
     "arm swing": Quality(
         ("arms",), "arm_opening_std",
-        Pole((), ("hardly swing", "swing little", "barely swing")),
-        Pole(("swinging wide", "swinging"), ("swing wide", "swing widely", "swing a lot", "swing")),
+        Pole(("small", "narrow"), ("hardly swing", "swing little")),
+        Pole(("swinging wide", "swinging", "sweeping", "large", "big"), ("swing wide", "swing widely", "swing a lot", "swing")),
     ),
     "hand height": Quality(
         ("hands", "arms", "elbows"), "hand_height_mean",
@@ -193,10 +200,11 @@ QUALITIES: dict[str, Quality] = {
              ("hang low", "hang down", "drop", "sink", "hang", "dangle", "stay low")),
         Pole(("raised", "high", "held high", "lifted", "up", "held up"), ("rise", "stay high", "lift", "go up")),
         "height",
+        nouns=("hand height",),
     ),
     "shoulder height": Quality(
         ("shoulders",), "shoulder_height_mean",
-        Pole(("dropped", "low", "lowered", "down", "sunken", "drooping", "relaxed", "hanging"),
+        Pole(("dropped", "low", "lowered", "down", "sunken", "drooping", "relaxed", "hanging", "slumped"),
              ("hang low", "drop", "droop", "sink", "hang", "hang down", "fall")),
         Pole(("raised", "pulled up", "lifted", "high", "up", "shrugged", "hunched", "hunched up", "tense"), ("rise", "shrug", "lift", "go up")),
         "height",
@@ -206,6 +214,7 @@ QUALITIES: dict[str, Quality] = {
         Pole(("straight", "stretched", "extended", "stiff"), ("straighten", "stay straight")),
         Pole(("bent", "flexed", "soft"), ("bend", "flex", "give way")),
         "bend",
+        nouns=("knee flexion",),
     ),
     "crouch": Quality(
         ("hips", "body"), "pelvis_height_mean",
@@ -246,11 +255,13 @@ QUALITIES: dict[str, Quality] = {
         ("steps",), "cadence",
         Pole(("slow", "infrequent", "unhurried")),
         Pole(("quick", "fast", "frequent", "rapid", "hurried", "brisk"), ("follow each other quickly",)),
+        nouns=("cadence", "step rate", "step frequency"),
     ),
     "stride": Quality(
         ("steps",), "stride_length",
         Pole(("short", "small", "little", "tiny"), ("stay short",)),
         Pole(("long", "large", "wide", "big")),
+        nouns=("stride length", "step length"),
     ),
 }  # fmt: skip
 """Quality -> how it is measured and told."""

@@ -1,0 +1,103 @@
+"""Whether a movement bears out what is claimed of it.
+
+Claim, Standing  ->  Verdict: supported, contradicted (and how), indeterminate or uncheckable
+
+A movement's standing is what the judge needs of it: the percentile of every descriptor among the training clips of its corpus. The kinds of
+contradiction are named after MotionHalluc; limits and procedure are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Literal
+
+from emotion_llm.grounding.claims import CHANGES, MOMENTS, QUALITIES, SIDES, Claim
+
+if TYPE_CHECKING:
+    from emotion_llm.grounding.norms import Measured, Norms
+
+SUPPORTED_FROM = 60.0
+"""Percentile in the claimed direction from which a claim is supported. Two in five clips are so, as many are the opposite, and the middle
+fifth is neither: differences there are within what another formula of the same quality would change (our choice)."""
+CONTRADICTED_TO = 100 - SUPPORTED_FROM
+"""Percentile in the claimed direction down to which a claim is contradicted."""
+STRONG_FROM = 75.0
+"""Percentile from which "very" is supported; also that of a quality that is plain enough to have been mistaken for the claimed one."""
+NOT_TO = 50.0
+"""Percentile down to which a negated claim is supported: "not fast" is true of the middle too, but not above it."""
+
+Standing = Mapping[str, Mapping[str, float]]
+"""Moment or change -> descriptor -> percentile, 0 to 100; of a change, 50 is none. What is not measured is absent."""
+Outcome = Literal["supported", "contradicted", "indeterminate", "uncheckable"]
+Contradiction = Literal["directional", "attributional", "temporal"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the movement says to a claim."""
+
+    outcome: Outcome
+    contradiction: Contradiction | None = None
+    """directional: the opposite is true; attributional: true of another part or side; temporal: true at another moment."""
+    percentile: float | None = None
+    """Of the claimed descriptor at the claimed moment."""
+
+
+def standing(measured: Measured, norms: Norms) -> dict[str, dict[str, float]]:
+    """Where a movement stands in its corpus, in every descriptor that a claim can name; rounded to whole percentiles."""
+    names = {quality.descriptor for quality in QUALITIES.values()}
+    names |= {f"{side}_{name}" for side in SIDES for name in names}
+    result: dict[str, dict[str, float]] = {}
+    for moment in (*MOMENTS, CHANGES[0]):
+        values = {name: norms.percentile(measured, name, moment) for name in sorted(names)}
+        result[moment] = {name: float(round(value)) for name, value in values.items() if isfinite(value)}
+    return result
+
+
+def judge(claim: Claim, movement: Standing) -> Verdict:
+    """Holds a claim against a movement."""
+    percentile = _percentile(claim.descriptor, claim.moment, movement)
+    if percentile is None:
+        return Verdict("uncheckable")
+    agreement = _agreement(percentile, claim.direction)
+    if claim.negated:
+        outcome: Outcome = "supported" if agreement <= NOT_TO else "contradicted" if agreement >= SUPPORTED_FROM else "indeterminate"
+        return Verdict(outcome, "directional" if outcome == "contradicted" else None, percentile)
+    if agreement >= (STRONG_FROM if claim.extent == "strong" else SUPPORTED_FROM):
+        return Verdict("supported", None, percentile)
+    if agreement > CONTRADICTED_TO:
+        return Verdict("indeterminate", None, percentile)
+    return Verdict("contradicted", _kind(claim, movement), percentile)
+
+
+def _percentile(descriptor: str, moment: str, movement: Standing) -> float | None:
+    """A fall is read from the same number as a rise."""
+    return movement.get("increasing" if moment in CHANGES else moment, {}).get(descriptor)
+
+
+def _agreement(percentile: float, direction: int) -> float:
+    return percentile if direction > 0 else 100 - percentile
+
+
+def _kind(claim: Claim, movement: Standing) -> Contradiction:
+    """Of a contradicted claim."""
+
+    def plain(descriptor: str, moment: str, direction: int) -> bool:
+        percentile = _percentile(descriptor, moment, movement)
+        return percentile is not None and _agreement(percentile, direction) >= STRONG_FROM
+
+    if claim.moment in MOMENTS and claim.moment != "throughout":
+        others = [moment for moment in MOMENTS if moment not in (claim.moment, "throughout")]
+        if any(plain(claim.descriptor, moment, claim.direction) for moment in others):
+            return "temporal"
+    own = QUALITIES[claim.quality]
+    if claim.side and plain(claim.descriptor.replace(claim.side, SIDES[claim.side == SIDES[0]], 1), claim.moment, claim.direction):
+        return "attributional"
+    for name, quality in QUALITIES.items():
+        if name != claim.quality and own.family and quality.family == own.family:
+            direction = claim.direction * (-1 if quality.mirrored != own.mirrored else 1)
+            if plain(quality.descriptor, claim.moment, direction):
+                return "attributional"
+    return "directional"
