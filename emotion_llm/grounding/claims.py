@@ -121,7 +121,7 @@ QUALITIES: dict[str, Quality] = {
         ("body",), "dimensionless_jerk",
         Pole(("smooth", "fluid", "flowing", "fluent"), ("move smoothly", "flow")),
         Pole(("jerky", "choppy", "shaky", "halting", "jittery"), ("move jerkily", "tremble", "shake")),
-        nouns=("jerk", "jerkiness"),
+        nouns=("jerkiness",),
     ),
     "force": Quality(
         ("body",), "laban_weight",
@@ -249,7 +249,7 @@ QUALITIES: dict[str, Quality] = {
     "turning": Quality(
         ("body",), "turning_speed",
         Pole((), ("keep one heading", "hardly turn", "face one way", "keep facing one way", "barely turn")),
-        Pole(("turning",), ("turn a lot", "turn around", "turn", "turn often", "spin", "twist", "rotate")),
+        Pole(("turning",), ("turn a lot", "turn around", "turn", "turn often", "twist", "rotate")),
     ),
     "cadence": Quality(
         ("steps",), "cadence",

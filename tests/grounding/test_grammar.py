@@ -30,13 +30,16 @@ def test_a_claim_has_what_the_text_says(text, expected):
 
 
 def test_every_adjective_and_verb_of_the_table_is_read_as_its_own_pole():
+    missing = []
     for name, quality in QUALITIES.items():
         plural = quality.part in ("shoulders", "arms", "hands", "elbows", "hips", "legs", "knees", "feet", "steps")
         for direction in (-1, 1):
             pole = quality.pole(direction)
             for words in (*(f"{'are' if plural else 'is'} {adjective}" for adjective in pole.adjectives), *pole.verbs):
                 found = read_claims(f"The {quality.part} {words}.").claims
-                assert (name, direction) in [(claim.quality, claim.direction) for claim in found], f"the {quality.part} {words}"
+                if (name, direction) not in [(claim.quality, claim.direction) for claim in found]:
+                    missing.append(f"the {quality.part} {words}")
+    assert not missing
 
 
 def test_the_span_is_where_the_claim_stands():
@@ -56,5 +59,5 @@ def test_any_text_can_be_read(text):
     assert read_claims(text).claims == ()
 
 
-def test_a_repeated_claim_is_one_claim():
-    assert len(read_claims("The head is bowed. The head is clearly bowed.").claims) == 1
+def test_a_claim_repeated_in_a_sentence_is_one_claim():
+    assert len(read_claims("The arms are bent and the elbows are bent.").claims) == 1
