@@ -9,8 +9,7 @@ from pathlib import Path
 from emotion_llm.evaluation.evaluate import PRESETS, EvaluateSettings, check_same_data, evaluate_corpus, write_results
 from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.runtime.console import parse_settings, run
-from emotion_llm.runtime.devices import evaluation_dtype
-from emotion_llm.runtime.processes import start_processes
+from emotion_llm.runtime.processes import evaluation_dtype, start_processes
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 
 

@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests are offline; the hub's cli
 import pytest
 import torch
 
-from emotion_llm.runtime import devices
+from emotion_llm.runtime import processes
 from emotion_llm.training import engine
 
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):  # ignored where pytest runs under nohup or in the background
@@ -29,7 +29,7 @@ def _same_random_numbers() -> None:
 def _fp32() -> Iterator[None]:
     """Numbers are compared in fp32 on every CPU; bf16 differs in the third digit. Tests of bf16 ask for it."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (devices, engine):
+        for module in (processes, engine):
             patch.setattr(module, "bf16_is_fast_on_cpu", lambda: False)
         yield
 

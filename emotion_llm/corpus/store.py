@@ -30,8 +30,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.file_hashes import content_hash
-from emotion_llm.runtime.files import file_hash, write_json
+from emotion_llm.runtime.files import content_hash, file_hash, write_json
 from emotion_llm.runtime.validation import read_json_object, validate_record
 
 FORMAT = 2

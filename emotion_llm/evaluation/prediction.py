@@ -22,9 +22,8 @@ from emotion_llm.motion.checks import check_clip
 from emotion_llm.motion.motion import Motion
 from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.motion.table import table_columns_from_dict
-from emotion_llm.runtime.devices import evaluation_dtype
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.processes import start_processes
+from emotion_llm.runtime.processes import evaluation_dtype, start_processes
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motion
 

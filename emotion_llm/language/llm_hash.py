@@ -14,7 +14,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.file_hashes import content_hash
+from emotion_llm.runtime.files import content_hash
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes
 

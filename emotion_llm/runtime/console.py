@@ -33,6 +33,12 @@ Settings = TypeVar("Settings")
 Item = TypeVar("Item")
 
 USER_ERROR_STATUS = 2
+DISK_ERRORS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "no space left; free some"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "no permission; correct it, or choose another folder,"),
+    errno.ENOTDIR: "lies below a file; choose another folder",
+}
+"""Errors of the file system that the user can fix, each with its remedy."""
 PROGRAM_BEGIN = time.perf_counter()
 
 
@@ -95,11 +101,12 @@ def run(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         _exit("interrupted", 130)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _exit(f"error: {error.filename or 'the disk'}: no space left; free some and run the same command again", USER_ERROR_STATUS)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            _exit(f"error: {error.filename or 'the disk'}: {DISK_ERRORS[error.errno]} and run the same command again", USER_ERROR_STATUS)
         watch = current()
         if watch is None or len(watch.peers) < 2:
-            raise
+            print_last(traceback.format_exc().rstrip())  # Python would print control characters of the message
+            sys.exit(1)
         _exit(f"rank {watch.rank} failed:\n{traceback.format_exc()}", 1)
 
 

@@ -10,6 +10,8 @@ import errno
 import io
 import os
 import sys
+import threading
+import traceback
 import unicodedata
 import warnings
 from collections.abc import Iterator
@@ -30,8 +32,15 @@ def prepare_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
         stream.reconfigure(errors="backslashreplace")
+    threading.excepthook = _print_failure_of_thread
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|peft|deepspeed)\b.*")
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # attributed to our line, not to torch
+
+
+def _print_failure_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread fails with the OSError that its writer raises too, where it becomes a warning."""
+    if failed.exc_value is not None and not isinstance(failed.exc_value, OSError):
+        print_last("".join(traceback.format_exception(failed.exc_value)).rstrip())
 
 
 def printable(text: str, keep: str = "\n\t") -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from emotion_llm.runtime.console import is_first_rank, say
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import remove_temporary
 
 LOCK = ".lock"
 WAIT_FOR_LOCK = 60.0
@@ -33,16 +34,22 @@ def versions(*packages: str) -> dict[str, str]:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds an exclusive lock on the run folder. The operating system releases it when the process exits, even if it is killed.
+    """Holds an exclusive lock on the run folder, and removes the temporary files of a killed job.
+
+    The operating system releases the lock when the process exits, even if it is killed.
 
     Raises:
-        UserError: another job works in the folder.
+        UserError: another job works in the folder, or the folder cannot be written.
     """
     if not is_first_rank():
         yield
         return
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / LOCK).open("a+", encoding="utf-8") as file:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{run}: cannot be written ({error.strerror}); correct its permissions, or choose another --run folder") from None
+    with lock as file:
         begin, told = time.monotonic(), False
         while not try_to_lock(file.fileno(), run):
             file.seek(0)
@@ -56,6 +63,8 @@ def locked(run: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
+        for folder in (run, run / "encoder", run / "checkpoints"):
+            remove_temporary(folder)
         yield
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +82,11 @@ class TensorBoardWriter:
             self._not_written = {step: self._not_written.get(step, {}) | dict(values)}
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._write(partial(_add_scalar, name=name, value=value, step=step))
+        def write(writer: SummaryWriter) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        self._write(write)
 
     def text(self, name: str, text: str, step: int) -> None:
         self._write(lambda writer: writer.add_text(name, printable(text), step))
@@ -121,8 +123,4 @@ class TensorBoardWriter:
                 self._warn(error)
 
     def _warn(self, error: OSError) -> None:
-        say(f"warning: TensorBoard not written ({error}); training continues; free some space in {self._folder}")
-
-
-def _add_scalar(writer: SummaryWriter, name: str, value: float, step: int) -> None:
-    writer.add_scalar(name, value, step)
+        say(f"warning: TensorBoard not written ({error}); training continues; check {self._folder} and its disk")

@@ -3,7 +3,7 @@
 heartbeats of all processes  ->  exit of all processes, with one error message
 
 In a collective, processes wait for each other: if one is missing, the others wait forever or fail with an error that hides the first.
-The watchdog sees to it that
+With the watchdog, if
 
     a process raises        its error is printed; the others exit silently
     a process is killed     the others name its rank
@@ -21,26 +21,98 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import NoReturn, Protocol
+from dataclasses import asdict, dataclass
+from typing import NamedTuple, NoReturn, Protocol
 
-from emotion_llm.runtime.heartbeat import PHASES, RESUME, Heartbeat, Progress, hang_message, heartbeat_of, killed_message
 from emotion_llm.runtime.launcher import Peer, is_alive, launchers
 from emotion_llm.runtime.output import BestEffort, print_last
 
 PERIOD = 1.0
 """Seconds between two checks."""
 GRACE = 2.5 * PERIOD
-"""Seconds in which every process has checked once: a failed process waits so long for the cause of its error, and for others to read its own."""
+"""Seconds in which every process has checked once. A failed process waits that long, so that the first error of the job is the one printed."""
 STORE_TIMEOUT = 5.0
 """Seconds after which a store call that got no answer is given up."""
 UNREACHABLE = 60.0
 """Seconds without an answer from the store after which rank 0 counts as lost."""
 END = "end"
 """Store key: the rank that ended the job, and the exit status."""
+RESUME = "run the same command again to resume from the newest checkpoint"
+COLLECTIVES = ("/torch/distributed/", "/deepspeed/comm/")
+"""Folders of code in which the main thread waits for other processes."""
+PHASES = ("data", "forward", "backward", "optimizer", "checkpoint", "evaluation")
+"""The parts of a step, in order."""
+
+
+class Progress(NamedTuple):
+    """How far a process has come. Processes that wait for another one have come as far as it, or further."""
+
+    step: int = 0
+    micro_step: int = 0
+    phase: int = 0
+    """Index into PHASES."""
+
+    def __str__(self) -> str:
+        return f"step {self.step}, micro-step {self.micro_step}, {PHASES[self.phase]}"
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What a process publishes once a second."""
+
+    count: int
+    """Increases with every heartbeat."""
+    progress: Progress
+    idle_seconds: float
+    """Seconds since the main thread last made progress."""
+    in_collective: bool
+    """True if the main thread waits for other processes."""
+    stack: str
+    """The main thread's stack, once it has been idle for long."""
+
+
+def heartbeat_of(count: int, progress: Progress, idle_seconds: float, thread: int | None) -> Heartbeat:
+    """The heartbeat of this process.
+
+    Args:
+        thread: identifier of the thread whose stack is reported; None: no stack.
+    """
+    frame = sys._current_frames().get(thread) if thread is not None else None
+    stack = traceback.extract_stack(frame) if frame is not None else traceback.StackSummary()
+    in_collective = any(folder in line.filename for line in stack for folder in COLLECTIVES)
+    return Heartbeat(count, progress, idle_seconds, in_collective, "".join(stack.format()[-5:]))
+
+
+def killed_message(rank: int) -> str:
+    return f"error: rank {rank} was killed, by a signal or because the machine ran out of memory; {RESUME}"
+
+
+def hang_message(heartbeats: Mapping[int, Heartbeat], silent: Mapping[int, float], timeout: float) -> str:
+    """Names the ranks that the others wait for, and where they are.
+
+    Args:
+        heartbeats: by rank; not needed from ranks that are silent.
+        silent: rank -> seconds without a heartbeat: the process is frozen, or its machine is unreachable.
+    """
+    begin = f"error: no progress for {timeout:g} s (--hang-timeout-seconds); "
+    if silent:
+        named = ", ".join(f"rank {rank} (no heartbeat for {seconds:.0f} s)" for rank, seconds in sorted(silent.items()))
+        return f"{begin}waiting for {named}; {RESUME}"
+    # Of two ranks at the same point, the one in a collective is further.
+    points = {rank: (Progress(*heartbeat.progress), heartbeat.in_collective) for rank, heartbeat in heartbeats.items()}
+    first, last = min(points.values()), max(points.values())
+    slowest = sorted(rank for rank, point in points.items() if point == first)
+    if first == last and len(points) > 1:
+        who = f"all ranks are at {first[0]}; check the network"
+    else:
+        who = f"waiting for {', '.join(f'rank {rank}' for rank in slowest)} at {first[0]}"
+        who += f"; the others are at {last[0]}" if first != last else ""
+    stack = heartbeats[slowest[0]].stack
+    return f"{begin}{who}" + (f"\nstack of rank {slowest[0]}:\n{stack}" if stack else "; ") + RESUME
 
 
 class Store(Protocol):
@@ -226,7 +298,7 @@ class Watchdog:
             return self.rank == next((rank for rank, peer in enumerate(self.peers) if rank > 0 and not peer.is_gone), self.rank)
 
     def _print_last(self, message: str) -> None:
-        """Prints below a progress bar, and silences this process: a main thread that lost its peers fails with errors that nobody needs."""
+        """Prints below a progress bar, and silences this process: a main thread that lost its peers fails with misleading errors."""
         print_last(("\n" if self._timeout < float("inf") else "") + message.rstrip())
         if len(self.peers) > 1:
             null = os.open(os.devnull, os.O_WRONLY)

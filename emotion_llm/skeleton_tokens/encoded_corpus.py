@@ -35,8 +35,7 @@ from emotion_llm.corpus.windows import windows
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.file_hashes import content_hash
-from emotion_llm.runtime.files import flush, write_json
+from emotion_llm.runtime.files import content_hash, flush, write_json
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.skeleton_encoder.pooling import feature_frames, pooled_rows

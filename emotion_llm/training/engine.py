@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.runtime.devices import bf16_is_fast_on_cpu
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.processes import process_count, process_rank, start_processes
+from emotion_llm.runtime.processes import bf16_is_fast_on_cpu, process_count, process_rank, start_processes
 from emotion_llm.training.checkpoint import MOMENTS
 
 

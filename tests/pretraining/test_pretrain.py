@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,22 @@ def test_a_killed_run_resumes_after_its_last_whole_epoch_and_equals_an_unbroken_
     monkeypatch.setattr(loop, "train_step", train_step)
     pretrain(again)
     assert (settings.run / WEIGHTS).read_bytes() == (again.run / WEIGHTS).read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # see runtime/output.py
+def test_a_run_folder_that_is_deleted_during_training_loses_nothing(two_corpora, settings, monkeypatch):
+    pretrain(settings)
+
+    def deleting(*arguments):
+        if arguments[5] == 3:
+            shutil.rmtree(again.run)
+        return train_step(*arguments)
+
+    again = replace(settings, run=settings.run.with_name("again"))
+    monkeypatch.setattr(loop, "train_step", deleting)
+    pretrain(again)
+    assert (settings.run / WEIGHTS).read_bytes() == (again.run / WEIGHTS).read_bytes()
+    assert load_encoder(again.run).record.held_out == load_encoder(settings.run).record.held_out
 
 
 def test_the_state_is_on_the_disk_before_it_replaces_the_last_one(two_corpora, settings, fsynced):

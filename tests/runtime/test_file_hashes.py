@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from emotion_llm.runtime import file_hashes
-from emotion_llm.runtime.file_hashes import cache_path, content_hash
+from emotion_llm.runtime import files
+from emotion_llm.runtime.files import cache_path, content_hash
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_a_single_byte_anywhere_in_the_file_changes_the_hash(old_file):
 
 def test_an_unchanged_file_is_read_once(old_file, monkeypatch):
     first = content_hash(old_file)
-    monkeypatch.setattr(file_hashes, "file_hash", lambda _: pytest.fail("the file was read again"))
+    monkeypatch.setattr(files, "file_hash", lambda _: pytest.fail("the file was read again"))
     assert content_hash(old_file) == first
 
 

@@ -5,14 +5,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from emotion_llm.runtime.console import printable
+from tests.helpers.run_outcome import curve
 
 ROOT = Path(__file__).parents[2]
 
 
 def python(code: str, **options) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
-    return subprocess.run([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, "-c", code, *options.pop("arguments", [])],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        **options,
+    )
 
 
 def test_control_characters_are_escaped_and_other_letters_stay():
@@ -45,6 +55,46 @@ def test_a_reader_that_is_gone_is_no_error():
     done = python("from emotion_llm.runtime.console import run, say; run(lambda: [say('x' * 100_000) for _ in range(3)])", stdout=write)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_uncaught_error_escapes_control_characters_of_its_message():
+    done = python(
+        "from emotion_llm.runtime.console import run\ndef main(): raise KeyError('a') from ValueError('\x1b[2J\u202e')\nrun(main)"
+    )
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr and "ValueError: \\x1b[2J\\u202e" in done.stderr and done.stderr.rstrip().endswith("KeyError: 'a'")
+
+
+def test_a_folder_that_vanishes_under_tensorboard_is_one_warning(tmp_path):
+    code = (
+        "import shutil, sys; from pathlib import Path; from emotion_llm.runtime.console import run\n"
+        "from emotion_llm.runtime.tensorboard import TensorBoardWriter\n"
+        "def main():\n"
+        "    writer = TensorBoardWriter(Path(sys.argv[1])); writer.scalars({'loss': 1.0}, 1); writer.flush(1)\n"
+        "    shutil.rmtree(sys.argv[1]); writer.scalars({'loss': 2.0}, 2); writer.flush(2)\n"
+        "    writer.flush(3); writer.scalars({'loss': 3.0}, 3); writer.close()\n"
+        "run(main)"
+    )
+    done = python(code, arguments=[tmp_path / "run"], stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1 and "warning: TensorBoard not written ([Errno 2] No such file or directory" in done.stdout
+    assert curve(tmp_path / "run", "loss") == {3: 3.0}
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("ENOSPC", "no space left; free some and run the same command again"),
+        ("EROFS", "no permission; correct it, or choose another folder, and run the same command again"),
+        ("ENOTDIR", "lies below a file; choose another folder and run the same command again"),
+    ],
+)
+def test_an_error_of_the_file_system_is_one_line(number, said):
+    code = (
+        f"import errno; from emotion_llm.runtime.console import run\ndef main(): raise OSError(errno.{number}, '', 'some/file')\nrun(main)"
+    )
+    done = python(code)
+    assert (done.returncode, done.stderr) == (2, f"error: some/file: {said}\n")
 
 
 def test_importing_changes_no_warning_filter_no_thread_count_and_no_environment():

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,38 @@ def test_the_lock_of_a_killed_job_is_no_obstacle(tmp_path):
         holder.kill()
     with locked(tmp_path / "run"), pytest.raises(BlockingIOError):
         raise BlockingIOError  # whatever happens inside passes through
+
+
+def test_a_folder_that_cannot_be_made_or_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(
+        UserError, match=r"file/run: cannot be written \(Not a directory\); correct its permissions, or choose another --run"
+    ):
+        locked(tmp_path / "file" / "run").__enter__()
+    assert (tmp_path / "file").read_text() == "kept"
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", read_only)
+    with pytest.raises(UserError, match=r"run: cannot be written \(Read-only file system\)"):
+        locked(tmp_path / "run").__enter__()
+
+
+def test_temporary_files_of_a_killed_job_are_removed_at_the_next_start_and_no_others(tmp_path):
+    run = tmp_path / "run"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from emotion_llm.runtime.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as tmp: tmp.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for path in (run / "state.safetensors", run / "encoder" / "encoder.json", run / "checkpoints" / "best.json"):
+        assert subprocess.run([sys.executable, "-c", code, path]).returncode == -signal.SIGKILL
+    others = [run / "notes.tmp", run / ".hidden.tmp", run / ".x.0123456789abcdef.tmp2"]
+    for path in others:
+        path.write_text("the user's")
+    assert len(list(run.rglob(".*.tmp"))) == 4
+    with locked(run):
+        assert sorted(path for path in run.rglob("*") if path.is_file()) == sorted([*others, run / ".lock"])
 
 
 def test_a_file_system_without_locks_is_a_warning(tmp_path, capsys, monkeypatch):

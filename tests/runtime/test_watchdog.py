@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from emotion_llm.runtime import watchdog as watching
-from emotion_llm.runtime.heartbeat import PHASES, Heartbeat, Progress, hang_message, heartbeat_of
 from emotion_llm.runtime.launcher import Peer, is_alive, launchers
-from emotion_llm.runtime.watchdog import TimedStore, Watchdog
+from emotion_llm.runtime.watchdog import PHASES, Heartbeat, Progress, TimedStore, Watchdog, hang_message, heartbeat_of
 
 
 def sign(place: tuple[int, int, int], in_collective: bool = False, stack: str = "") -> Heartbeat:
