@@ -28,8 +28,7 @@ from emotion_llm.evaluation.metrics import PredictionRecord
 from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.pretraining.trained_encoder import load_encoder
 from emotion_llm.runtime.console import parse_settings, run, say
-from emotion_llm.runtime.devices import evaluation_dtype
-from emotion_llm.runtime.processes import start_processes
+from emotion_llm.runtime.processes import evaluation_dtype, start_processes
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from launch.finetune import finetune
 from launch.pretrain_encoder import pretrain
