@@ -92,7 +92,7 @@ class EmotionLLM(nn.Module):
         rows, positions = [], []
         for example in examples:
             motion, before, after = example.motion, example.prompt.before, example.prompt.after
-            slots = self.slots.of_motion(motion.joints, motion.time_steps)  # (S,)
+            slots = motion.in_slots(self.slots)  # (S,)
             token_ids = torch.tensor([*before, *[0] * len(slots), *after], device=device)  # (L,)
             skeleton_rows = torch.arange(len(before), len(before) + len(slots), device=device)
             rows.append(self.embed(token_ids, skeleton_rows, motion.rows.to(device), motion.granularities.to(device)))  # (L, D)

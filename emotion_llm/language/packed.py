@@ -152,7 +152,7 @@ class _RowBuilder:
 
     def add_example(self, example: Example, prefix: range) -> None:
         motion, after = example.motion, example.prompt.after
-        slots = self.slots.of_motion(motion.joints, motion.time_steps)  # (S,)
+        slots = motion.in_slots(self.slots)  # (S,)
         skeleton = self._append([0] * len(slots), (len(prefix) + slots).tolist())
         self.skeleton_rows.extend(skeleton)
         self.motions.append(motion)

@@ -15,6 +15,7 @@ with their slots as position ids.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -71,12 +72,32 @@ class MotionFeatures:
     """(S, C) float32: the semantic, V spatial and T' temporal features."""
     joints: int
     time_steps: int
+    kept: Tensor | None = None
+    """(S,) int64: which of the 1 + V + T' tokens these rows are, ascending; None: all of them."""
 
     def __post_init__(self) -> None:
-        if len(self.rows) != 1 + self.joints + self.time_steps:
+        if len(self.rows) != (1 + self.joints + self.time_steps if self.kept is None else len(self.kept)):
             raise ValueError(f"{len(self.rows)} feature rows for {self.joints} joints and {self.time_steps} time steps")
+
+    def keep(self, tokens: Sequence[int] | Tensor) -> MotionFeatures:
+        """Only these tokens, counted among all 1 + V + T' of a motion that still has them all. The others are masked like empty slots:
+        for the LLM they are not there."""
+        if self.kept is not None:
+            raise ValueError(f"{len(self.kept)} of {1 + self.joints + self.time_steps} tokens are left; choose tokens of the whole motion")
+        chosen = torch.as_tensor(tokens, dtype=torch.long).unique()
+        return MotionFeatures(self.rows[chosen], self.joints, self.time_steps, chosen)
+
+    def in_slots(self, slots: Slots) -> Tensor:
+        """The slot of every row, (S,) int64.
+
+        Raises:
+            UserError: there are more joints or feature frames than slots.
+        """
+        every = slots.of_motion(self.joints, self.time_steps)
+        return every if self.kept is None else every[self.kept]
 
     @property
     def granularities(self) -> Tensor:
         """(S,) int64: SEMANTIC, SPATIAL or TEMPORAL for every row."""
-        return torch.tensor([SEMANTIC] + [SPATIAL] * self.joints + [TEMPORAL] * self.time_steps)
+        every = torch.tensor([SEMANTIC] + [SPATIAL] * self.joints + [TEMPORAL] * self.time_steps)
+        return every if self.kept is None else every[self.kept]

@@ -35,3 +35,14 @@ def test_a_form_without_slots_is_refused(spatial, temporal):
 def test_features_must_have_a_row_per_token():
     with pytest.raises(ValueError, match="5 feature rows for 2 joints and 3 time steps"):
         MotionFeatures(torch.zeros(5, 8), 2, 3)
+
+
+def test_a_removed_token_leaves_the_others_their_slots_and_granularities():
+    whole, slots = MotionFeatures(torch.arange(24.0).view(6, 4), 3, 2), Slots(5, 4)
+    part = whole.keep([4, 2, 2])
+    assert torch.equal(part.rows, whole.rows[[2, 4]])
+    assert torch.equal(part.in_slots(slots), whole.in_slots(slots)[[2, 4]])
+    assert torch.equal(part.granularities, whole.granularities[[2, 4]])
+    assert whole.keep([]).rows.shape == (0, 4)
+    with pytest.raises(ValueError, match="2 of 6 tokens are left; choose tokens of the whole motion"):
+        part.keep([2])
