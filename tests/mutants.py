@@ -99,7 +99,6 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("first_answer = first_after + len(after)", "first_answer = first_after + len(after) + 1"),
         ("self._append(answer[:-1], range(", "self._append(answer[1:], range("),
         ("[self.answers] * len(answer)", "[0] * len(answer)"),
-        ("MOST_PADDING = 2.0", "MOST_PADDING = 2e9"),
         ("if key not in prefixes:", "if not prefixes:"),
         ("torch.tensor(places)[torch.tensor(rows).argsort()]", "torch.tensor(places)"),
         ("dropout_p=dropout, scale=scaling", "dropout_p=dropout"),

@@ -192,6 +192,16 @@ def test_unsupported_attention_is_refused(setup, change, message):
         packed_attention(torch.nn.Identity(), heads, heads[:, :2], heads[:, :2], None, **{"packed_row": row} | change)
 
 
+def test_a_window_is_long_enough_exactly_from_the_longest_sequence_on(setup):
+    _, examples = setup
+    row = pack(examples, SLOTS)
+    longest = max(group.key_rows.shape[1] for group in row.attention.groups)
+    heads = torch.randn(1, 4, len(row.token_ids), 8)
+    packed_attention(torch.nn.Identity(), heads, heads, heads, None, packed_row=row, sliding_window=longest)
+    with pytest.raises(UserError, match=f"sees {longest - 1} tokens back"):
+        packed_attention(torch.nn.Identity(), heads, heads, heads, None, packed_row=row, sliding_window=longest - 1)
+
+
 def test_gradient_checkpointing_changes_no_gradient(setup):
     model, examples = setup
     row = pack(examples, SLOTS)
