@@ -11,3 +11,26 @@ Letters of shapes:
     S skeleton tokens, 1 + V + T'         L LLM positions     A answer tokens
     D width of the LLM or text encoder
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emotion_llm.evaluation.answer import Answer, Unread
+    from emotion_llm.evaluation.trained_model import TrainedModel, load
+
+__all__ = ["Answer", "TrainedModel", "Unread", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public interface, imported when it is first used: `import emotion_llm` takes milliseconds and loads no torch."""
+    if name in ("load", "TrainedModel"):
+        from emotion_llm.evaluation import trained_model
+
+        return getattr(trained_model, name)
+    if name in ("Answer", "Unread"):
+        from emotion_llm.evaluation import answer
+
+        return getattr(answer, name)
+    raise AttributeError(f"module 'emotion_llm' has no attribute {name!r}")

@@ -80,6 +80,14 @@ class Answer:
         return asdict(self) | {"probability": self.probability}
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A file that could not be read, and why."""
+
+    clip: str
+    error: str
+
+
 def ranked(emotions: tuple[str, ...] | list[str], probabilities: list[float]) -> dict[str, float]:
     """Label set and probabilities, likeliest first, with six decimals; among equals the label set's order decides."""
     pairs = sorted(zip(emotions, probabilities, strict=True), key=lambda pair: -pair[1])

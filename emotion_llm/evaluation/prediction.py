@@ -1,160 +1,245 @@
-"""One motion file explained.
+"""Motion files answered, one or ten thousand.
 
-clip.bvh, TrainedRun  ->  emotion, probabilities, explanation
+files, folders, patterns; TrainedModel  ->  Answers on the terminal, or one JSON object per line in a file that can be resumed
+
+Imports no torch by itself: files that are missing or unreadable are refused before anything large is loaded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from pydantic import Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from emotion_llm.evaluation.trained_run import TrainedRun, load_run
-from emotion_llm.language.explaining import explain, middle
-from emotion_llm.language.label_scoring import emotion_probabilities
-from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
-from emotion_llm.motion.checks import check_clip
-from emotion_llm.motion.motion import Motion
+from emotion_llm.evaluation.answer import NO_EXPLANATION, Answer, Unread
+from emotion_llm.evaluation.recordings import ReadingChoices, Recording, find_clips, open_recording
 from emotion_llm.motion.reading import read_motion_file
-from emotion_llm.motion.table import table_columns_from_dict
+from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.processes import evaluation_dtype, start_processes
+from emotion_llm.runtime.files import atomic_write
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.output import BestEffort, printable
 from emotion_llm.runtime.validation import STRICT
-from emotion_llm.skeleton_tokens.encoded_corpus import encode_motion
+
+if TYPE_CHECKING:
+    from emotion_llm.evaluation.trained_model import TrainedModel
+    from emotion_llm.evaluation.trained_run import FoundRun
+
+UNREAD_STATUS = 3
+"""Exit status where some files could not be read and all others were answered."""
 
 
 @validated_dataclass(frozen=True, config=STRICT)
 class PredictSettings:
-    """Which motion to explain, and with what."""
+    """Which motions to explain, and with what."""
 
-    clip: Annotated[Path, tyro.conf.Positional]
-    """The motion file: BVH, or a table or array laid out like those of the corpus."""
+    clips: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Motion files (BVH, or tables and arrays laid out like those of the corpus), folders of them, or patterns such as 'takes/**/*.bvh'."""
     run: Annotated[Path, tyro.conf.arg(aliases=["--checkpoint"])] = Path("runs/description")
     """Run folder of launch/finetune.py (its newest checkpoint), <run>/checkpoints/best.json (its best), or one checkpoint folder."""
     corpus: str | None = None
-    """Training corpus whose unit, axes, layout and label set apply. By default the one whose layout fits."""
+    """Training corpus whose unit, axes, layout and label set apply. By default the one whose layout fits, clip by clip."""
     frames_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Frame rate of the clip; by default what the file says, else its corpus's."""
+    """Frame rate of the clips; by default what the file says, else its corpus's."""
     metres_per_unit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Metres in one unit of length of the clip; by default its corpus's."""
+    """Metres in one unit of length of the clips; by default the corpus's."""
     up: str | None = None
-    """Axis of the clip that points up; by default its corpus's."""
+    """Axis of the clips that points up; by default the corpus's."""
     llm: str | None = None
     """Name or folder of the base LLM, if it has moved since training."""
+    output: Path | None = None
+    """File for the answers, one JSON object per line. If it exists, clips that it answers already are skipped."""
+    batch: Annotated[int, Field(ge=1)] = 16
+    """Clips answered together by each process."""
+    explanation: bool = True
+    """Explain the emotion in words; without, only the emotion is named, which is many times faster."""
     json: bool = False
-    """Print one JSON object instead of text; everything else goes to standard error."""
+    """Print one JSON object per clip instead of text; everything else goes to standard error."""
+
+    @property
+    def choices(self) -> ReadingChoices:
+        return ReadingChoices(self.corpus, self.frames_per_second, self.metres_per_unit, self.up)
 
 
 PRESETS = {
-    "default": PredictSettings(Path("clip.bvh")),
-    "demo": PredictSettings(Path("clip.bvh"), run=Path("runs/demo/description")),
-    "smollm2": PredictSettings(Path("clip.bvh"), run=Path("runs/bandai-namco-2/recognition")),
+    "default": PredictSettings(("clip.bvh",)),
+    "demo": PredictSettings(("clip.bvh",), run=Path("runs/demo/description")),
+    "smollm2": PredictSettings(("clip.bvh",), run=Path("runs/bandai-namco-2/recognition")),
 }
 
 
-MIN_FRAMES, SHORT_SECONDS = 8, 1.0
-"""A clip of fewer frames at the model's rate is refused, a shorter one than this gets a note (our choice)."""
+def predict(settings: PredictSettings) -> int:
+    """Answers all clips; returns the exit status. Under a launcher the clips are shared among all processes.
+
+    Raises:
+        UserError: a word names no file, none of the files can be read, or the run cannot be loaded.
+    """
+    paths = find_clips(settings.clips)
+    if len(paths) == 1 and paths[0].suffix.lower() == ".bvh":
+        read_motion_file(paths[0])  # needs no torch: a damaged file is refused at once
+    from emotion_llm.evaluation.trained_model import TrainedModel
+    from emotion_llm.evaluation.trained_run import find_run
+    from emotion_llm.runtime.processes import process_count, start_processes
+
+    device = start_processes()
+    found = find_run(settings.run)
+    if len(paths) == 1 and settings.output is None and process_count() == 1:
+        recording = open_recording(paths[0], found.conventions, settings.choices)
+        return predict_one(recording, TrainedModel.of(found, settings.llm, device), settings)
+    file = None if settings.output is None else AnswerFile.open(settings.output, found, settings)
+    left = [path for path in paths if file is None or not file.answers(path)]
+    if len(left) < len(paths):
+        say(f"{settings.output}: {len(paths) - len(left):,} of {len(paths):,} clips are answered already")
+    unread = 0
+    if left:
+        unread = predict_many(left, TrainedModel.of(found, settings.llm, device), settings, file)
+    if unread == len(paths):
+        raise UserError(f"none of the {len(paths):,} files could be read; see the reasons above")
+    say(f"{len(paths) - unread:,} of {len(paths):,} clips answered" + (f" in {settings.output}" if file else ""))
+    return UNREAD_STATUS if unread else 0
+
+
+def predict_one(recording: Recording, model: TrainedModel, settings: PredictSettings) -> int:
+    """One clip: the emotion is printed as soon as it is known, and the explanation while it is written."""
+    if settings.json:
+        _print_json(model.answer([recording], settings.explanation)[0])
+        return 0
+    say(model.trained.title)
+    stdout = BestEffort(sys.stdout)
+
+    def write(text: str) -> None:
+        stdout.write(printable(text))
+        stdout.flush()
+
+    answer = model.answer([recording], settings.explanation, on_emotion=lambda answer: say(answer.heading()), on_text=write)[0]
+    write("\n" if answer.explanation else f"{NO_EXPLANATION}\n" if not model.explains else "")
+    for remark in answer.remarks():
+        say(remark)
+    return 0
+
+
+def predict_many(paths: Sequence[Path], model: TrainedModel, settings: PredictSettings, file: AnswerFile | None) -> int:
+    """Many clips, shared among all processes; returns how many could not be read. Every process must call it."""
+    from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
+
+    say(model.trained.title)
+    unread, share = 0, settings.batch * process_count()
+    with progress(paths, "answering", "clip") as bar:  # updated batch by batch
+        for start in range(0, len(paths), share):
+            first = start + process_rank() * settings.batch
+            own = paths[first : min(first + settings.batch, start + share)]
+            for part in gather_over_processes(model.answer_files(own, settings.choices, settings.explanation)):
+                for result in part:
+                    unread += isinstance(result, Unread)
+                    _show(result, settings, quiet=file is not None)
+                if file is not None:
+                    file.append(part)
+                bar.update(len(part))
+    return unread
+
+
+def _show(result: Answer | Unread, settings: PredictSettings, quiet: bool) -> None:
+    if isinstance(result, Unread):
+        say(f"left out: {result.error}")
+    elif settings.json:
+        _print_json(result)
+    elif not quiet:
+        say(result.text())
+
+
+def _print_json(answer: Answer) -> None:
+    if is_first_rank():
+        stdout = BestEffort(sys.__stdout__ or sys.stdout)
+        stdout.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
+        stdout.flush()
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The model's answer for one motion."""
+class AnswerFile:
+    """A file of answers, one JSON object per line, to which answers are added batch by batch.
 
-    clip: str
-    corpus: str
-    """Whose label set was scored."""
-    emotion: str
-    probability: float
-    probabilities: dict[str, float]
-    """Over the label set, likeliest first."""
-    explanation: str | None
-    """None if the run was trained for recognition only."""
-    findings: tuple[str, ...]
-    """What looks wrong with the recording, in words."""
-
-    def text(self) -> str:
-        """Human-readable."""
-        others = ", ".join(f"{emotion} {value:.1%}" for emotion, value in list(self.probabilities.items())[1:])
-        why = self.explanation or "(no explanation: this run has learnt recognition only; fine-tune it with --stage description)"
-        lines = [f"{self.clip}: {self.emotion} ({self.probability:.1%}; {others})", why]
-        return "\n".join([*lines, *(f"note: {finding}" for finding in self.findings)])
-
-
-def predict(settings: PredictSettings) -> Prediction:
-    """Names and explains the emotion of one clip, with the code of the evaluation.
-
-    Raises:
-        UserError: no such clip, it cannot be read, it has an unknown layout, or it is too short.
+    A line holds an Answer, or clip and error, and what it came from: `model`, a hash of the trained weights and of the settings that
+    change an answer, and the clip's size and time of modification.
     """
-    if not settings.clip.is_file():
-        raise UserError(f"{settings.clip}: no such motion file")
-    device = start_processes()
-    trained = load_run(settings.run, settings.llm, device, evaluation_dtype(device))
-    trained.encoder.model.to(device)
-    corpus, motion, notes = recognise_file(settings, trained)
-    metadata = trained.checkpoint.metadata["corpora"][corpus]
-    canonical = canonicalise(motion, CanonicalSettings(**metadata["canonical"]), place=str(settings.clip))
-    frames, rate = len(canonical.positions), metadata["canonical"]["frames_per_second"]
-    if frames < MIN_FRAMES:
-        raise UserError(
-            f"{settings.clip}: {frames} frames at {rate:g} per second are too few to judge; give at least "
-            f"{MIN_FRAMES}, or the clip's true rate with --frames-per-second"
-        )
-    if frames / rate < SHORT_SECONDS:
-        notes = (*notes, f"only {frames / rate:.2f} s long: the answer rests on little movement")
-    windows = encode_motion(trained.encoder, trained.encoder.layout_index(motion.layout), canonical.positions.astype("float32"))
-    row = emotion_probabilities(trained.model, trained.prompts, windows, metadata["emotions"], device).mean(0)  # (K,)
-    ranked = sorted(zip(metadata["emotions"], row.tolist(), strict=True), key=lambda pair: -pair[1])
-    emotion, probability = ranked[0]
-    explanation = None
-    if trained.stage == "description":
-        explanation = explain(trained.model, trained.prompts, [windows[middle(range(len(windows)))]], [emotion])[0]
-    return Prediction(str(settings.clip), corpus, emotion, probability, dict(ranked), explanation, (*notes, *check_clip(motion)))
+
+    path: Path
+    model: str
+    known: dict[str, tuple[int, int]]
+    """Clip -> its size and time of modification when it was answered."""
+
+    @classmethod
+    def open(cls, path: Path, found: FoundRun, settings: PredictSettings) -> AnswerFile:
+        """The file with the answers that it holds already. Lines of clips that could not be read, and a last line that a killed process
+        left incomplete, are removed. Every process must call it.
+
+        Raises:
+            UserError: the file holds something else, or answers of another model.
+        """
+        model, lines, kept = identity(found, settings), [], []
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        known: dict[str, tuple[int, int]] = {}
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                clip, made_by, is_answer = record["clip"], record["model"], "emotion" in record
+                version = (int(record["size"]), int(record["modified"]))
+            except (ValueError, KeyError, TypeError):
+                if number == len(lines):  # the process was killed while it wrote
+                    break
+                raise UserError(f"{path}: line {number} is no answer of launch/predict.py; choose another --output") from None
+            if made_by != model:
+                raise UserError(
+                    f"{path}: line {number} was answered by another model or with other settings (model {made_by}, now {model}); "
+                    "choose another --output, or delete the file to answer all clips again"
+                )
+            if is_answer and version == _version(Path(clip)):
+                known[clip] = version
+                kept.append(line)
+        if is_first_rank() and kept != lines:
+            with atomic_write(path) as tmp:
+                tmp.write_text("".join(kept), encoding="utf-8")
+        return cls(path, model, known)
+
+    def answers(self, path: Path) -> bool:
+        """Whether the clip is answered, and has not changed since."""
+        return str(path) in self.known
+
+    def append(self, results: Sequence[Answer | Unread]) -> None:
+        """Adds answers; on the first rank only. They are on disk when it returns."""
+        if not (results and is_first_rank()):
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(self._lines(results))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _lines(self, results: Sequence[Answer | Unread]) -> Iterator[str]:
+        for result in results:
+            content: dict[str, Any] = asdict(result) if isinstance(result, Unread) else result.to_dict()
+            size, modified = _version(Path(result.clip)) or (0, 0)
+            yield json.dumps(content | {"model": self.model, "size": size, "modified": modified}, ensure_ascii=False) + "\n"
 
 
-def recognise_file(settings: PredictSettings, trained: TrainedRun) -> tuple[str, Motion, tuple[str, ...]]:
-    """The training corpus that the clip fits, its motion read with that corpus's conventions, and notes on the reading.
-
-    Raises:
-        UserError: a corpus that the run was not trained on, a file that fits none of the layouts, or fits several corpora.
-    """
-    path, named = settings.clip, settings.corpus
-    known = trained.checkpoint.metadata["corpora"]
-    if named is not None and named not in known:
-        raise UserError(f"--corpus {named}: the run was trained on {', '.join(known)}; choose one of them")
-    layouts = {layout.name: layout for layout in trained.encoder.encoder.layouts}
-    fitting: dict[str, tuple[Motion, tuple[str, ...]]] = {}
-    faults = []
-    for corpus in [named] if named is not None else known:
-        reading = known[corpus]["reading"]
-        try:
-            recorded = read_motion_file(path, table_columns_from_dict(reading["columns"], place=corpus))
-            layout, notes = layouts[known[corpus]["layout"]], recorded.notes
-            if settings.frames_per_second is not None:
-                recorded = replace(recorded, frames_per_second=settings.frames_per_second)
-            elif recorded.frames_per_second is None and reading["frames_per_second"] is not None:
-                assumed = f"assumed {reading['frames_per_second']:g} frames per second, the rate of corpus '{corpus}'"
-                notes = (*notes, f"the file does not state its frame rate: {assumed}; set it with --frames-per-second")
-            metres, up = settings.metres_per_unit or reading["metres_per_unit"], settings.up or reading["up"]
-            fitting[corpus] = to_motion(recorded, layout, metres, up, reading["frames_per_second"], place=str(path)), notes
-        except UserError as error:
-            faults.append(str(error))
-    if not fitting:
-        if len(faults) == 1 or len(set(faults)) == 1:
-            raise UserError(faults[0])
-        shapes = ", ".join(f"{known[corpus]['layout']} (corpus '{corpus}')" for corpus in known)
-        raise UserError(f"{path}: fits none of the layouts that the run was trained on: {shapes}; with the first of them: {faults[0]}")
-    if len(fitting) > 1:
-        raise UserError(f"{path}: fits several training corpora; say which it is like: --corpus {' or --corpus '.join(fitting)}")
-    corpus, (motion, notes) = next(iter(fitting.items()))
-    return corpus, motion, notes
+def identity(found: FoundRun, settings: PredictSettings) -> str:
+    """Hash of all that determines an answer besides the clip: trained weights, LLM, encoder, and how clips are read."""
+    choices = asdict(settings.choices) | {"explanation": settings.explanation}
+    return hashlib.sha256(json.dumps([found.identity, choices], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def as_json(prediction: Prediction) -> str:
-    """Machine-readable."""
-    return json.dumps(asdict(prediction), indent=2, ensure_ascii=False)
+def _version(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

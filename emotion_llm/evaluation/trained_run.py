@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from emotion_llm.evaluation.recordings import Conventions
 from emotion_llm.language.llm import LoraSettings, load_text_tokenizer
 from emotion_llm.language.llm_hash import llm_hash
 from emotion_llm.language.model import EmotionLLM
@@ -18,7 +21,7 @@ from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
 from emotion_llm.runtime.console import say
 from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.assembly import build_model, check_same_origin
-from emotion_llm.training.checkpoint import Checkpoint, find_checkpoint
+from emotion_llm.training.checkpoint import RECORD, Checkpoint, file_checksum, find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -35,29 +38,85 @@ class TrainedRun:
         return self.checkpoint.metadata["settings"]["stage"]
 
     @property
+    def title(self) -> str:
+        """Which checkpoint, in words."""
+        return f"{self.stage} checkpoint {self.checkpoint.folder} on {self.settings['llm']}"
+
+    @property
+    def conventions(self) -> Conventions:
+        """How recordings are read, and the label sets."""
+        return FoundRun(self.checkpoint, self.encoder).conventions
+
+    @property
     def settings(self) -> dict:
         """The settings it was trained with."""
         return self.checkpoint.metadata["settings"]
 
 
-def load_run(path: Path, llm: str | None, device: torch.device, dtype: torch.dtype) -> TrainedRun:
+@dataclass(frozen=True)
+class FoundRun:
+    """A trained run before its LLM is loaded."""
+
+    checkpoint: Checkpoint
+    encoder: TrainedEncoder
+
+    @property
+    def conventions(self) -> Conventions:
+        """How recordings are read, and the label sets."""
+        layouts = {layout.name: layout for layout in self.encoder.encoder.layouts}
+        return Conventions(self.checkpoint.metadata["corpora"], layouts)
+
+    @property
+    def identity(self) -> list[str]:
+        """Hashes of the trained weights, the LLM and the encoder."""
+        metadata = self.checkpoint.metadata
+        return [file_checksum(self.checkpoint.folder / RECORD), metadata["llm_fingerprint"], metadata["encoder_hash"]]
+
+
+def find_run(path: Path) -> FoundRun:
     """The newest checkpoint of a run folder, its best if <run>/checkpoints/best.json is given, or one checkpoint folder.
+
+    Raises:
+        UserError: no checkpoint there, or a damaged one.
+    """
+    checkpoint = find_checkpoint(path)
+    return FoundRun(checkpoint, load_encoder(checkpoint.run / "encoder"))
+
+
+def load_run(path: Path, llm: str | None, device: torch.device, dtype: torch.dtype) -> TrainedRun:
+    """The run that `find_run` finds, with its LLM; says which.
+
+    Raises:
+        UserError: as `find_run` and `load_found`.
+    """
+    trained = load_found(find_run(path), llm, device, dtype)
+    say(trained.title)
+    return trained
+
+
+def load_found(found: FoundRun, llm: str | None, device: torch.device, dtype: torch.dtype) -> TrainedRun:
+    """Loads the LLM of a run and sets the trained weights.
+
+    The architecture is not checked again (language/packing_check.py) with the versions of torch and transformers that the run was
+    trained with: the training has checked it. The chat template is rendered meanwhile, in its own process.
 
     Args:
         llm: Hugging Face name or folder of the base LLM, if it has moved since training.
 
     Raises:
-        UserError: no checkpoint there, a damaged one, another LLM than it was trained with.
+        UserError: another LLM than it was trained with, or one that cannot be loaded.
     """
-    checkpoint = find_checkpoint(path)
+    checkpoint, encoder = found.checkpoint, found.encoder
     settings = checkpoint.metadata["settings"]
-    encoder = load_encoder(checkpoint.run / "encoder")
     name = llm or settings["llm"]
-    model = build_model(name, dtype, LoraSettings(**settings["lora"]), encoder.channels, Slots(**settings["slots"]))
-    check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
-    checkpoint.load_model(model)
-    for weight, parameter in model.llm.named_parameters():
-        if "lora_" in weight:
-            parameter.data = parameter.data.to(dtype)  # PEFT keeps it in fp32, and would cast activations back and forth
-    say(f"{settings['stage']} checkpoint {checkpoint.folder} on {name}")
-    return TrainedRun(checkpoint, model.to(device).eval(), PromptWriter(load_text_tokenizer(name)), encoder)
+    known = checkpoint.metadata["versions"]
+    checked = all(known.get(library) == version(library) for library in ("torch", "transformers"))
+    with ThreadPoolExecutor(1) as pool:
+        prompts = pool.submit(lambda: PromptWriter(load_text_tokenizer(name)))
+        model = build_model(name, dtype, LoraSettings(**settings["lora"]), encoder.channels, Slots(**settings["slots"]), checked)
+        check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
+        checkpoint.load_model(model)
+        for weight, parameter in model.llm.named_parameters():
+            if "lora_" in weight:
+                parameter.data = parameter.data.to(dtype)  # PEFT keeps it in fp32, and would cast activations back and forth
+        return TrainedRun(checkpoint, model.to(device).eval(), prompts.result(), encoder)

@@ -5,9 +5,10 @@ motion features, emotion  ->  text
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase, TextStreamer
 
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import Example
@@ -25,16 +26,34 @@ def explain(
     motions: Sequence[MotionFeatures],
     emotions: Sequence[str],
     max_new_tokens: int = MAX_NEW_TOKENS,
+    on_text: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Greedy explanations of N windows of motion, each given its emotion."""
+    """Greedy explanations of N windows of motion, each given its emotion.
+
+    Args:
+        on_text: receives the text piece by piece while it is written; for one window.
+    """
     was_training = model.training
     model.eval()
     examples = [Example(prompts.description(emotion), motion, answers=()) for motion, emotion in zip(motions, emotions, strict=True)]
     texts: list[str] = []
+    streamer = None if on_text is None else TextPieces(prompts.text_tokenizer, on_text)
     for start in range(0, len(examples), MOTIONS_PER_BATCH):
-        texts += [prompts.decode(tokens) for tokens in model.generate(examples[start : start + MOTIONS_PER_BATCH], max_new_tokens)]
+        batch = examples[start : start + MOTIONS_PER_BATCH]
+        texts += [prompts.decode(tokens) for tokens in model.generate(batch, max_new_tokens, streamer)]
     model.train(was_training)
     return texts
+
+
+class TextPieces(TextStreamer):
+    """Hands generated text on, as soon as its words are complete."""
+
+    def __init__(self, text_tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None]) -> None:
+        super().__init__(text_tokenizer, skip_special_tokens=True)
+        self._on_text = on_text
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        self._on_text(text)
 
 
 def middle(windows: Sequence[int] | np.ndarray) -> int:

@@ -60,10 +60,13 @@ def load_text_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
         raise UserError(_cannot_load(name_or_folder, "text tokenizer", error)) from None
 
 
-def load_llm(name_or_folder: str, dtype: torch.dtype) -> PreTrainedModel:
+def load_llm(name_or_folder: str, dtype: torch.dtype, checked: bool = False) -> PreTrainedModel:
     """The LLM, frozen, its attention able to read packed rows (language/packed.py), which is checked first.
 
     Only safetensors are read and no code from the folder is run.
+
+    Args:
+        checked: the same architecture was checked with the same versions of torch and transformers before.
 
     Raises:
         UserError: no such LLM, a folder without weights, no hub in reach, weights as pickle only, or an architecture that transformers
@@ -74,7 +77,8 @@ def load_llm(name_or_folder: str, dtype: torch.dtype) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(name_or_folder, trust_remote_code=False)
     except Exception as error:  # as above
         raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
-    check_packing(config)
+    if not checked:
+        check_packing(config)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False,

@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.generation import BaseStreamer
 
 from emotion_llm.language.loss import logit_scale, token_log_likelihoods
 from emotion_llm.language.packed import PACKED_ATTENTION, Example, PackedRow
@@ -80,10 +81,13 @@ class EmotionLLM(nn.Module):
         return tokens.new_zeros(row.answers).index_add(0, row.answer_index, tokens)
 
     @torch.inference_mode()
-    def generate(self, examples: Sequence[Example], max_new_tokens: int) -> list[list[int]]:
+    def generate(self, examples: Sequence[Example], max_new_tokens: int, streamer: BaseStreamer | None = None) -> list[list[int]]:
         """Greedy answers to several prompts at once; answers in `examples` are ignored.
 
         Prompts are padded on the left and masked; position ids are the same as in a packed row, slots included.
+
+        Args:
+            streamer: receives the new tokens of a single example as they come.
 
         Returns:
             The new text tokens of each example, cut before the end of the turn.
@@ -109,8 +113,9 @@ class EmotionLLM(nn.Module):
         llm.set_attn_implementation(GENERATION_ATTENTION)
         try:
             new = llm.generate(  # type: ignore[operator]  # transformers types its own mixin as Tensor | Module
-                inputs_embeds=embeddings, attention_mask=mask, position_ids=position_ids, max_new_tokens=max_new_tokens, do_sample=False
-            )  # (N, new tokens)
+                inputs_embeds=embeddings, attention_mask=mask, position_ids=position_ids, max_new_tokens=max_new_tokens, do_sample=False,
+                streamer=streamer,
+            )  # (N, new tokens)  # fmt: skip
         finally:
             llm.set_attn_implementation(PACKED_ATTENTION)
         end = None if llm.generation_config is None else llm.generation_config.eos_token_id

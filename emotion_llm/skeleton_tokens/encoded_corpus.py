@@ -149,15 +149,17 @@ def encode_corpora(
     return encoded
 
 
-def encode_motion(trained: TrainedEncoder, layout_index: int, positions: np.ndarray) -> list[MotionFeatures]:
-    """The features of one canonical motion, window by window, computed on the encoder's device.
+def encode_motions(trained: TrainedEncoder, layout_index: int, motions: Sequence[np.ndarray]) -> list[list[MotionFeatures]]:
+    """The features of canonical motions of one layout, window by window, computed on the encoder's device.
 
     Shape:
-        (T, V, 3)  ->  ceil(T / window_frames) times (1 + V + T', C)
+        each (T, V, 3)  ->  each ceil(T / window_frames) times (1 + V + T', C)
     """
-    parts = [positions[start : start + frames] for start, frames in windows(len(positions), trained.record.window_frames)]
+    cuts = [windows(len(positions), trained.record.window_frames) for positions in motions]
+    parts = [positions[start : start + frames] for positions, cut in zip(motions, cuts, strict=True) for start, frames in cut]
     rows = dict(pooled_rows(trained.encoder, parts, layout_index, trained.record.frames_per_second))
-    return [MotionFeatures(rows[index], part.shape[1], feature_frames(len(part))) for index, part in enumerate(parts)]
+    features = iter(MotionFeatures(rows[index], part.shape[1], feature_frames(len(part))) for index, part in enumerate(parts))
+    return [[next(features) for _ in cut] for cut in cuts]
 
 
 def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path) -> Path:

@@ -40,9 +40,9 @@ FREE_TO_CHANGE = (
 """Settings that a resumed run may change; LLM, encoder and data are compared by content instead."""
 
 
-def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels: int, slots: Slots) -> EmotionLLM:
-    """The frozen LLM with a fresh adapter, and fresh projections of C channels onto its width."""
-    llm = load_llm(llm_name, dtype)
+def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels: int, slots: Slots, checked: bool = False) -> EmotionLLM:
+    """The frozen LLM with a fresh adapter, and fresh projections of C channels onto its width (`checked`: see `load_llm`)."""
+    llm = load_llm(llm_name, dtype, checked)
     tokenizer = SkeletonTokenizer(channels, llm.config.get_text_config().hidden_size, embedding_scale(llm))
     return EmotionLLM(add_adapter(llm, lora), tokenizer, slots)
 

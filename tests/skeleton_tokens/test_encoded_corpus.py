@@ -13,7 +13,7 @@ from emotion_llm.skeleton_encoder import pooling
 from emotion_llm.skeleton_encoder.batch import collate
 from emotion_llm.skeleton_encoder.pooling import EmotionClassifier, pool, pooled_rows
 from emotion_llm.skeleton_tokens import encoded_corpus as module
-from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora, encode_motion
+from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora, encode_motions
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_damaged_features_are_encoded_again(trained, encoded, tmp_path, capsys, 
 
 def test_a_motion_is_encoded_as_its_corpus_is(trained, encoded):
     clip = int(np.argmax(encoded[1].corpus.clips["frames"]))
-    motions = encode_motion(trained, 1, encoded[1].corpus.positions(clip))
+    (motions,) = encode_motions(trained, 1, [encoded[1].corpus.positions(clip)])
     expected = [encoded[1].motion(window) for window in encoded[1].windows_of_clips([clip])]
     assert len(motions) == len(expected) > 1
     assert all(torch.allclose(one.rows, other.rows, atol=1e-5) for one, other in zip(motions, expected, strict=True))
