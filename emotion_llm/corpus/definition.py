@@ -18,6 +18,7 @@ The shortest one, for a folder of your own such as Ann/anger/walk 3.bvh in centi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -58,25 +59,21 @@ def _at_least_one(what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _layout(value: Any) -> Any:
+def _converted(kind: type, convert: Callable[[Any], Any]) -> BeforeValidator:
+    """Converts a JSON value of that kind; other values stay."""
+
+    def check(value: Any) -> Any:
+        try:
+            return convert(value) if isinstance(value, kind) else value
+        except UserError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(check)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
     try:
-        return read_layout(value) if isinstance(value, str) else value
-    except UserError as error:
-        raise ValueError(str(error)) from None
-
-
-def _columns(value: Any) -> Any:
-    try:
-        return table_columns_from_dict(value, "columns") if isinstance(value, dict) else value
-    except UserError as error:
-        raise ValueError(str(error)) from None
-
-
-def _pattern(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        pattern = re.compile(value)
+        pattern = re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"it is not a regular expression ({error}); correct it") from None
     _check_labels(pattern.groupindex, "group")
@@ -108,7 +105,7 @@ def _labels(labels: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
+Pattern = Annotated[re.Pattern[str], _converted(str, _pattern)]
 SourcePath = Annotated[str, AfterValidator(_source_path)]
 Globs = Annotated[tuple[SourcePath, ...], _at_least_one('glob, such as "*.bvh"')]
 """Globs over paths relative to the source folder, with forward slashes. `*` also crosses slashes; case is ignored."""
@@ -119,8 +116,7 @@ class SkipRule:
     """Files that are left out on purpose."""
 
     files: Globs
-    reason: str
-    """Shown in the import report."""
+    reason: str  # Shown in the import report
 
 
 @validated_dataclass(frozen=True, config=STRICT)
@@ -138,33 +134,28 @@ class SideTable:
 class CorpusDefinition:
     """How to import one corpus."""
 
-    name: Annotated[str, AfterValidator(check_name)]
-    """Also the name of the folder that the corpus is imported to."""
-    layout: Annotated[Layout, BeforeValidator(_layout)]
+    name: Annotated[str, AfterValidator(check_name)]  # Also the name of the folder that the corpus is imported to
+    layout: Annotated[Layout, _converted(str, read_layout)]
     """In JSON: the name of a layout that ships, or the path of a layout file relative to the definition's own folder."""
     metres_per_unit: Annotated[Number, AfterValidator(_check_unit)]
     """Metres per unit of length of the files: 0.01 for centimetres."""
-    files: Globs
-    """The motion files. Several trees may be listed."""
-    patterns: Annotated[
-        tuple[Annotated[re.Pattern[str], BeforeValidator(_pattern)], ...], _at_least_one("regular expression with a group (?P<emotion>...)")
-    ]
+    files: Globs  # The motion files. Several trees may be listed.
+    patterns: Annotated[tuple[Pattern, ...], _at_least_one("regular expression with a group (?P<emotion>...)")]
     """Regular expressions with named groups out of LABELS. The first that matches a file's whole relative path labels it."""
     labels: Annotated[dict[str, dict[str, str]], AfterValidator(_labels)]
     """For each label, its spelling in paths and tables -> the word used here. Case, spaces, underscores and hyphens of a spelling
     do not matter. Every emotion must be listed; actors and actions that are not listed keep their spelling."""
     title: str = ""
-    source: str = ""
-    """Where people get the corpus."""
-    licence: str = ""
-    """What its licence asks for, in a line."""
-    note: str = ""
-    """What a user should know before importing it; may be empty."""
-    up: Annotated[Literal["x", "y", "z"], BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)] = "y"
+    source: str = ""  # Where people get the corpus
+    licence: str = ""  # What its licence asks for, in a line
+    note: str = ""  # What a user should know before importing it; may be empty
+    up: Annotated[Literal["x", "y", "z"], _converted(str, str.lower)] = "y"
     """The files' axis that points up."""
     frames_per_second: Annotated[Number, Field(ge=1, le=10_000)] | None = None
     """Of files that do not record it (text tables, arrays); a BVH file's own frame time takes precedence."""
-    columns: Annotated[TableColumns, BeforeValidator(_columns)] = Field(default_factory=TableColumns)
+    columns: Annotated[TableColumns, _converted(dict, lambda value: table_columns_from_dict(value, "columns"))] = Field(
+        default_factory=TableColumns
+    )
     """Which column of a delimited text file is what (motion/table.py); in JSON an object of those of its settings that differ."""
     skip: tuple[SkipRule, ...] = ()
     table: SideTable | None = None

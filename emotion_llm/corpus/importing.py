@@ -50,8 +50,7 @@ class Imported:
 
     corpus: Corpus
     report: Report
-    up_to_date: bool
-    """True: nothing had changed since the last import, nothing was written."""
+    up_to_date: bool  # True: nothing had changed since the last import, nothing was written
 
 
 def import_corpus(definition: CorpusDefinition, source: Path, output: Path, canonical: CanonicalSettings, workers: int) -> Imported:
@@ -63,14 +62,14 @@ def import_corpus(definition: CorpusDefinition, source: Path, output: Path, cano
     folder = output / definition.name
     partial = folder.with_name(folder.name + ".partial")
     scan = scan_source(definition, source)
-    settings = ReadingSettings.of(definition, canonical)
-    import_hash = _import_hash(definition, scan, settings)
+    settings = ReadingSettings(definition, canonical)
+    import_hash = _import_hash(scan, settings)
     with _disk_errors(partial), _locked(partial):
         readings = _unchanged_readings(folder, scan, source, import_hash)
         if readings is not None:
             report = make_report(definition, scan, readings, canonical.frames_per_second, open_corpus(folder).data_hash)
         else:
-            report = _write(partial / "corpus", definition, scan, source, settings, import_hash, workers)
+            report = _write(partial / "corpus", scan, source, settings, import_hash, workers)
             _put_in_place(partial / "corpus", folder)
         shutil.rmtree(partial)
     return Imported(open_corpus(folder), report, up_to_date=readings is not None)
@@ -79,27 +78,23 @@ def import_corpus(definition: CorpusDefinition, source: Path, output: Path, cano
 def check_corpus(definition: CorpusDefinition, source: Path, canonical: CanonicalSettings, workers: int) -> Report:
     """What an import of that folder would find: every file is read, nothing is written."""
     scan = scan_source(definition, source)
-    clips = _read(definition, scan, source, ReadingSettings.of(definition, canonical), workers)
+    clips = _read(scan, source, ReadingSettings(definition, canonical), workers)
     return make_report(definition, scan, {reading.path: reading for reading, _ in clips}, canonical.frames_per_second)
 
 
-def _read(
-    definition: CorpusDefinition, scan: Scan, source: Path, settings: ReadingSettings, workers: int
-) -> Generator[tuple[Reading, np.ndarray | None], None, None]:
+def _read(scan: Scan, source: Path, settings: ReadingSettings, workers: int) -> Generator[tuple[Reading, np.ndarray | None], None, None]:
     with closing(read_clips(source, scan.files, settings, workers)) as clips:
-        yield from progress(clips, f"reading {definition.name}", "file", total=len(scan.files))
+        yield from progress(clips, f"reading {settings.definition.name}", "file", total=len(scan.files))
 
 
-def _write(
-    folder: Path, definition: CorpusDefinition, scan: Scan, source: Path, settings: ReadingSettings, import_hash: str, workers: int
-) -> Report:
+def _write(folder: Path, scan: Scan, source: Path, settings: ReadingSettings, import_hash: str, workers: int) -> Report:
     """Reads all files and writes the corpus to a new folder, clips in the order of their paths, and flushes it to the disk."""
     shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted import
     folder.mkdir()
-    readings: dict[str, Reading] = {}
+    definition, readings = settings.definition, dict[str, Reading]()
 
     def tracks() -> Generator[np.ndarray, None, None]:
-        for reading, positions in _read(definition, scan, source, settings, workers):
+        for reading, positions in _read(scan, source, settings, workers):
             readings[reading.path] = reading
             if positions is not None:
                 yield positions
@@ -110,7 +105,7 @@ def _write(
     if not kept:
         first = scan.files[0]
         raise UserError(f"none of the {len(scan.files)} files can be read; the first, {first.path}: {readings[first.path].error}")
-    metadata, rows = _describe(definition, kept, settings)
+    metadata, rows = _describe(kept, settings)
     names, texts = [file.name for file, _ in kept], {file.name: file.texts for file, _ in kept if file.texts}
     write_corpus(folder, metadata | {"import_hash": import_hash}, rows, names, texts)
     with (folder / "sources.jsonl").open("w", encoding="utf-8") as stream:
@@ -123,9 +118,9 @@ def _write(
     return report
 
 
-def _describe(definition: CorpusDefinition, kept: list[tuple[SourceFile, Reading]], settings: ReadingSettings) -> tuple[dict, np.ndarray]:
+def _describe(kept: list[tuple[SourceFile, Reading]], settings: ReadingSettings) -> tuple[dict, np.ndarray]:
     """corpus.json, and the rows of clips.npy."""
-    emotions = definition.emotions
+    definition, emotions = settings.definition, settings.definition.emotions
     actors = sorted({file.actor for file, _ in kept if file.actor is not None}, key=natural_order)
     actions = sorted({file.action for file, _ in kept if file.action is not None}, key=natural_order)
     index_of = [{word: index for index, word in enumerate(words)} | {None: -1} for words in (emotions, actors, actions)]
@@ -145,8 +140,9 @@ def _describe(definition: CorpusDefinition, kept: list[tuple[SourceFile, Reading
     return metadata, np.array(rows, CLIP_FIELDS)
 
 
-def _import_hash(definition: CorpusDefinition, scan: Scan, settings: ReadingSettings) -> str:
+def _import_hash(scan: Scan, settings: ReadingSettings) -> str:
     """Hash of everything that the corpus depends on besides the content of its files."""
+    definition = settings.definition
     files = [[file.path, file.emotion, file.actor, file.action, file.take, file.texts] for file in scan.files]
     left_out = [asdict(item) for item in scan.left_out]
     metadata = [definition.name, definition.title, definition.licence, definition.note, definition.emotions, settings.fingerprint]

@@ -18,10 +18,8 @@ from emotion_llm.runtime.console import is_first_rank
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.processes import gather_over_processes
 
-DATA_AND_SPLIT = ("data_hash", "split_hash")
-"""The fields of a record that must not change between the stages of a model."""
-DESCRIPTIONS = (*DATA_AND_SPLIT, "texts_hash")
-"""The description stage also depends on the descriptions."""
+DATA_AND_SPLIT = ("data_hash", "split_hash")  # The fields of a record that must not change between the stages of a model
+DESCRIPTIONS = (*DATA_AND_SPLIT, "texts_hash")  # The description stage also depends on the descriptions
 
 
 def corpus_record(corpus: Corpus, split: Split) -> dict[str, Any]:

@@ -28,16 +28,15 @@ from emotion_llm.corpus.scan import SourceFile
 from emotion_llm.corpus.store import movement_hash
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
 from emotion_llm.motion.checks import check_clip, gross_failure
-from emotion_llm.motion.layout import Layout, layout_to_dict
+from emotion_llm.motion.layout import layout_to_dict
 from emotion_llm.motion.reading import read_motion_file
-from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import file_hash
+from emotion_llm.runtime.output import printable
 
 READING_VERSION = 2
 """Increases when the readers or the canonical form change the positions that a file becomes: corpora are then out of date."""
-CHUNK_BYTES, CHUNK_FILES = 2_000_000, 200
-"""Small files are sent to a worker together, a larger one alone."""
+CHUNK_BYTES, CHUNK_FILES = 2_000_000, 200  # Small files are sent to a worker together, a larger one alone
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -45,32 +44,20 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class ReadingSettings:
     """Everything that determines the positions that a file becomes."""
 
-    layout: Layout
-    metres_per_unit: float
-    up: str
-    frames_per_second: float | None
-    """Of files that do not record it."""
-    columns: TableColumns
+    definition: CorpusDefinition
     canonical: CanonicalSettings
-
-    @classmethod
-    def of(cls, definition: CorpusDefinition, canonical: CanonicalSettings) -> ReadingSettings:
-        return cls(
-            definition.layout, definition.metres_per_unit, definition.up, definition.frames_per_second, definition.columns, canonical
-        )
 
     @property
     def conventions(self) -> dict:
         """How files of this corpus are read, as JSON: stored with the corpus, so that another clip can be read the same way."""
-        return {
-            "metres_per_unit": self.metres_per_unit, "up": self.up,
-            "frames_per_second": self.frames_per_second, "columns": asdict(self.columns)
-        }  # fmt: skip
+        how = {name: getattr(self.definition, name) for name in ("metres_per_unit", "up", "frames_per_second")}
+        return how | {"columns": asdict(self.definition.columns)}
 
     @property
     def fingerprint(self) -> str:
         """With the same fingerprint a file becomes the same positions."""
-        metadata = asdict(self) | {"layout": layout_to_dict(self.layout), "version": READING_VERSION}
+        layout, canonical = layout_to_dict(self.definition.layout), asdict(self.canonical)
+        metadata = self.conventions | {"layout": layout, "canonical": canonical, "version": READING_VERSION}
         return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
@@ -81,20 +68,11 @@ class Reading:
     path: str
     size: int
     modified: int
-    content: str
-    """Hash of the file's bytes."""
-    frames: int
-    """After resampling; 0 where it could not be read."""
-    movement: str
-    """Hash of the canonical positions; empty where it could not be read."""
-    findings: tuple[str, ...]
-    """What looks wrong with the clip, which is kept all the same."""
-    error: str | None
-    """Why it could not be read."""
-
-    @classmethod
-    def from_dict(cls, metadata: dict) -> Reading:
-        return cls(**{**metadata, "findings": tuple(metadata["findings"])})
+    content: str  # Hash of the file's bytes
+    frames: int  # After resampling; 0 where it could not be read
+    movement: str  # Hash of the canonical positions; empty where it could not be read
+    findings: list[str]  # What looks wrong with the clip, which is kept all the same
+    error: str | None  # Why it could not be read
 
 
 def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tuple[Reading, np.ndarray | None]:
@@ -105,18 +83,20 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
     """
     path = source / file.path
     content, frames, movement, error, positions = "", 0, "", None, None
-    findings: tuple[str, ...] = ()
+    findings: list[str] = []
+    definition = settings.definition
     try:
         content = file_hash(path)
-        recorded = read_motion_file(path, settings.columns)
-        motion = to_motion(recorded, settings.layout, settings.metres_per_unit, settings.up, settings.frames_per_second, place=str(path))
+        recorded = read_motion_file(path, definition.columns)
+        units = definition.metres_per_unit, definition.up, definition.frames_per_second
+        motion = to_motion(recorded, definition.layout, *units, place=str(path))
         if failure := gross_failure(motion):
             raise UserError(failure)
-        findings = (*recorded.notes, *check_clip(motion))
+        findings = [printable(text, keep="") for text in (*recorded.notes, *check_clip(motion))]
         positions = canonicalise(motion, settings.canonical, place=str(path)).positions.astype(np.float32)  # (T, V, 3)
         frames, movement = len(positions), movement_hash(positions)
     except UserError as wrong:  # a fault of the file; any other exception is a defect of the program
-        error, positions = str(wrong).removeprefix(f"{path}: "), None
+        error, positions = printable(str(wrong).removeprefix(f"{path}: "), keep=""), None
     except OSError as wrong:
         error, positions = f"cannot be read ({wrong.strerror})", None
     except Exception as defect:
@@ -133,7 +113,7 @@ def read_clips(
     Raises:
         UserError: the operating system killed a worker.
     """
-    chunks = list(_chunks(files))
+    chunks = _chunks(files)
     if workers == 1 or len(chunks) < 2:
         for chunk in chunks:
             for file in chunk:
@@ -172,7 +152,7 @@ def is_unchanged(file: SourceFile, reading: Reading | None, source: Path) -> boo
 def load_readings(path: Path) -> dict[str, Reading]:
     """The readings of a sources.jsonl, by path."""
     with path.open(encoding="utf-8") as lines:
-        readings = [Reading.from_dict(json.loads(line)) for line in lines]
+        readings = [Reading(**json.loads(line)) for line in lines]
     return {reading.path: reading for reading in readings}
 
 
@@ -180,17 +160,16 @@ def _read_chunk(source: Path, chunk: list[SourceFile], settings: ReadingSettings
     return [read_clip(source, file, settings) for file in chunk]
 
 
-def _chunks(files: Iterable[SourceFile]) -> Iterator[list[SourceFile]]:
-    chunk: list[SourceFile] = []
+def _chunks(files: Iterable[SourceFile]) -> list[list[SourceFile]]:
+    chunks: list[list[SourceFile]] = []
     size = 0
     for file in files:
-        if chunk and (size + file.size > CHUNK_BYTES or len(chunk) == CHUNK_FILES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(file)
+        if not chunks or size + file.size > CHUNK_BYTES or len(chunks[-1]) == CHUNK_FILES:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(file)
         size += file.size
-    if chunk:
-        yield chunk
+    return chunks
 
 
 @contextmanager

@@ -28,15 +28,11 @@ PART_COLOURS = {
 """The body's left is warm, its right cool; arms are dark, legs light."""
 DOTS_PER_INCH = 100
 MAX_BARS = 16
-STRIPS, POSES = 8, 9
-"""Clips per picture, poses per clip."""
+STRIPS, POSES = 8, 9  # Clips per picture, poses per clip
 STRIP_INCHES, HEADING_INCHES = 1.9, 0.45
-POSE_SPACING = 1.15
-"""Metres between two poses of a strip."""
-HEAD_METRES = 0.16
-"""Diameter that heads are drawn with."""
-VIEW_DEGREES = 28.0
-"""The camera stands in front of the body's start, turned this far to its left."""
+POSE_SPACING = 1.15  # Metres between two poses of a strip
+HEAD_METRES = 0.16  # Diameter that heads are drawn with
+VIEW_DEGREES = 28.0  # The camera stands in front of the body's start, turned this far to its left
 PICTURES = ("report_labels.png", "report_movements.png")
 
 

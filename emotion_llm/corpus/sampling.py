@@ -23,20 +23,20 @@ Weighting = Literal["size", "equal", "temperature"]
 class _Items:
     """The items of one corpus, grouped by label."""
 
-    order: np.ndarray
-    """(items,) item indices, sorted by label."""
-    first: np.ndarray
-    """(labels met,) where each label's items start in `order`."""
-    count: np.ndarray
-    """(labels met,) how many items it has."""
+    order: np.ndarray  # (items,) item indices, sorted by label
+    first: np.ndarray  # (labels that occur,) where the items of each label start in `order`
+    count: np.ndarray  # (labels that occur,) how many items each has
 
 
 @dataclass(frozen=True)
 class MixtureSampler:
-    """Draws items from several corpora."""
+    """Draws items from several corpora.
 
-    label_of_item_per_corpus: tuple[np.ndarray, ...]
-    """Per corpus: (items,) integer labels."""
+    Raises:
+        UserError: nothing to draw from, or a wrong setting.
+    """
+
+    label_of_item_per_corpus: tuple[np.ndarray, ...]  # per corpus: (items,) integer labels
     weighting: Weighting = "size"
     """How often each corpus is drawn from: 'size' in proportion to its items, 'equal' equally often, 'temperature' in
     proportion to items ** (1 / temperature), which lies between the two (our choice)."""
@@ -66,20 +66,16 @@ class MixtureSampler:
         return weights / weights.sum()
 
     @cached_property
-    def _items(self) -> tuple[_Items, ...]:
-        gathered = []
+    def _items(self) -> list[_Items]:
+        items = []
         for labels in self.label_of_item_per_corpus:
             labels = np.asarray(labels) if self.label_balanced else np.zeros(len(labels), dtype=np.int64)
             _, first, count = np.unique(np.sort(labels), return_index=True, return_counts=True)
-            gathered.append(_Items(np.argsort(labels, kind="stable"), first, count))
-        return tuple(gathered)
+            items.append(_Items(np.argsort(labels, kind="stable"), first, count))
+        return items
 
     def draw(self, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The items of one step.
-
-        Shape:
-            corpus index (count,), item index (count,); both int64
-        """
+        """The items of one step: corpus index (count,), item index (count,); both int64."""
         if step < 0 or count < 1:
             raise ValueError(f"draw(step={step}, count={count}): steps start at 0, and a draw has at least one item")
         # The step is part of the counter-based generator's position, and raw bits do not depend on numpy's version.

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from emotion_llm.corpus.definition import CorpusDefinition, matches_any
@@ -22,26 +23,25 @@ from emotion_llm.runtime.errors import UserError
 
 MOTION_SUFFIXES = (".bvh", ".csv", ".txt", ".tsv", ".npy", ".npz")
 MAX_TAKE = 32767
-PATTERN_SECONDS = 1.0
-"""Processor time after which matching one path against the patterns is given up."""
+PATTERN_SECONDS = 1.0  # Processor time after which matching one path against the patterns is given up
+
+
+Table = dict[str, dict[str, str]]
+"""File stem -> label -> its spelling in the side table."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One motion file to read."""
 
-    path: str
-    """Relative to the source folder, with forward slashes."""
+    path: str  # Relative to the source folder, with forward slashes
     size: int
-    modified: int
-    """Time of the last change, nanoseconds."""
+    modified: int  # Time of the last change, nanoseconds
     emotion: str
     actor: str | None
     action: str | None
-    take: int
-    """-1 if not known."""
-    texts: tuple[str, ...] = ()
-    """Descriptions of this movement."""
+    take: int  # -1 if not known
+    texts: tuple[str, ...] = ()  # Descriptions of this movement
 
     @property
     def name(self) -> str:
@@ -56,8 +56,7 @@ class LeftOut:
 
     path: str
     reason: str
-    by_rule: bool
-    """True: the definition says so. False: something is wrong with the file."""
+    by_rule: bool  # True: the definition says so. False: something is wrong with the file.
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,8 @@ class Scan:
 
     files: tuple[SourceFile, ...]
     left_out: tuple[LeftOut, ...]
-    missing: tuple[str, ...]
-    """What a table lists but the folder does not hold."""
-    other_files: int
-    """Files that match no glob of the definition."""
+    missing: tuple[str, ...]  # What a table lists but the folder does not hold
+    other_files: int  # Files that match no glob of the definition
 
 
 def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
@@ -84,7 +81,7 @@ def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
     entries, links, other_files = _find(definition, source)
     if not entries:
         raise UserError(_nothing_found(definition, source, links, other_files))
-    table = _SideTableRows(definition, source)
+    table = _read_side_table(definition, source)
     stems = Counter(stem_of(path) for path, _ in entries)
     texts, missing = _read_descriptions(definition, source, stems | Counter(path for path, _ in entries))
     files: list[SourceFile] = []
@@ -97,7 +94,7 @@ def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
             files.append(found)
         else:
             left_out.append(found)
-    missing += table.rows_without_file(stems)
+    missing += [f"{_table_file(definition)}: no file for its row '{stem}'" for stem in table or () if stem not in stems]
     if not files:
         raise UserError(_nothing_found(definition, source, left_out, other_files))
     return Scan(tuple(files), tuple(sorted(left_out, key=lambda item: item.path)), tuple(missing), other_files)
@@ -106,7 +103,7 @@ def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
 def _find(definition: CorpusDefinition, source: Path) -> tuple[list[tuple[str, os.stat_result]], list[LeftOut], int]:
     """The files that match a glob, sorted by path; symbolic links that are not followed; the number of other files."""
     entries, faults, others = [], [], 0
-    tables = {definition.descriptions, definition.table.file if definition.table else None}
+    tables = {definition.descriptions, _table_file(definition)}
     for path, entry in _walk(source):
         link, shown = entry.is_symlink(), printable(path, keep="")
         if link and not os.path.exists(entry.path):  # noqa: PTH110 (Path.exists raises on a loop)
@@ -146,41 +143,32 @@ def _walk(source: Path) -> Iterator[tuple[str, os.DirEntry]]:
             ) from None
 
 
-def _label(definition: CorpusDefinition, path: str, status: os.stat_result, table: _SideTableRows, texts: dict) -> SourceFile | LeftOut:
+def _label(definition: CorpusDefinition, path: str, status: os.stat_result, table: Table | None, texts: dict) -> SourceFile | LeftOut:
     """The file with its labels from path and table, or why it is left out."""
     for rule in definition.skip:
         if matches_any(path, rule.files):
             return LeftOut(path, rule.reason, by_rule=True)
     stem = stem_of(path)
-    if table.rows is not None and stem not in table.rows:
-        return LeftOut(path, f"not in {table.file}", by_rule=True)
+    if table is not None and stem not in table:
+        return LeftOut(path, f"not in {_table_file(definition)}", by_rule=True)
+    wrong = partial(LeftOut, path, by_rule=False)
     match = _match(definition, path)
     if match is None:
-        return LeftOut(
-            path, "its path matches none of the definition's patterns; rename it, or add a pattern or a skip rule", by_rule=False
-        )
-    found = {label: [(spelling, "the path")] for label, spelling in match.groupdict().items() if spelling}
-    for label, spelling in table.labels_of(stem).items():
-        found.setdefault(label, []).append((spelling, table.file))
+        return wrong("its path matches none of the definition's patterns; rename it, or add a pattern or a skip rule")
+    found = [(label, spelling, "the path") for label, spelling in match.groupdict().items() if spelling]
+    found += [(label, spelling, _table_file(definition)) for label, spelling in (table or {}).get(stem, {}).items()]
     words: dict[str, str] = {}
-    for label, spellings in found.items():
-        for spelling, place in spellings:
-            word = definition.word(label, spelling)
-            if word is None:
-                return LeftOut(
-                    path,
-                    f"unknown {label} '{printable(spelling, keep='')}' in {place}; add it to 'labels' of the definition, or a skip rule",
-                    by_rule=False,
-                )
-            if words.setdefault(label, word) != word:
-                return LeftOut(
-                    path, f"the path says {label} '{words[label]}', {place} says '{word}'; correct one of the two", by_rule=False
-                )
+    for label, spelling, place in found:
+        word = definition.word(label, spelling)
+        if word is None:
+            return wrong(f"unknown {label} '{spelling}' in {place}; add it to 'labels' of the definition, or a skip rule")
+        if words.setdefault(label, word) != word:
+            return wrong(f"the path says {label} '{words[label]}', {place} says '{word}'; correct one of the two")
     if "emotion" not in words:
-        return LeftOut(path, "neither its path nor a table gives its emotion; name it", by_rule=False)
+        return wrong("neither its path nor a table gives its emotion; name it")
     take = words.get("take", "-1")
     if take != "-1" and not (take.isascii() and take.isdigit() and len(take) < 10 and int(take) <= MAX_TAKE):
-        return LeftOut(path, f"take '{take}' is not a number from 0 to {MAX_TAKE}; correct the pattern or the name", by_rule=False)
+        return wrong(f"take '{take}' is not a number from 0 to {MAX_TAKE}; correct the pattern or the name")
     return SourceFile(
         path=path, size=status.st_size, modified=status.st_mtime_ns, emotion=words["emotion"], actor=words.get("actor"),
         action=words.get("action"), take=int(take), texts=(*texts.get(path, ()), *texts.get(stem, ()))
@@ -230,33 +218,27 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-class _SideTableRows:
-    """The rows of a definition's side table, by file stem; `rows` is None where the definition has no table."""
+def _table_file(definition: CorpusDefinition) -> str:
+    return definition.table.file if definition.table else ""
 
-    def __init__(self, definition: CorpusDefinition, source: Path) -> None:
-        self.rows: dict[str, dict[str, str]] | None = None
-        table = definition.table
-        if table is None:
-            return
-        self.file = table.file
-        path = source / table.file
-        if not path.is_file():
-            raise UserError(
-                f"{path}: no such file; '{definition.name}' needs it beside the motion files, so download it too, or check --source"
-            )
-        self.rows = {}
-        needed = (table.stem_column, *table.columns.values())
-        for line, row in read_csv(path, needed):
-            stem = _named_stem(row[table.stem_column])
-            labels = {label: row[column] for label, column in table.columns.items() if row[column]}
-            if stem and self.rows.setdefault(stem, labels) != labels:
-                raise UserError(f"{path} line {line}: '{stem}' has another row with other labels; keep one")
 
-    def labels_of(self, stem: str) -> dict[str, str]:
-        return (self.rows or {}).get(stem, {})
-
-    def rows_without_file(self, stems: Counter[str]) -> list[str]:
-        return [f"{self.file}: no file for its row '{printable(stem, keep='')}'" for stem in self.rows or () if stem not in stems]
+def _read_side_table(definition: CorpusDefinition, source: Path) -> Table | None:
+    """The rows of the definition's side table; None if it has no table."""
+    table = definition.table
+    if table is None:
+        return None
+    path = source / table.file
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file; '{definition.name}' needs it beside the motion files, so download it too, or check --source"
+        )
+    rows: Table = {}
+    for line, row in read_csv(path, (table.stem_column, *table.columns.values())):
+        stem = _named_stem(row[table.stem_column])
+        labels = {label: row[column] for label, column in table.columns.items() if row[column]}
+        if stem and rows.setdefault(stem, labels) != labels:
+            raise UserError(f"{path} line {line}: '{stem}' has another row with other labels; keep one")
+    return rows
 
 
 def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counter[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -279,7 +261,7 @@ def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counte
         if files[file] == 1:
             texts.setdefault(file, []).append(" ".join(row["text"].split()))
         else:
-            found = f"{files[file] or 'no'} files are named '{printable(file, keep='')}'; give the path of the one that is meant"
+            found = f"{files[file] or 'no'} files are named '{file}'; give the path of the one that is meant"
             faults.append(f"{definition.descriptions} line {line}: {found}")
     return texts, faults
 

@@ -26,17 +26,12 @@ from emotion_llm.runtime.validation import STRICT
 class Split:
     """The two sides of one corpus."""
 
-    kind: str
-    """`SplitSettings.kind`."""
+    kind: str  # `SplitSettings.kind`
     seed: int
-    fold: int
-    """Which fold is held out; 0 for a random split."""
-    train: tuple[int, ...]
-    """Clip indices, ascending."""
-    held_out: tuple[int, ...]
-    """Clip indices, ascending; none of them in `train`."""
-    split_hash: str
-    """Hash of kind, seed, fold and the clip names of both sides: two splits with one hash are the same split."""
+    fold: int  # Which fold is held out; 0 for a random split
+    train: tuple[int, ...]  # Clip indices, ascending
+    held_out: tuple[int, ...]  # Clip indices, ascending; none of them in `train`
+    split_hash: str  # Hash of kind, seed, fold and the clip names of both sides: two splits with one hash are the same split
 
 
 @validated_dataclass(frozen=True, config=STRICT)

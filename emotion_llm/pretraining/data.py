@@ -30,12 +30,9 @@ class PretrainBatch:
     """One process's part of a step."""
 
     motions: MotionBatch
-    emotion: Tensor
-    """(N,) index into the emotions of all corpora."""
-    candidates: Tensor
-    """(N, E) bool: the emotions of each motion's own corpus."""
-    names: tuple[str, ...]
-    """Corpus, clip and frames of each window."""
+    emotion: Tensor  # (N,) index into the emotions of all corpora
+    candidates: Tensor  # (N, E) bool: the emotions of each motion's own corpus
+    names: tuple[str, ...]  # Corpus, clip and frames of each window
 
     def to(self, device: torch.device) -> PretrainBatch:
         return replace(self, motions=self.motions.to(device), emotion=self.emotion.to(device), candidates=self.candidates.to(device))
@@ -45,12 +42,9 @@ class PretrainBatch:
 class Epoch:
     """The training windows of one epoch in their order; determined by seed and epoch."""
 
-    items: np.ndarray
-    """(items,) index into PretrainingData.items."""
-    place: np.ndarray
-    """(items,) in [0, 1): where each window is cut from its clip."""
-    mirrored: np.ndarray
-    """(items,) bool."""
+    items: np.ndarray  # (items,) index into PretrainingData.items
+    place: np.ndarray  # (items,) in [0, 1): where each window is cut from its clip
+    mirrored: np.ndarray  # (items,) bool
 
 
 class PretrainingData:

@@ -17,8 +17,7 @@ from emotion_llm.runtime.processes import gather_over_processes
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
 from emotion_llm.skeleton_encoder.pooling import EmotionClassifier, pool
 
-MOMENTUM = 0.9
-"""Nesterov momentum of SGD (our choice: CTR-GCN's)."""
+MOMENTUM = 0.9  # Nesterov momentum of SGD (our choice: CTR-GCN's)
 
 
 class PretrainingModel(nn.Module):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from emotion_llm.pretraining.settings import PretrainSettings
 
-DECAY = 0.1
-"""The learning rate is multiplied by this at every milestone (paper: divided by 10)."""
+DECAY = 0.1  # The learning rate is multiplied by this at every milestone (paper: divided by 10)
 
 
 def learning_rate(step: int, settings: PretrainSettings, steps_per_epoch: int) -> float:

@@ -49,13 +49,10 @@ class EncoderRecord:
     frames_per_second: Positive
     window_frames: Annotated[int, Field(ge=1)]
     split: SplitSettings
-    corpora: dict[str, dict[str, Any]]
-    """Corpus name -> record (corpus/provenance.py)."""
+    corpora: dict[str, dict[str, Any]]  # Corpus name -> record (corpus/provenance.py)
     canonical: dict[str, Any] = dataclasses.field(default_factory=dict)
-    pretraining: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """The settings of the run."""
-    held_out: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
-    """Corpus name -> accuracy, clips, chance."""
+    pretraining: dict[str, Any] = dataclasses.field(default_factory=dict)  # The settings of the run
+    held_out: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)  # Corpus name -> accuracy, clips, chance
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     encoder_hash: str = ""
 

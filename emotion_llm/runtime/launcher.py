@@ -29,8 +29,7 @@ class Peer:
 
     host: str
     pid: int
-    machine: str
-    """The scope of `pid`: several machines, or containers on one machine, may share a host name."""
+    machine: str  # The scope of `pid`: several machines, or containers on one machine, may share a host name
 
     @classmethod
     def this(cls) -> Peer:

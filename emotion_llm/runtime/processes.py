@@ -17,8 +17,7 @@ from emotion_llm.runtime.launcher import Peer
 from emotion_llm.runtime.watchdog import Watchdog, current, set_current
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-DEEPSPEED_PORT = "29500"
-"""The deepspeed launcher's default --master_port, the same for every job."""
+DEEPSPEED_PORT = "29500"  # The deepspeed launcher's default --master_port, the same for every job
 
 
 def start_processes() -> torch.device:

@@ -21,8 +21,7 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import remove_temporary
 
 LOCK = ".lock"
-WAIT_FOR_LOCK = 60.0
-"""Seconds to wait for a job that is about to exit, for example because its launcher was killed."""
+WAIT_FOR_LOCK = 60.0  # Seconds to wait for a job that is about to exit, for example because its launcher was killed
 UNSUPPORTED = (errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 """How `flock` fails on file systems without locks (Lustre and NFS, depending on how they are mounted)."""
 

@@ -26,8 +26,7 @@ class StopRequest:
     """Context manager in which the signals above only set `reason`; a second Ctrl-C interrupts."""
 
     def __init__(self) -> None:
-        self.reason: str | None = None
-        """The signal's name, or another cause; None: no stop was requested."""
+        self.reason: str | None = None  # The signal's name, or another cause; None: no stop was requested
         self.nothing_to_lose = False
         """True while everything is saved: the process may then exit at once instead of at the next step boundary."""
         self._before: dict[int, Any] = {}

@@ -18,8 +18,7 @@ if TYPE_CHECKING:  # takes a second to import, which only the first rank needs
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
-MAX_POINTS = 10_000
-"""Points per scalar and run: 800,000 steps with every point would fill 0.7 GB."""
+MAX_POINTS = 10_000  # Points per scalar and run: 800,000 steps with every point would fill 0.7 GB
 
 
 class Tag(StrEnum):
@@ -34,15 +33,13 @@ class Tag(StrEnum):
     SAMPLES_PER_SECOND = "speed/samples_per_second"
     TOKENS_PER_SECOND = "speed/tokens_per_second"
     SECONDS_PER_STEP = "speed/seconds_per_step"
-    SECONDS_IN = "speed/seconds_in"
-    """Followed by _<phase>."""
+    SECONDS_IN = "speed/seconds_in"  # Followed by _<phase>
     MFU = "speed/mfu"
     PEAK_MEMORY_GB = "speed/peak_memory_gb"
     CHECKPOINT_SECONDS = "speed/checkpoint_stop_seconds"
     SAMPLES_SEEN = "progress/samples_seen"
     EPOCHS = "progress/epochs"
-    HELD_OUT_ACCURACY = "held_out_accuracy"
-    """Followed by /<corpus>, as are the next four."""
+    HELD_OUT_ACCURACY = "held_out_accuracy"  # Followed by /<corpus>, as are the next four
     CONFUSION = "confusion"
     ACCURACY = "evaluation/accuracy"
     MACRO_F1 = "evaluation/macro_f1"

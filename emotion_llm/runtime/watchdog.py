@@ -31,21 +31,16 @@ from typing import NamedTuple, NoReturn, Protocol
 from emotion_llm.runtime.launcher import Peer, is_alive, launchers
 from emotion_llm.runtime.output import BestEffort, print_last
 
-PERIOD = 1.0
-"""Seconds between two checks."""
+PERIOD = 1.0  # Seconds between two checks
 GRACE = 2.5 * PERIOD
 """Seconds in which every process has checked once. A failed process waits that long, so that the first error of the job is the one printed."""
-STORE_TIMEOUT = 5.0
-"""Seconds after which a store call that got no answer is given up."""
-UNREACHABLE = 60.0
-"""Seconds without an answer from the store after which rank 0 counts as lost."""
-END = "end"
-"""Store key: the rank that ended the job, and the exit status."""
+STORE_TIMEOUT = 5.0  # Seconds after which a store call that got no answer is given up
+UNREACHABLE = 60.0  # Seconds without an answer from the store after which rank 0 counts as lost
+END = "end"  # Store key: the rank that ended the job, and the exit status
 RESUME = "run the same command again to resume from the newest checkpoint"
 COLLECTIVES = ("/torch/distributed/", "/deepspeed/comm/")
 """Folders of code in which the main thread waits for other processes."""
-PHASES = ("data", "forward", "backward", "optimizer", "checkpoint", "evaluation")
-"""The parts of a step, in order."""
+PHASES = ("data", "forward", "backward", "optimizer", "checkpoint", "evaluation")  # The parts of a step, in order
 
 
 class Progress(NamedTuple):
@@ -53,8 +48,7 @@ class Progress(NamedTuple):
 
     step: int = 0
     micro_step: int = 0
-    phase: int = 0
-    """Index into PHASES."""
+    phase: int = 0  # Index into PHASES
 
     def __str__(self) -> str:
         return f"step {self.step}, micro-step {self.micro_step}, {PHASES[self.phase]}"
@@ -64,15 +58,11 @@ class Progress(NamedTuple):
 class Heartbeat:
     """What a process publishes once a second."""
 
-    count: int
-    """Increases with every heartbeat."""
+    count: int  # Increases with every heartbeat
     progress: Progress
-    idle_seconds: float
-    """Seconds since the main thread last made progress."""
-    in_collective: bool
-    """True if the main thread waits for other processes."""
-    stack: str
-    """The main thread's stack, once it has been idle for long."""
+    idle_seconds: float  # Seconds since the main thread last made progress
+    in_collective: bool  # True if the main thread waits for other processes
+    stack: str  # The main thread's stack, once it has been idle for long
 
 
 def heartbeat_of(count: int, progress: Progress, idle_seconds: float, thread: int | None) -> Heartbeat:

@@ -21,14 +21,10 @@ INPUT_CHANNELS = 6
 class MotionBatch:
     """N motions. Masks: True = real."""
 
-    positions: Tensor
-    """(N, T, V, 3) float32 canonical metres (motion/canonical.py); zero at padding."""
-    frame_mask: Tensor
-    """(N, T) bool; the real frames of a motion come first."""
-    joint_mask: Tensor
-    """(N, V) bool; the real joints of a motion come first."""
-    layout_index: Tensor
-    """(N,) index into the encoder's layouts; stays on the CPU, where it is used for control flow."""
+    positions: Tensor  # (N, T, V, 3) float32 canonical metres (motion/canonical.py); zero at padding
+    frame_mask: Tensor  # (N, T) bool; the real frames of a motion come first
+    joint_mask: Tensor  # (N, V) bool; the real joints of a motion come first
+    layout_index: Tensor  # (N,) index into the encoder's layouts; stays on the CPU, where it is used for control flow
     frames_per_second: float
 
     def to(self, device: torch.device | str) -> MotionBatch:

@@ -26,8 +26,7 @@ from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, join
 from emotion_llm.skeleton_encoder.graph import adjacency_subsets
 from emotion_llm.skeleton_encoder.layers import Block, Group, Rows
 
-TEMPORAL_STRIDE = 4
-"""Frames per feature frame: T' = ceil(T / 4)."""
+TEMPORAL_STRIDE = 4  # Frames per feature frame: T' = ceil(T / 4)
 SMALLEST_STD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.05)
 """Lower bound of the inputs' standard deviation, metres and metres per second: noise of still joints is not amplified."""
 MAX_BLOCKS = 100
@@ -69,12 +68,9 @@ class BlockSettings:
 class EncodedMotion:
     """Joint features of a batch. Masks: True = real."""
 
-    features: Tensor
-    """(N, C, T', V), zero at padding."""
-    frame_mask: Tensor
-    """(N, T') bool."""
-    joint_mask: Tensor
-    """(N, V) bool."""
+    features: Tensor  # (N, C, T', V), zero at padding
+    frame_mask: Tensor  # (N, T') bool
+    joint_mask: Tensor  # (N, V) bool
 
 
 class SkeletonEncoder(nn.Module):

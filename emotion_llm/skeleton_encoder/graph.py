@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-SUBSETS = 3
-"""K: itself, inward, outward (the partition of the ST-GCN family; our choice)."""
+SUBSETS = 3  # K: itself, inward, outward (the partition of the ST-GCN family; our choice)
 
 
 def adjacency_subsets(parents: Sequence[int]) -> Tensor:

@@ -21,13 +21,10 @@ class Group:
     """The rows of one layout in (C, R, T)."""
 
     layout: int
-    samples: Tensor
-    """(samples,) indices of its motions in the batch."""
-    size: int
-    """Its rows: samples times joints. Groups are contiguous in R."""
+    samples: Tensor  # (samples,) indices of its motions in the batch
+    size: int  # Its rows: samples times joints. Groups are contiguous in R.
     joints: int
-    adjacency: Tensor
-    """(K, V, V)."""
+    adjacency: Tensor  # (K, V, V)
 
 
 @dataclass(frozen=True)
@@ -35,10 +32,8 @@ class Rows:
     """The layout of a batch in (C, R, T)."""
 
     groups: tuple[Group, ...]
-    real: Tensor
-    """(R, T) float, 1 = real."""
-    count: Tensor
-    """() number of ones in `real`."""
+    real: Tensor  # (R, T) float, 1 = real
+    count: Tensor  # () number of ones in `real`
 
     def strided(self, stride: int) -> Rows:
         """The same rows after a temporal convolution of that stride."""

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 EPSILON = 1e-5
-MOMENTUM = 0.1
-"""Weight of a new batch in the running statistics (torch's default)."""
+MOMENTUM = 0.1  # Weight of a new batch in the running statistics (torch's default)
 
 
 class _MaskedNormalisation(torch.autograd.Function):

@@ -16,24 +16,18 @@ from torch import Tensor, nn
 from emotion_llm.skeleton_encoder.batch import collate
 from emotion_llm.skeleton_encoder.encoder import TEMPORAL_STRIDE, EncodedMotion, SkeletonEncoder
 
-WINDOWS_PER_BATCH = 64
-"""Motions encoded at once."""
+WINDOWS_PER_BATCH = 64  # Motions encoded at once
 
 
 @dataclass(frozen=True)
 class PooledFeatures:
     """Means of the joint features over real joints and frames; the input of the skeleton tokenizer."""
 
-    semantic: Tensor
-    """(N, C): over frames and joints."""
-    spatial: Tensor
-    """(N, V, C): over frames; zero at padding."""
-    temporal: Tensor
-    """(N, T', C): over joints; zero at padding."""
-    joint_mask: Tensor
-    """(N, V) bool."""
-    frame_mask: Tensor
-    """(N, T') bool."""
+    semantic: Tensor  # (N, C): over frames and joints
+    spatial: Tensor  # (N, V, C): over frames; zero at padding
+    temporal: Tensor  # (N, T', C): over joints; zero at padding
+    joint_mask: Tensor  # (N, V) bool
+    frame_mask: Tensor  # (N, T') bool
 
 
 def pool(encoded: EncodedMotion) -> PooledFeatures:

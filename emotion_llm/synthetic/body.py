@@ -14,38 +14,25 @@ import numpy as np
 
 from emotion_llm.motion.layout import Layout
 
-PITCH, YAW, ROLL = 0, 1, 2
-"""Axes of rotation X, Y and Z."""
+PITCH, YAW, ROLL = 0, 1, 2  # Axes of rotation X, Y and Z
 
 
 @dataclass(frozen=True)
 class Qualities:
     """How a person moves, whatever the action. The defaults are the neutral way."""
 
-    head_pitch: float = 4.0
-    """Degrees that the head is bowed, relative to the trunk."""
-    head_turn: float = 0.0
-    """Degrees that the head is averted, to the side of the weaker hand."""
-    trunk_pitch: float = 3.0
-    """Degrees that the trunk leans forward."""
-    shoulder_raise: float = 0.0
-    """Degrees that the collar bones are lifted."""
-    arm_opening: float = 14.0
-    """Degrees between each upper arm and the trunk."""
-    elbow_bend: float = 22.0
-    """Degrees of bending in both elbows; bent arms are held in front of the body."""
-    knee_bend: float = 7.0
-    """Degrees that the thighs are bent: a crouch."""
-    tempo: float = 1.0
-    """Speed of the action as a multiple of its usual one."""
-    amplitude: float = 1.0
-    """Size of the action's swings as a multiple of the usual one."""
-    abruptness: float = 0.25
-    """0: sinusoids; 1: jumps between two poses."""
-    tremor: float = 0.3
-    """Degrees of trembling at 5 to 8 Hz in arms and head."""
-    startle: float = 0.0
-    """1: the posture is taken up suddenly and the action then stops; 0: the action goes on evenly."""
+    head_pitch: float = 4.0  # Degrees that the head is bowed, relative to the trunk
+    head_turn: float = 0.0  # Degrees that the head is averted, to the side of the weaker hand
+    trunk_pitch: float = 3.0  # Degrees that the trunk leans forward
+    shoulder_raise: float = 0.0  # Degrees that the collar bones are lifted
+    arm_opening: float = 14.0  # Degrees between each upper arm and the trunk
+    elbow_bend: float = 22.0  # Degrees of bending in both elbows; bent arms are held in front of the body
+    knee_bend: float = 7.0  # Degrees that the thighs are bent: a crouch
+    tempo: float = 1.0  # Speed of the action as a multiple of its usual one
+    amplitude: float = 1.0  # Size of the action's swings as a multiple of the usual one
+    abruptness: float = 0.25  # 0: sinusoids; 1: jumps between two poses
+    tremor: float = 0.3  # Degrees of trembling at 5 to 8 Hz in arms and head
+    startle: float = 0.0  # 1: the posture is taken up suddenly and the action then stops; 0: the action goes on evenly
 
     @classmethod
     def from_vector(cls, vector: np.ndarray) -> Qualities:
@@ -74,15 +61,11 @@ class Build:
 class Drive:
     """What an action does to one joint angle: mean + amplitude * swing * wave(harmonic * phase + shift)."""
 
-    angle: str
-    """Name of a joint angle; 'near' stands for the side of the stronger hand, 'far' for the other."""
-    mean: float
-    """Degrees."""
-    swing: float = 0.0
-    """Degrees."""
+    angle: str  # Name of a joint angle; 'near' stands for the side of the stronger hand, 'far' for the other
+    mean: float  # Degrees
+    swing: float = 0.0  # Degrees
     harmonic: int = 1
-    shift: float = 0.0
-    """Share of a cycle."""
+    shift: float = 0.0  # Share of a cycle
 
 
 def _both(angle: str, mean: float, swing: float = 0.0, harmonic: int = 1, shift: float = 0.0) -> tuple[Drive, Drive]:
