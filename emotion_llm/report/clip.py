@@ -1,0 +1,232 @@
+"""One clip as the record that its page draws.
+
+ReportClip (motion, answer)  ->  clip_record: JSON values, positions quantised to 16 bits
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from emotion_llm.evaluation.answer import Answer, JudgedClaim
+from emotion_llm.grounding.claims import MOMENTS, PARTS, QUALITIES, Claim
+from emotion_llm.motion.layout import Layout
+from emotion_llm.motion.motion import Motion
+from emotion_llm.runtime.output import printable
+
+FORMAT = 1
+"""Increases when the record changes: pages of different formats are not shown beside each other."""
+STEPS = 32767
+"""Positions are stored as int16: of a clip that reaches 10 m, to 0.15 mm."""
+THICKNESS = {"trunk": 0.095, "head": 0.06, "left_arm": 0.06, "right_arm": 0.06, "left_leg": 0.075, "right_leg": 0.075}
+HAND_METRES, FOOT_METRES = 0.026, 0.05
+"""Thickness that bones are drawn with, below the wrist and below the ankle too (our choice)."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a long recording with one emotion."""
+
+    begin: float
+    end: float
+    """Seconds from the recording's start."""
+    emotion: str
+    explanation: str | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The emotions' probabilities over time, of windows that slide over a long recording."""
+
+    seconds: tuple[float, ...]
+    """Middle of each window (W), in seconds from the recording's start."""
+    probabilities: dict[str, tuple[float, ...]]
+    """Emotion -> W probabilities."""
+    segments: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportClip:
+    """What is known of one clip."""
+
+    name: str
+    motion: Motion
+    """In canonical form: the floor at height 0 (motion/canonical.py)."""
+    answer: Answer | None = None
+    """None for a clip of a corpus that no model has seen."""
+    truth: str | None = None
+    """Its label, if it has one."""
+    corpus: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    texts: tuple[str, ...] = ()
+    """Descriptions that belong to it."""
+    curve: Curve | None = None
+
+
+def clip_record(clip: ReportClip) -> dict[str, Any]:
+    """The clip as JSON values; all texts are one-line and without control characters.
+
+    Raises:
+        ValueError: a position is not a finite number.
+    """
+    motion, layout, answer = clip.motion, clip.motion.layout, clip.answer
+    known = [fact for fact in (clip.corpus, clip.actor, clip.action) if fact]
+    about = [*known, layout.name, f"{motion.seconds:.1f} s", f"{motion.frames_per_second:g} frames/s"]
+    return {
+        "format": FORMAT,
+        "name": line(clip.name),
+        "about": [line(fact) for fact in about],
+        "frames_per_second": motion.frames_per_second,
+        "joints": list(layout.joint_names),
+        "parents": list(layout.parents),
+        "parts": list(layout.parts),
+        "landmarks": layout.landmarks,
+        "head": head_joints(layout),
+        "widths": bone_widths(layout),
+        **quantised(motion.positions),
+        "truth": None if clip.truth is None else line(clip.truth),
+        "emotion": line(answer.emotion) if answer else None,
+        "probabilities": [[line(emotion), value] for emotion, value in answer.probabilities.items()] if answer else [],
+        "explanation": _as_long(answer.explanation) if answer and answer.explanation else None,
+        "claims": [claim_record(judged, layout) for judged in answer.claims] if answer else [],
+        "attribution": _attribution(answer, layout) if answer else None,
+        "texts": [line(text) for text in clip.texts],
+        "findings": [line(finding) for finding in answer.findings] if answer else [],
+        "curve": _curve(clip.curve) if clip.curve else None,
+    }
+
+
+def line(text: str) -> str:
+    """Text as one line in which nothing is invisible."""
+    return printable(text, keep="")
+
+
+def _as_long(text: str) -> str:
+    """The text with one sign for each of its signs, so that the claims' spans stay true, and none invisible."""
+    return "".join(sign if sign.isprintable() else " " if sign.isspace() else "\ufffd" for sign in text)
+
+
+def quantised(positions: np.ndarray) -> dict[str, Any]:
+    """Positions as base64 of little-endian int16 with `scale` (metres per step) and `centre` (metres).
+
+    Shape:
+        (T, V, 3) metres
+
+    Raises:
+        ValueError: a position is not a finite number.
+    """
+    if not np.isfinite(positions).all():
+        raise ValueError("positions hold values that are not finite; canonicalise the motion first")
+    low, high = positions.min(axis=(0, 1)), positions.max(axis=(0, 1))
+    centre = (low + high) / 2
+    scale = max(float((high - low).max()) / 2 / STEPS, 1e-9)
+    steps = np.rint((positions - centre) / scale).astype("<i2")  # (T, V, 3)
+    return {"centre": centre.tolist(), "scale": scale, "positions": base64.b64encode(steps.tobytes()).decode("ascii")}
+
+
+def bone_widths(layout: Layout) -> list[float]:
+    """Metres of thickness of each joint's bone to its parent."""
+    widths = [THICKNESS[part] for part in layout.parts]
+    for landmark, width in (("wrist", HAND_METRES), ("ankle", FOOT_METRES)):
+        for side in ("left", "right"):
+            top = layout.landmarks[f"{side}_{landmark}"]
+            for joint in below(layout, [top]):
+                widths[joint] = width if joint != top else widths[joint]
+    return widths
+
+
+def head_joints(layout: Layout) -> list[int]:
+    """The joints at the bottom and the top of the head; one joint twice where the layout has only its middle."""
+    head = layout.landmarks["head"]
+    above = [joint for joint, parent in enumerate(layout.parents) if parent == head and layout.bone_lengths[joint] > 0]
+    return [head, above[0] if above else head]
+
+
+def below(layout: Layout, tops: Sequence[int]) -> list[int]:
+    """These joints and all that hang from them."""
+    found = set(tops)
+    for joint in layout.parents_first:
+        if layout.parents[joint] in found:
+            found.add(joint)
+    return sorted(found)
+
+
+def claim_joints(layout: Layout, part: str, side: str | None) -> list[int]:
+    """The joints that a claim about a body part is about."""
+    sides = (side,) if side else ("left", "right")
+
+    def marks(word: str) -> list[int]:
+        return [layout.landmarks[f"{side}_{word}"] for side in sides]
+
+    def limb(word: str) -> list[int]:
+        return [joint for joint, name in enumerate(layout.parts) if name in [f"{side}_{word}" for side in sides]]
+
+    whole = list(range(layout.joints))
+    return {
+        "head": [joint for joint, name in enumerate(layout.parts) if name == "head"],
+        "trunk": [joint for joint, name in enumerate(layout.parts) if name == "trunk"],
+        "shoulders": marks("shoulder"),
+        "arms": limb("arm"),
+        "hands": below(layout, marks("wrist")),
+        "elbows": marks("elbow"),
+        "hips": [*marks("hip"), layout.landmarks["pelvis"]],
+        "legs": limb("leg"),
+        "knees": marks("knee"),
+        "feet": below(layout, marks("ankle")),
+        "steps": limb("leg"),
+    }.get(part, whole)
+
+
+def claim_record(judged: JudgedClaim, layout: Layout) -> dict[str, Any]:
+    """A claim in words, with its joints and its share of the clip."""
+    claim = judged.claim if isinstance(judged.claim, Claim) else Claim.from_json(judged.claim)
+    pole = QUALITIES[claim.quality].pole(claim.direction)
+    words = pole.adjectives[0] if pole.adjectives else pole.verbs[0]
+    extent = {"slight": "slightly ", "strong": "strongly "}.get(claim.extent, "") if pole.adjectives else ""
+    begin, end = MOMENTS.get(claim.moment, (0.0, 1.0))
+    return {
+        "about": f"{claim.side} {PARTS[claim.part][0]}" if claim.side else claim.part,
+        "what": f"{'not ' if claim.negated else ''}{extent}{words}",
+        "moment": claim.moment,
+        "from": begin,
+        "to": end,
+        "joints": claim_joints(layout, claim.part, claim.side),
+        "span": list(claim.span) if claim.span else None,
+        "verdict": judged.verdict,
+        "kind": judged.kind,
+    }
+
+
+def _attribution(answer: Answer, layout: Layout) -> dict[str, Any] | None:
+    """Weights scaled so that the largest joint and the largest moment have size 1; joints that it leaves out weigh nothing."""
+    if answer.attribution is None:
+        return None
+    joints = [answer.attribution.joints.get(name, 0.0) for name in layout.joint_names]
+    return {
+        "joints": _scaled(joints),
+        "seconds": list(answer.attribution.seconds),
+        "moments": _scaled(answer.attribution.moments),
+    }
+
+
+def _scaled(weights: Sequence[float]) -> list[float]:
+    largest = max((abs(weight) for weight in weights), default=0.0) or 1.0
+    return [round(weight / largest, 4) for weight in weights]
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    return {
+        "seconds": list(curve.seconds),
+        "emotions": [line(emotion) for emotion in curve.probabilities],
+        "values": [[round(value, 4) for value in row] for row in curve.probabilities.values()],
+        "segments": [{"from": segment.begin, "to": segment.end, **_words(segment)} for segment in curve.segments],
+    }
+
+
+def _words(segment: Segment) -> dict[str, str | None]:
+    return {name: value and line(value) for name, value in asdict(segment).items() if name in ("emotion", "explanation")}
