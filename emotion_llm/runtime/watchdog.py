@@ -82,7 +82,7 @@ def killed_message(rank: int) -> str:
 
 
 def hang_message(heartbeats: Mapping[int, Heartbeat], silent: Mapping[int, float], timeout: float) -> str:
-    """Names the ranks that the others wait for, and where they are.
+    """Names the ranks that the others wait for, and their progress.
 
     Args:
         heartbeats: by rank; not needed from ranks that are silent.

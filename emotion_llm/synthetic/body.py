@@ -1,9 +1,9 @@
-"""A synthetic person: how it moves is told by movement qualities, what it does by an action.
+"""A synthetic body: an action determines what it does, movement qualities determine how.
 
 movement qualities, action, build  ->  joint angles (T,) by name  ->  local rotations (T, V, 3, 3)  ->  positions (T, V, 3)
 
-The person stands in a T-pose when every rotation is the identity, faces +Z, and has its left on +X; metres, Y up. Every number
-here is our choice: the person has to look like one and to move by emotion, not to be measured from one.
+With identity rotations the body stands in a T-pose, faces +Z and has its left on +X; metres, Y up. All numbers are our choice: they
+are plausible for a person, not measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PITCH, YAW, ROLL = 0, 1, 2  # Axes of rotation X, Y and Z
 
 @dataclass(frozen=True)
 class Qualities:
-    """How a person moves, whatever the action. The defaults are the neutral way."""
+    """How a person moves, whatever the action; the defaults are neutral."""
 
     head_pitch: float = 4.0  # Degrees that the head is bowed, relative to the trunk
     head_turn: float = 0.0  # Degrees that the head is averted, to the side of the weaker hand
@@ -36,7 +36,7 @@ class Qualities:
 
     @classmethod
     def from_vector(cls, vector: np.ndarray) -> Qualities:
-        """The inverse of `vector`, kept within what a body can do."""
+        """The inverse of `vector`, clipped to LOWEST and HIGHEST."""
         return cls(*(float(value) for value in np.clip(vector, LOWEST, HIGHEST)))
 
     @property
@@ -59,7 +59,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Drive:
-    """What an action does to one joint angle: mean + amplitude * swing * wave(harmonic * phase + shift)."""
+    """One joint angle of an action: mean + amplitude * swing * wave(harmonic * phase + shift)."""
 
     angle: str  # Name of a joint angle; 'near' stands for the side of the stronger hand, 'far' for the other
     mean: float  # Degrees
@@ -91,7 +91,7 @@ ACTIONS: dict[str, tuple[float, tuple[Drive, ...]]] = {
     "moving books": (0.5, (Drive("turn", 0, 26), *_both("swing", 38, 8, 2), *_both("elbow", 40, 10, 2))),
     "sitting": (0.7, (*_both("hip", 78), *_both("knee", 84), *_both("swing", 24, 12, 2), *_both("elbow", 38, 16, 2, 0.2))),
 }
-"""Action -> usual cycles per second, and what a cycle does."""
+"""Action -> cycles per second at tempo 1, and the joint angles over a cycle."""
 
 
 def joint_angles(
@@ -100,24 +100,24 @@ def joint_angles(
     """Degrees (T,) of every joint angle by name, for one performance of the action."""
     seconds = np.arange(frames) / frames_per_second
     cycles_per_second, drives = ACTIONS[action]
-    pace = 1 + 0.05 * _noise(seconds, 0.2, 0.6, rng)  # nobody keeps time like a clock
+    pace = 1 + 0.05 * _noise(seconds, 0.2, 0.6, rng)  # people's timing varies
     phase = rng.uniform() + np.cumsum(cycles_per_second * qualities.tempo * pace) / frames_per_second
     onset = 0.25 + 0.35 * rng.uniform()
-    taken_up = 1 - qualities.startle * (1 - _rise(seconds, onset, 0.2))  # of the posture, from the neutral one
-    going_on = 1 - 0.85 * qualities.startle * _rise(seconds, onset + 0.4, 0.5)  # of the action
+    posture = 1 - qualities.startle * (1 - _rise(seconds, onset, 0.2))  # (T,) weight of the posture against the neutral one
+    action_weight = 1 - 0.85 * qualities.startle * _rise(seconds, onset + 0.4, 0.5)  # (T,)
 
     names = [f"{side} {part}" for side in BOTH for part in ("raise", "swing", "open", "twist", "elbow", "hip", "knee")]
     angles = {name: np.zeros(frames) for name in ("head pitch", "head turn", "bend", "turn", "squat", *names)}
     near, far = ("right", "left") if right_handed else ("left", "right")
     for drive in drives:
         name = drive.angle.replace("near", near).replace("far", far)
-        steps = name.endswith(("hip", "knee"))  # a body that walks or sits down cannot be as abrupt as a hand
+        steps = name.endswith(("hip", "knee"))  # legs that carry the body cannot move as abruptly as a hand
         sharpness = 0.3 + (0.5 if steps else 2.2) * qualities.abruptness / drive.harmonic**0.5
         wave = np.tanh(sharpness * np.sin(2 * np.pi * (drive.harmonic * phase + drive.shift))) / np.tanh(sharpness)
-        angles[name] += drive.mean + drive.swing * qualities.amplitude * going_on * wave
+        angles[name] += drive.mean + drive.swing * qualities.amplitude * action_weight * wave
 
     rest = Qualities()
-    held = {name: getattr(rest, name) + (getattr(qualities, name) - getattr(rest, name)) * taken_up for name in POSTURE}
+    held = {name: getattr(rest, name) + (getattr(qualities, name) - getattr(rest, name)) * posture for name in POSTURE}
     angles["head pitch"] += held["head_pitch"]
     angles["head turn"] += held["head_turn"] * (1 if far == "left" else -1)
     angles["bend"] += held["trunk_pitch"]
@@ -148,13 +148,13 @@ def _noise(seconds: np.ndarray, low_hertz: float, high_hertz: float, rng: np.ran
 
 
 def _rise(seconds: np.ndarray, start: float, duration: float) -> np.ndarray:
-    """0 before the start, 1 after the duration, smooth in between."""
-    share = np.clip((seconds - start) / duration, 0, 1)
-    return share * share * (3 - 2 * share)
+    """A smooth step from 0 at `start` to 1 at `start + duration`."""
+    x = np.clip((seconds - start) / duration, 0, 1)
+    return x * x * (3 - 2 * x)
 
 
 def _limited(degrees: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The angle, bent smoothly before a joint's limits."""
+    """The angle with a soft lower and upper limit."""
     degrees = low + 5 * np.logaddexp(0, (degrees - low) / 5)
     return high - 5 * np.logaddexp(0, (high - degrees) / 5)
 
@@ -175,11 +175,11 @@ FINGERS = {
     "Middle": (0.97, 0.1, 0.2), "Middle1": (1, 0, 0.06), "Ring": (0.99, 0.1, -0.05), "Ring1": (0.99, 0, -0.1), "Pinky": (0.93, 0.1, -0.33),
     "Pinky1": (0.96, 0, -0.25),
 }  # fmt: skip
-"""Where the bones of a left hand point that do not point straight away from the body."""
+"""Direction of a left hand's bones in the T-pose, where it is not (1, 0, 0)."""
 
 
 def _rest_direction(layout: Layout, joint: int) -> tuple[float, float, float]:
-    """Where the bone that ends in the joint points in the T-pose, on the left half of the body."""
+    """Direction of the bone that ends in the joint in the T-pose, on the left half of the body."""
     marks, part = layout.landmarks, layout.parts[joint]
     if part.endswith("arm"):
         is_collar = joint in (layout.parents[marks["left_shoulder"]], layout.parents[marks["right_shoulder"]])
@@ -191,7 +191,7 @@ def _rest_direction(layout: Layout, joint: int) -> tuple[float, float, float]:
 
 
 def _below(layout: Layout, joint: int, landmark: str) -> int:
-    """How many bones the joint lies below the landmark of either side; 0 where it does not."""
+    """Number of bones between the joint and the landmark above it, on either side; 0 if it does not lie below."""
     for bones in range(1, 4):
         joint = layout.parents[joint]
         if joint in (layout.landmarks[f"left_{landmark}"], layout.landmarks[f"right_{landmark}"]):
@@ -200,7 +200,7 @@ def _below(layout: Layout, joint: int, landmark: str) -> int:
 
 
 def local_rotations(layout: Layout, angles: dict[str, np.ndarray], yaw: float, finger_curl: float) -> np.ndarray:
-    """(T, V, 3, 3) rotation of every joint in its parent's frame; the root's says where the body faces (yaw, degrees)."""
+    """(T, V, 3, 3) rotation of every joint in its parent's frame; the root is turned by `yaw` degrees."""
     marks, frames = layout.landmarks, len(angles["bend"])
     rotations = np.broadcast_to(np.eye(3), (frames, layout.joints, 3, 3)).copy()
     pelvis, spine = marks["pelvis"], []
@@ -214,7 +214,7 @@ def local_rotations(layout: Layout, angles: dict[str, np.ndarray], yaw: float, f
         rotations[:, joint] = _about(YAW, angles["turn"] / len(spine)) @ _about(PITCH, 0.65 * angles["bend"] / len(spine))
     for joint, share in ((marks["neck"], 0.7), (marks["head"], 0.3)):
         rotations[:, joint] = _about(YAW, share * angles["head turn"]) @ _about(PITCH, share * angles["head pitch"])
-    for side, sign in (("left", 1), ("right", -1)):  # mirrored: turns about Y and Z change their sign, about X they do not
+    for side, sign in (("left", 1), ("right", -1)):  # mirroring changes the sign of rotations about Y and Z
         swing, opening, twist, elbow, hip, knee = (angles[f"{side} {part}"] for part in ("swing", "open", "twist", "elbow", "hip", "knee"))
         shoulder, squat = marks[f"{side}_shoulder"], angles["squat"]
         rotations[:, layout.parents[shoulder]] = _about(ROLL, sign * angles[f"{side} raise"])
@@ -230,7 +230,7 @@ def local_rotations(layout: Layout, angles: dict[str, np.ndarray], yaw: float, f
 
 
 def _about(axis: int, degrees: np.ndarray) -> np.ndarray:
-    """Right-handed turns about one axis: (T,) -> (T, 3, 3)."""
+    """Right-handed rotations about one axis: (T,) -> (T, 3, 3)."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     first, second = (axis + 1) % 3, (axis + 2) % 3
     turns = np.zeros((len(degrees), 3, 3))
@@ -254,13 +254,13 @@ def posed(layout: Layout, offsets: np.ndarray, rotations: np.ndarray, root: np.n
 
 
 def walked_root(layout: Layout, offsets: np.ndarray, rotations: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """(T, 3) track of the root that keeps the lower foot on the ground and from sliding; start (2,): X and Z of its first frame."""
+    """(T, 3) track of the root for which the lower foot stays on the ground and does not slide; start (2,): X and Z of the first frame."""
     frames = len(rotations)
     positions = posed(layout, offsets, rotations, np.zeros((frames, 3)))
     feet = [[j for j in range(layout.joints) if layout.parts[j] == f"{side}_leg" and _below(layout, j, "ankle")] for side in BOTH]
     tracks = np.stack([positions[:, foot].mean(axis=1) for foot in feet], axis=1)  # (T, 2 feet, 3)
     heights = np.stack([positions[:, foot, 1].min(axis=1) for foot in feet], axis=1)  # (T, 2 feet)
-    weights = np.exp(-(heights - heights.min(axis=1, keepdims=True)) / 0.015)  # about 1 for the foot that stands
+    weights = np.exp(-(heights - heights.min(axis=1, keepdims=True)) / 0.015)  # about 1 for the supporting foot
     weights /= weights.sum(axis=1, keepdims=True)
     steps = -(weights[1:, :, None] * np.diff(tracks, axis=0)).sum(axis=1)  # (T - 1, 3): the body passes over the foot
     root = np.zeros((frames, 3))
