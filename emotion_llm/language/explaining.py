@@ -1,6 +1,7 @@
 """Why: an explanation in words, resting on the emotion that was recognised.
 
-motion features, emotion  ->  text
+motion features, emotion  ->  explain: the text that the model finds likeliest
+the same, Standing        ->  explain_verified: the best supported of several, without what the movement contradicts (ours)
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerBase, TextStreamer
 
+from emotion_llm.grounding.judge import Standing
+from emotion_llm.grounding.selection import best_supported
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import Example
 from emotion_llm.language.prompts import PromptWriter
@@ -18,6 +21,9 @@ from emotion_llm.skeleton_tokens.unified import MotionFeatures
 MOTIONS_PER_BATCH = 16
 MAX_NEW_TOKENS = 96
 """Longest explanation, in text tokens."""
+SEED = 0
+CANDIDATES = 8
+"""Explanations to choose from, among them the likeliest one (our choice)."""
 
 
 def explain(
@@ -43,6 +49,33 @@ def explain(
         texts += [prompts.decode(tokens) for tokens in model.generate(batch, max_new_tokens, streamer)]
     model.train(was_training)
     return texts
+
+
+def explain_verified(
+    model: EmotionLLM,
+    prompts: PromptWriter,
+    motion: MotionFeatures,
+    emotion: str,
+    movement: Standing,
+    greedy: str,
+    candidates: int = CANDIDATES,
+) -> str:
+    """The explanation of one window that its movement supports best: the greedy one, or one of those sampled beside it.
+
+    No claim that the movement contradicts is left in it. The judge that chooses is also the metric's, so its figures for these texts are
+    a bound, not evidence.
+
+    Args:
+        movement: where it stands among the training clips.
+        greedy: the likeliest explanation.
+        candidates: explanations to choose from, with the greedy one.
+    """
+    was_training = model.training
+    model.eval()
+    example = Example(prompts.description(emotion), motion, answers=())
+    sampled = model.sample(example, MAX_NEW_TOKENS, candidates - 1, SEED) if candidates > 1 else []
+    model.train(was_training)
+    return best_supported([greedy, *map(prompts.decode, sampled)], movement, emotion)
 
 
 class TextPieces(TextStreamer):

@@ -5,12 +5,13 @@ PackedRow  ->  embeddings (1, R, D): text tokens, with the skeleton tokens at th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers.generation import BaseStreamer
 
 from emotion_llm.language.loss import logit_scale, token_log_likelihoods
@@ -20,6 +21,9 @@ from emotion_llm.skeleton_tokens.unified import Slots
 
 GENERATION_ATTENTION = "sdpa"
 """transformers' own attention, which reads a key-value cache; packed rows are for training and scoring."""
+
+TEMPERATURE, TOP_P = 0.8, 0.95
+"""Of sampled answers (our choice): different enough to choose among, close enough to what the model would say."""
 
 
 class EmotionLLM(nn.Module):
@@ -92,7 +96,37 @@ class EmotionLLM(nn.Module):
         Returns:
             The new text tokens of each example, cut before the end of the turn.
         """
-        llm, device = self.base_llm, self.base_llm.device
+        with self._generation_attention():
+            new = self.base_llm.generate(  # type: ignore[operator]  # transformers types its own mixin as Tensor | Module
+                **self._left_padded(examples), max_new_tokens=max_new_tokens, do_sample=False, streamer=streamer
+            )  # (N, new tokens)
+        return self._cut(new)
+
+    @torch.inference_mode()
+    def sample(self, example: Example, max_new_tokens: int, candidates: int, seed: int) -> list[list[int]]:
+        """Random answers to one prompt in one batch; the prompt's keys and values are computed once.
+
+        The answers depend on the prompt, the number of candidates and the seed, not on what was computed before.
+
+        Returns:
+            `candidates` lists of text tokens, cut before the end of the turn.
+        """
+        llm = self.base_llm
+        inputs = self._left_padded([example])
+        cache = DynamicCache(config=llm.config)
+        with self._generation_attention(), torch.random.fork_rng(devices=[] if llm.device.type == "cpu" else [llm.device]):
+            torch.manual_seed(seed)
+            llm.get_decoder()(**{name: values[:, :-1] for name, values in inputs.items()}, past_key_values=cache, use_cache=True)
+            cache.batch_repeat_interleave(candidates)
+            inputs = {name: values.expand(candidates, *values.shape[1:]) for name, values in inputs.items()}
+            new = llm.generate(  # type: ignore[operator]
+                **inputs, past_key_values=cache, max_new_tokens=max_new_tokens, do_sample=True, temperature=TEMPERATURE, top_p=TOP_P, top_k=0
+            )  # (candidates, new tokens)  # fmt: skip
+        return self._cut(new)
+
+    def _left_padded(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """inputs_embeds (N, L, D), position_ids (N, L) and attention_mask (N, L) of prompts whose ends are aligned."""
+        device = self.base_llm.device
         rows, positions = [], []
         for example in examples:
             motion, before, after = example.motion, example.prompt.before, example.prompt.after
@@ -110,15 +144,18 @@ class EmotionLLM(nn.Module):
             embeddings[index, longest - len(row) :] = row
             position_ids[index, longest - len(row) :] = position.to(device)
             mask[index, longest - len(row) :] = 1
-        llm.set_attn_implementation(GENERATION_ATTENTION)
+        return {"inputs_embeds": embeddings, "position_ids": position_ids, "attention_mask": mask}
+
+    @contextmanager
+    def _generation_attention(self) -> Iterator[None]:
+        self.base_llm.set_attn_implementation(GENERATION_ATTENTION)
         try:
-            new = llm.generate(  # type: ignore[operator]  # transformers types its own mixin as Tensor | Module
-                inputs_embeds=embeddings, attention_mask=mask, position_ids=position_ids, max_new_tokens=max_new_tokens, do_sample=False,
-                streamer=streamer,
-            )  # (N, new tokens)  # fmt: skip
+            yield
         finally:
-            llm.set_attn_implementation(PACKED_ATTENTION)
-        end = None if llm.generation_config is None else llm.generation_config.eos_token_id
+            self.base_llm.set_attn_implementation(PACKED_ATTENTION)
+
+    def _cut(self, new: Tensor) -> list[list[int]]:
+        end = None if self.base_llm.generation_config is None else self.base_llm.generation_config.eos_token_id
         ends = set(end if isinstance(end, list) else [end])
         return [_cut_at(answer, ends) for answer in new.tolist()]
 

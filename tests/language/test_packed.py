@@ -155,6 +155,24 @@ def test_generation_says_the_likeliest_token_of_the_packed_form(setup):
     assert first == ([] if likeliest == model.llm.config.eos_token_id else [likeliest])
 
 
+def test_sampled_answers_come_from_the_prompt_and_the_seed_alone(setup):
+    model, examples = setup
+    first = model.sample(examples[0], 8, candidates=3, seed=5)
+    state = torch.get_rng_state()
+    model.sample(examples[1], 8, candidates=2, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.sample(examples[0], 8, candidates=3, seed=5) == first
+    assert len({tuple(answer) for answer in [*first, *model.sample(examples[0], 8, candidates=3, seed=6)]}) > 1
+
+
+def test_at_no_temperature_every_sample_is_the_greedy_answer(setup, monkeypatch):
+    """So the keys and values that the samples share are those of the prompt."""
+    model, examples = setup
+    monkeypatch.setattr("emotion_llm.language.model.TEMPERATURE", 1e-5)
+    for example in examples:
+        assert model.sample(example, 8, candidates=3, seed=0) == model.generate([example], 8) * 3
+
+
 def test_sixteen_generated_tokens_are_the_likeliest_of_the_packed_form(setup):
     """Teacher forcing: positions and masks are right after the first new token too, for prompts of different lengths in one batch."""
     model, examples = setup
