@@ -8,7 +8,10 @@ from pathlib import Path
 
 from emotion_llm.evaluation.evaluate import PRESETS, EvaluateSettings, check_same_data, evaluate_corpus, write_results
 from emotion_llm.evaluation.trained_run import load_run
-from emotion_llm.runtime.console import parse_settings, run
+from emotion_llm.report.folder import write_reports
+from emotion_llm.report.sources import evaluated_clips
+from emotion_llm.runtime.console import parse_settings, run, say
+from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import evaluation_dtype, start_processes
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 
@@ -28,7 +31,11 @@ def evaluate(settings: EvaluateSettings) -> dict:
     for encoded in corpora:
         metrics[encoded.corpus.name], records = evaluate_corpus(trained, encoded, settings.explanations, device)
         predictions += records
-    return write_results(settings, trained, metrics, predictions, differing)
+    result = write_results(settings, trained, metrics, predictions, differing)
+    if settings.html is not None and is_first_rank():
+        clips = evaluated_clips(predictions, [encoded.corpus for encoded in corpora])
+        say(f"the report is in {write_reports(settings.html, f'Held-out clips of {trained.checkpoint.run}', clips)}")
+    return result
 
 
 if __name__ == "__main__":

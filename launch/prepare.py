@@ -20,6 +20,7 @@ from emotion_llm.corpus.definition import CorpusDefinition, known_definitions, r
 from emotion_llm.corpus.importing import check_corpus, import_corpus
 from emotion_llm.corpus.report import Report, report_text
 from emotion_llm.corpus.settings import PRESETS, PrepareSettings
+from emotion_llm.corpus.store import open_corpus
 from emotion_llm.motion.infer_layout import draft_layout
 from emotion_llm.motion.layout import known_layouts
 from emotion_llm.motion.reading import read_motion_file
@@ -42,7 +43,10 @@ def main() -> None:
         say(infer_layout(settings.infer_layout, settings.layout_file, settings.metres_per_unit))
     else:
         prepare = check if settings.check else import_with_pictures
-        reports = [prepare(definition, source, settings) for definition, source in sources(settings)]
+        chosen = sources(settings)
+        reports = [prepare(definition, source, settings) for definition, source in chosen]
+        if settings.html is not None and not settings.check:
+            say(f"pages of all clips: {write_pages(settings, [definition.name for definition, _ in chosen])}")
         sys.exit(LEFT_OUT_STATUS if any(report.faults for report in reports) else 0)
 
 
@@ -121,6 +125,17 @@ def import_with_pictures(definition: CorpusDefinition, source: Path, settings: P
         f"tensorboard --logdir {board.parent}"
     )
     return report
+
+
+def write_pages(settings: PrepareSettings, names: list[str]) -> Path:
+    """A page per clip of the imported corpora, and their index, whose path is returned."""
+    from emotion_llm.report.folder import write_reports  # what is needed for answers is not needed for an import
+    from emotion_llm.report.sources import corpus_clips
+
+    assert settings.html is not None
+    return write_reports(
+        settings.html, f"Clips of {', '.join(names)}", corpus_clips([open_corpus(settings.output / name) for name in names])
+    )
 
 
 def worker_count(settings: PrepareSettings) -> int:

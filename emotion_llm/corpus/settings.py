@@ -30,6 +30,8 @@ class PrepareSettings:
     """What a model sees of a motion; the same for all corpora that are trained on together."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read files; 0: one per core. The result is the same."""
+    html: Path | None = None
+    """Folder for a page of every clip with a 3D player, and an index of them; open HTML/index.html."""
     check: bool = False
     """Read and report, write nothing."""
     list: bool = False

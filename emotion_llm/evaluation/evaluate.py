@@ -50,6 +50,8 @@ class EvaluateSettings:
     """Name or folder of the base LLM, if it has moved since training."""
     explanations: Annotated[int, Field(ge=0)] = 64
     """Maximum number of held-out motions per corpus to explain in words (description runs only)."""
+    html: Path | None = None
+    """Folder for a page of every held-out clip, and an index with the confusion matrix."""
     accept_other_data: bool = False
     """Evaluate even if data or split differ from the training's; recorded in metrics.json."""
 

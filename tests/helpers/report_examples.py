@@ -43,7 +43,7 @@ def example_answer(motion: Motion, clip: str = "F01A0V1", explanation: str = EXP
     claims = (
         _claim("hand height", 1, "The hands are raised", "supported"),
         _claim("head pitch", 1, "the head is bowed", "contradicted", "temporal", moment="end"),
-        _claim("arm opening", -1, "the right arm is close to the body", "neither", side="right", moment="end"),
+        _claim("arm opening", -1, "the right arm is close to the body", "indeterminate", side="right", moment="end"),
         _claim("cadence", 1, "the steps grow quick", "uncheckable", moment="increasing"),
     )
     weights = {"arm": 0.9, "leg": -0.55, "head": 0.5, "trunk": 0.15}

@@ -5,7 +5,7 @@
 const VERDICTS = {
   supported: ["✓", "supported by the movement"],
   contradicted: ["✕", "contradicted by the movement"],
-  neither: ["≈", "neither supported nor contradicted"],
+  indeterminate: ["≈", "neither supported nor contradicted"],
   uncheckable: ["?", "unchecked"],
 };
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4];
