@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emotion_llm.evaluation.answer import Answer, Unread
+    from emotion_llm.evaluation.timeline import Timeline
     from emotion_llm.evaluation.trained_model import TrainedModel, load
 
-__all__ = ["Answer", "TrainedModel", "Unread", "load"]
+__all__ = ["Answer", "Timeline", "TrainedModel", "Unread", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,4 +34,8 @@ def __getattr__(name: str) -> Any:
         from emotion_llm.evaluation import answer
 
         return getattr(answer, name)
+    if name == "Timeline":
+        from emotion_llm.evaluation.timeline import Timeline
+
+        return Timeline
     raise AttributeError(f"module 'emotion_llm' has no attribute {name!r}")

@@ -56,3 +56,17 @@ def finished_run(small_world):
     run = small_world.folder / "finished"
     small_world.train(run, max_steps=6, evaluate_every=3, checkpoint_every=2)
     return run
+
+
+@pytest.fixture(scope="session")
+def recognition_run(small_world):
+    run = small_world.folder / "recognition"
+    small_world.train(run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def description_run(small_world, recognition_run):
+    run = small_world.folder / "description"
+    small_world.train(run, "description", start_from=recognition_run)
+    return run

@@ -20,7 +20,7 @@ class JudgedClaim:
     claim: Any
     """The claim (grounding/claims.py), or its JSON form where the answer was read from a file."""
     verdict: str
-    """'supported', 'contradicted', 'neither' or 'uncheckable' (grounding/judge.py)."""
+    """'supported', 'contradicted', 'indeterminate' or 'uncheckable' (grounding/judge.py)."""
     kind: str | None = None
     """Of a contradiction: 'directional', 'attributional' or 'temporal'."""
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import tyro
 from pydantic import Field
@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.evaluation.answer import NO_EXPLANATION, Answer, Unread
 from emotion_llm.evaluation.recordings import ReadingChoices, Recording, find_clips, open_recording
+from emotion_llm.evaluation.timeline import Timeline
 from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from emotion_llm.evaluation.trained_model import TrainedModel
     from emotion_llm.evaluation.trained_run import FoundRun
 
+Result: TypeAlias = Answer | Timeline | Unread
 UNREAD_STATUS = 3
 """Exit status where some files could not be read and all others were answered."""
 
@@ -62,6 +64,8 @@ class PredictSettings:
     """Clips answered together by each process."""
     explanation: bool = True
     """Explain the emotion in words; without, only the emotion is named, which is many times faster."""
+    long: bool = False
+    """Long recordings: an emotion curve over time by sliding windows, and one explanation per segment."""
     json: bool = False
     """Print one JSON object per clip instead of text; everything else goes to standard error."""
 
@@ -92,7 +96,7 @@ def predict(settings: PredictSettings) -> int:
 
     device = start_processes()
     found = find_run(settings.run)
-    if len(paths) == 1 and settings.output is None and process_count() == 1:
+    if len(paths) == 1 and settings.output is None and process_count() == 1 and not settings.long:
         recording = open_recording(paths[0], found.conventions, settings.choices)
         return predict_one(recording, TrainedModel.of(found, settings.llm, device), settings)
     file = None if settings.output is None else AnswerFile.open(settings.output, found, settings)
@@ -137,7 +141,7 @@ def predict_many(paths: Sequence[Path], model: TrainedModel, settings: PredictSe
         for start in range(0, len(paths), share):
             first = start + process_rank() * settings.batch
             own = paths[first : min(first + settings.batch, start + share)]
-            for part in gather_over_processes(model.answer_files(own, settings.choices, settings.explanation)):
+            for part in gather_over_processes(answer_files(model, own, settings)):
                 for result in part:
                     unread += isinstance(result, Unread)
                     _show(result, settings, quiet=file is not None)
@@ -147,7 +151,20 @@ def predict_many(paths: Sequence[Path], model: TrainedModel, settings: PredictSe
     return unread
 
 
-def _show(result: Answer | Unread, settings: PredictSettings, quiet: bool) -> None:
+def answer_files(model: TrainedModel, paths: Sequence[Path], settings: PredictSettings) -> list[Result]:
+    """One batch: an answer for each clip, or for long recordings a timeline."""
+    if not settings.long:
+        return [*model.answer_files(paths, settings.choices, settings.explanation)]
+    results: list[Result] = []
+    for path in paths:
+        try:
+            results.append(model.read_long(path, **asdict(settings.choices), explanation=settings.explanation))
+        except UserError as error:
+            results.append(Unread(str(path), str(error)))
+    return results
+
+
+def _show(result: Result, settings: PredictSettings, quiet: bool) -> None:
     if isinstance(result, Unread):
         say(f"left out: {result.error}")
     elif settings.json:
@@ -156,7 +173,7 @@ def _show(result: Answer | Unread, settings: PredictSettings, quiet: bool) -> No
         say(result.text())
 
 
-def _print_json(answer: Answer) -> None:
+def _print_json(answer: Answer | Timeline) -> None:
     if is_first_rank():
         stdout = BestEffort(sys.__stdout__ or sys.stdout)
         stdout.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
@@ -191,7 +208,7 @@ class AnswerFile:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
-                clip, made_by, is_answer = record["clip"], record["model"], "emotion" in record
+                clip, made_by, is_answer = record["clip"], record["model"], "error" not in record
                 version = (int(record["size"]), int(record["modified"]))
             except (ValueError, KeyError, TypeError):
                 if number == len(lines):  # the process was killed while it wrote
@@ -214,7 +231,7 @@ class AnswerFile:
         """Whether the clip is answered, and has not changed since."""
         return str(path) in self.known
 
-    def append(self, results: Sequence[Answer | Unread]) -> None:
+    def append(self, results: Sequence[Result]) -> None:
         """Adds answers; on the first rank only. They are on disk when it returns."""
         if not (results and is_first_rank()):
             return
@@ -224,7 +241,7 @@ class AnswerFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def _lines(self, results: Sequence[Answer | Unread]) -> Iterator[str]:
+    def _lines(self, results: Sequence[Result]) -> Iterator[str]:
         for result in results:
             content: dict[str, Any] = asdict(result) if isinstance(result, Unread) else result.to_dict()
             size, modified = _version(Path(result.clip)) or (0, 0)
@@ -233,7 +250,7 @@ class AnswerFile:
 
 def identity(found: FoundRun, settings: PredictSettings) -> str:
     """Hash of all that determines an answer besides the clip: trained weights, LLM, encoder, and how clips are read."""
-    choices = asdict(settings.choices) | {"explanation": settings.explanation}
+    choices = asdict(settings.choices) | {"explanation": settings.explanation, "long": settings.long}
     return hashlib.sha256(json.dumps([found.identity, choices], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -76,6 +76,16 @@ def open_recording(path: Path, conventions: Conventions, choices: ReadingChoices
     Raises:
         UserError: no such file, it cannot be read, fits none or several of the training corpora, or is too short.
     """
+    corpus, motion, notes = read_fitting(path, conventions, choices)
+    return recording_of_motion(motion, corpus, conventions, str(path), notes)
+
+
+def read_fitting(path: Path, conventions: Conventions, choices: ReadingChoices = AS_RECORDED) -> tuple[str, Motion, tuple[str, ...]]:
+    """The training corpus that a file fits, its motion as recorded, and notes on the reading.
+
+    Raises:
+        UserError: no such file, it cannot be read, or it fits none or several of the training corpora.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such motion file")
     fitting: dict[str, tuple[Motion, tuple[str, ...]]] = {}
@@ -102,7 +112,7 @@ def open_recording(path: Path, conventions: Conventions, choices: ReadingChoices
     if len(fitting) > 1:
         raise UserError(f"{path}: fits several training corpora; say which it is like: --corpus {' or --corpus '.join(fitting)}")
     corpus, (motion, notes) = next(iter(fitting.items()))
-    return recording_of_motion(motion, corpus, conventions, str(path), notes)
+    return corpus, motion, notes
 
 
 def recording_of_array(
@@ -113,7 +123,24 @@ def recording_of_array(
     choices: ReadingChoices = AS_RECORDED,
     name: str = "array",
 ) -> Recording:
-    """Positions that are in memory already.
+    """Positions that are in memory already; see `motion_of_array`.
+
+    Raises:
+        UserError: as `motion_of_array`; gaps that are too long, or too few frames.
+    """
+    corpus, motion = motion_of_array(positions, frames_per_second, conventions, layout, choices, name)
+    return recording_of_motion(motion, corpus, conventions, name)
+
+
+def motion_of_array(
+    positions: np.ndarray,
+    frames_per_second: float,
+    conventions: Conventions,
+    layout: str | None = None,
+    choices: ReadingChoices = AS_RECORDED,
+    name: str = "array",
+) -> tuple[str, Motion]:
+    """The training corpus that positions in memory fit, and their motion.
 
     Args:
         layout: name of the layout whose joints the array holds, in its order; by default the training layout with as many joints.
@@ -123,7 +150,7 @@ def recording_of_array(
         positions (T, V, 3)
 
     Raises:
-        UserError: another shape, a layout that the run does not know, several corpora that fit, or too few frames.
+        UserError: another shape, a layout that the run does not know, or no corpus or several that fit.
     """
     positions = np.asarray(positions, dtype=np.float64)
     if positions.ndim != 3 or positions.shape[2] != 3:
@@ -143,8 +170,7 @@ def recording_of_array(
         raise UserError(f"{name}: fits several training corpora; say which it is like: corpus='{fitting[0]}' or corpus='{fitting[1]}'")
     recorded = RecordedMotion(None, None, positions, frames_per_second)
     known_layout = conventions.layouts[conventions.corpora[fitting[0]]["layout"]]
-    motion = to_motion(recorded, known_layout, choices.metres_per_unit or 1.0, choices.up or "y", None, place=name)
-    return recording_of_motion(motion, fitting[0], conventions, name)
+    return fitting[0], to_motion(recorded, known_layout, choices.metres_per_unit or 1.0, choices.up or "y", None, place=name)
 
 
 def recording_of_motion(motion: Motion, corpus: str, conventions: Conventions, name: str, notes: tuple[str, ...] = ()) -> Recording:

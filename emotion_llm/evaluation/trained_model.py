@@ -8,7 +8,7 @@ functions. Numbers that are computed in other batches differ by rounding alone: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,11 +16,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emotion_llm.evaluation.answer import Answer, Unread, ranked
-from emotion_llm.evaluation.recordings import AS_RECORDED, Conventions, ReadingChoices, Recording, open_recording, recording_of_array
+from emotion_llm.corpus.windows import windows
+from emotion_llm.evaluation.answer import Answer, Attribution, JudgedClaim, Unread, ranked
+from emotion_llm.evaluation.attribution import attribute_recording
+from emotion_llm.evaluation.recordings import (
+    AS_RECORDED,
+    Conventions,
+    ReadingChoices,
+    Recording,
+    motion_of_array,
+    open_recording,
+    read_fitting,
+    recording_of_array,
+    recording_of_motion,
+)
+from emotion_llm.evaluation.timeline import STEP_SECONDS, Segment, Timeline, segment, smooth, window_starts
 from emotion_llm.evaluation.trained_run import FoundRun, TrainedRun, find_run, load_found
+from emotion_llm.grounding.grammar import read_claims
+from emotion_llm.grounding.judge import judge, standing
+from emotion_llm.grounding.norms import Norms, load_norms, measure
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import emotion_probabilities
+from emotion_llm.motion.checks import check_clip
+from emotion_llm.motion.motion import Motion
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.processes import evaluation_dtype
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motions
@@ -36,13 +54,15 @@ class TrainedModel:
 
     trained: TrainedRun
     device: torch.device
+    norms: Mapping[str, Norms]
+    """Corpus -> what is usual in it; empty for runs that have not kept it: claims are then not judged."""
 
     @classmethod
     def of(cls, found: FoundRun, llm: str | None, device: torch.device, dtype: torch.dtype | None = None) -> TrainedModel:
         """Loads the LLM of a run whose conventions are known already; see `load`."""
         trained = load_found(found, llm, device, dtype or evaluation_dtype(device))
         trained.encoder.model.to(device)
-        return cls(trained, device)
+        return cls(trained, device, load_norms(trained.checkpoint.run))
 
     @property
     def conventions(self) -> Conventions:
@@ -59,6 +79,7 @@ class TrainedModel:
         metres_per_unit: float | None = None,
         up: str | None = None,
         explanation: bool = True,
+        attribution: bool = False,
     ) -> Answer:
         """The emotion of one recording and why.
 
@@ -69,12 +90,13 @@ class TrainedModel:
             corpus: the training corpus that it is like, where it fits several.
             metres_per_unit, up: unit and up axis; by default the corpus's for files, metres and 'y' for arrays.
             explanation: False leaves the explanation out, which takes most of the time.
+            attribution: how much each joint and moment speaks for the emotion; takes as long as many answers.
 
         Raises:
             UserError: it cannot be read; the message names the place and the remedy.
         """
         choices = ReadingChoices(corpus, frames_per_second, metres_per_unit, up)
-        return self.answer([self.open(source, choices, layout)], explanation)[0]
+        return self.answer([self.open(source, choices, layout)], explanation, attribution=attribution)[0]
 
     def read_many(
         self,
@@ -93,6 +115,77 @@ class TrainedModel:
         paths = map(Path, sources)
         while some := list(islice(paths, batch)):
             yield from self.answer_files(some, choices, explanation)
+
+    def read_long(
+        self,
+        source: str | Path | np.ndarray,
+        frames_per_second: float | None = None,
+        layout: str | None = None,
+        *,
+        corpus: str | None = None,
+        metres_per_unit: float | None = None,
+        up: str | None = None,
+        explanation: bool = True,
+        step_seconds: float = STEP_SECONDS,
+    ) -> Timeline:
+        """The emotions of a long recording over time: every window is answered as a clip of its own, and each segment is explained.
+
+        A recording that is no longer than a window gets the answer of `read`. Parts that cannot be read are left out and named in the
+        findings.
+
+        Args:
+            step_seconds: from one window to the next; for the other arguments, see `read`.
+
+        Raises:
+            UserError: as `read`, or no part of it can be read.
+        """
+        choices = ReadingChoices(corpus, frames_per_second, metres_per_unit, up)
+        name = str(source) if isinstance(source, str | Path) else "array"
+        if isinstance(source, str | Path):
+            known, motion, notes = read_fitting(Path(source), self.conventions, choices)
+        elif frames_per_second is None:
+            raise UserError("array: its frame rate is missing; give frames_per_second")
+        else:
+            (known, motion), notes = motion_of_array(source, frames_per_second, self.conventions, layout, choices, name), ()
+        return self._timeline(motion, known, name, notes, explanation, step_seconds)
+
+    def _timeline(self, motion: Motion, corpus: str, name: str, notes: tuple[str, ...], explanation: bool, step_seconds: float) -> Timeline:
+        record, rate = self.trained.encoder.record, motion.frames_per_second
+        window, step = max(1, round(record.window_frames / record.frames_per_second * rate)), max(1, round(step_seconds * rate))
+        parts: list[tuple[float, Recording]] = []
+        unread: list[str] = []
+        for first in window_starts(len(motion.positions), window, step):
+            cut = motion.positions[first : first + window]
+            place = f"{name} from {first / rate:.1f} s" if len(cut) < len(motion.positions) else name
+            try:
+                part = recording_of_motion(replace(motion, positions=cut), corpus, self.conventions, place)
+                parts.append(((first + len(cut) / 2) / rate, part))
+            except UserError as error:
+                unread.append(str(error))
+        if not parts:
+            raise UserError(unread[0])
+        features = self.encode([part for _, part in parts])
+        rankings = self.recognise([part for _, part in parts], features)
+        emotions, seconds = parts[0][1].emotions, np.array([middle for middle, _ in parts])
+        curve = np.array([[ranking[emotion] for emotion in emotions] for ranking in rankings])  # (W, E)
+        smoothed = smooth(seconds, curve)
+        segments, chosen = [], []
+        for start, end, label in segment(seconds, smoothed, 0.0, motion.seconds):
+            inside = np.flatnonzero((seconds >= start) & (seconds <= end))
+            chosen.append(int(np.abs(seconds - (start + end) / 2).argmin()))
+            segments.append(Segment(start, end, emotions[label], round(float(smoothed[inside, label].mean()), 6)))
+        if explanation and self.explains:
+            texts = self.explain([features[place] for place in chosen], [found.emotion for found in segments])
+            segments = [
+                replace(found, explanation=text, claims=self.judge(text, parts[place][1]))
+                for found, text, place in zip(segments, texts, chosen, strict=True)
+            ]
+        if unread:
+            notes = (*notes, f"{len(unread)} of {len(unread) + len(parts)} windows cannot be read, the first: {unread[0]}")
+        return Timeline(
+            name, corpus, emotions, tuple(seconds.round(3).tolist()), _rows(curve), _rows(smoothed), tuple(segments),
+            (*notes, *check_clip(motion)),
+        )  # fmt: skip
 
     def open(self, source: str | Path | np.ndarray, choices: ReadingChoices = AS_RECORDED, layout: str | None = None) -> Recording:
         """The recording as the model sees it.
@@ -123,6 +216,7 @@ class TrainedModel:
         self,
         recordings: Sequence[Recording],
         explanation: bool = True,
+        attribution: bool = False,
         on_emotion: Callable[[Answer], None] | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> list[Answer]:
@@ -141,10 +235,18 @@ class TrainedModel:
         if on_emotion is not None:
             for answer in answers:
                 on_emotion(answer)
+        if attribution:
+            answers = [
+                replace(answer, attribution=self.attribute(*case, answer.emotion))
+                for answer, case in zip(answers, zip(recordings, features, strict=True), strict=True)
+            ]
         if not (explanation and self.explains):
             return answers
         texts = self.explain(features, [answer.emotion for answer in answers], on_text)
-        return [replace(answer, explanation=text) for answer, text in zip(answers, texts, strict=True)]
+        return [
+            replace(answer, explanation=text, claims=self.judge(text, recording))
+            for answer, text, recording in zip(answers, texts, recordings, strict=True)
+        ]
 
     @property
     def explains(self) -> bool:
@@ -160,8 +262,8 @@ class TrainedModel:
             by_layout.setdefault(encoder.layout_index(recording.canonical.layout), []).append(place)
         for layout, places in by_layout.items():
             motions = [recordings[place].canonical.positions.astype(np.float32) for place in places]
-            for place, windows in zip(places, encode_motions(encoder, layout, motions), strict=True):
-                features[place] = windows
+            for place, own in zip(places, encode_motions(encoder, layout, motions), strict=True):
+                features[place] = own
         return features
 
     def recognise(self, recordings: Sequence[Recording], features: Sequence[Sequence[MotionFeatures]]) -> list[dict[str, float]]:
@@ -169,12 +271,12 @@ class TrainedModel:
         result: list[dict[str, float]] = [{} for _ in recordings]
         for emotions in {recording.emotions: None for recording in recordings}:
             places = [place for place, recording in enumerate(recordings) if recording.emotions == emotions]
-            windows = sorted(((place, window) for place in places for window in features[place]), key=lambda pair: len(pair[1].rows))
+            scored = sorted(((place, window) for place in places for window in features[place]), key=lambda pair: len(pair[1].rows))
             rows = emotion_probabilities(
-                self.trained.model, self.trained.prompts, [window for _, window in windows], emotions, self.device
+                self.trained.model, self.trained.prompts, [window for _, window in scored], emotions, self.device
             )  # (windows, K)
             sums = torch.zeros(len(recordings), len(emotions), dtype=torch.float64).index_add(
-                0, torch.tensor([place for place, _ in windows]), rows
+                0, torch.tensor([place for place, _ in scored]), rows
             )
             for place in places:
                 result[place] = ranked(emotions, (sums[place] / len(features[place])).tolist())
@@ -184,8 +286,30 @@ class TrainedModel:
         self, features: Sequence[Sequence[MotionFeatures]], emotions: Sequence[str], on_text: Callable[[str], None] | None = None
     ) -> list[str]:
         """Why: the explanation of each recording's emotion, resting on its middle window."""
-        windows = [own[middle(range(len(own)))] for own in features]
-        return explain(self.trained.model, self.trained.prompts, windows, emotions, on_text=on_text)
+        chosen = [own[middle(range(len(own)))] for own in features]
+        return explain(self.trained.model, self.trained.prompts, chosen, emotions, on_text=on_text)
+
+    def judge(self, explanation: str, recording: Recording) -> tuple[JudgedClaim, ...]:
+        """The claims of an explanation, each held against the measured movement; none where the run has no norms for the corpus."""
+        norms = self.norms.get(recording.corpus)
+        if norms is None:
+            return ()
+        movement = standing(measure(recording.canonical), norms)
+        verdicts = ((claim, judge(claim, movement)) for claim in read_claims(explanation).claims)
+        return tuple(JudgedClaim(claim, verdict.outcome, verdict.contradiction) for claim, verdict in verdicts)
+
+    def attribute(self, recording: Recording, features: Sequence[MotionFeatures], emotion: str) -> Attribution:
+        """How much each joint and moment speaks for an emotion (evaluation/attribution.py)."""
+        frames, rate = len(recording.canonical.positions), recording.canonical.frames_per_second
+        starts = [start for start, _ in windows(frames, self.trained.encoder.record.window_frames)]
+        return attribute_recording(
+            self.trained.model, self.trained.prompts, features, starts, recording.canonical.layout, rate, recording.emotions, emotion,
+            self.device,
+        )  # fmt: skip
+
+
+def _rows(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(round(value, 6) for value in row) for row in values.tolist())
 
 
 def load(
