@@ -188,11 +188,7 @@ def known_definitions() -> tuple[str, ...]:
 
 
 def read_definition(name_or_path: str | Path) -> CorpusDefinition:
-    """The definition of that name, or of that JSON file.
-
-    Raises:
-        UserError: no such definition, or an invalid one.
-    """
+    """The definition of that name, or of that JSON file. Raises UserError: no such definition, or an invalid one."""
     path = Path(name_or_path) if str(name_or_path).endswith(".json") else DEFINITION_FOLDER / f"{name_or_path}.json"
     if not path.is_file():
         raise UserError(

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion_llm.corpus.definition import CorpusDefinition, natural_order
-from emotion_llm.corpus.reading import Reading, ReadingSettings, is_unchanged, load_readings, read_clips
+from emotion_llm.corpus.reading import Reading, ReadingSettings, is_unchanged, read_clips
 from emotion_llm.corpus.report import Report, make_report, report_text, report_to_dict
 from emotion_llm.corpus.scan import Scan, SourceFile, scan_source
 from emotion_llm.corpus.store import (
@@ -161,7 +161,8 @@ def _unchanged_readings(folder: Path, scan: Scan, source: Path, import_hash: str
     try:
         corpus = open_corpus(folder)
         check_content(corpus)
-        readings = load_readings(folder / "sources.jsonl")
+        lines = (folder / "sources.jsonl").read_text(encoding="utf-8").splitlines()
+        readings = {reading.path: reading for reading in (Reading(**json.loads(line)) for line in lines)}
     except (UserError, OSError, ValueError, TypeError, KeyError):
         return None  # damaged: replaced
     unchanged = corpus.import_hash == import_hash and all(is_unchanged(file, readings.get(file.path), source) for file in scan.files)

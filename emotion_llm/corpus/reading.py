@@ -76,11 +76,7 @@ class Reading:
 
 
 def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tuple[Reading, np.ndarray | None]:
-    """Reads one file.
-
-    Shape:
-        -> positions (T, V, 3) float32, or None where it cannot be read
-    """
+    """Reads one file; positions (T, V, 3) float32, or None if it cannot be read."""
     path = source / file.path
     content, frames, movement, error, positions = "", 0, "", None, None
     findings: list[str] = []
@@ -95,12 +91,12 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
         findings = [printable(text, keep="") for text in (*recorded.notes, *check_clip(motion))]
         positions = canonicalise(motion, settings.canonical, place=str(path)).positions.astype(np.float32)  # (T, V, 3)
         frames, movement = len(positions), movement_hash(positions)
-    except UserError as wrong:  # a fault of the file; any other exception is a defect of the program
+    except UserError as wrong:  # a fault of the file; any other exception is a bug
         error, positions = printable(str(wrong).removeprefix(f"{path}: "), keep=""), None
     except OSError as wrong:
         error, positions = f"cannot be read ({wrong.strerror})", None
-    except Exception as defect:
-        defect.add_note(f"while reading {path}")
+    except Exception as bug:
+        bug.add_note(f"while reading {path}")
         raise
     return Reading(file.path, file.size, file.modified, content, frames, movement, findings, error), positions
 
@@ -149,13 +145,6 @@ def is_unchanged(file: SourceFile, reading: Reading | None, source: Path) -> boo
         return False  # reading it again reports why
 
 
-def load_readings(path: Path) -> dict[str, Reading]:
-    """The readings of a sources.jsonl, by path."""
-    with path.open(encoding="utf-8") as lines:
-        readings = [Reading(**json.loads(line)) for line in lines]
-    return {reading.path: reading for reading in readings}
-
-
 def _read_chunk(source: Path, chunk: list[SourceFile], settings: ReadingSettings) -> list[tuple[Reading, np.ndarray | None]]:
     return [read_clip(source, file, settings) for file in chunk]
 
@@ -174,7 +163,7 @@ def _chunks(files: Iterable[SourceFile]) -> list[list[SourceFile]]:
 
 @contextmanager
 def _one_thread_per_process() -> Iterator[None]:
-    """Workers started inside use one thread each, as every core has a worker. numpy reads the variables when it is imported."""
+    """Workers started inside use one thread each: every core has a worker. numpy reads the variables when it is imported."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:

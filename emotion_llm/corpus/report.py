@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from emotion_llm.corpus.definition import CorpusDefinition, natural_order
 from emotion_llm.corpus.reading import Reading
 from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
+from emotion_llm.runtime.output import printable
 
 MAX_EXAMPLES = 3
 """Files named per reason in the text; the JSON names all."""
@@ -81,10 +82,7 @@ def make_report(
     for file, reading in kept:
         same.setdefault(reading.movement, []).append(file.name)
     return Report(
-        name=definition.name,
-        title=definition.title,
-        licence=definition.licence,
-        note=definition.note,
+        **{name: printable(getattr(definition, name)) for name in ("name", "title", "licence", "note")},
         layout=definition.layout.name,
         joints=definition.layout.joints,
         frames_per_second=frames_per_second,
@@ -122,12 +120,12 @@ def report_text(report: Report) -> str:
         lines.append(f"data hash    {report.data_hash[:16]}")
     for heading, groups in (("emotion", report.emotions), ("actor", report.actors), ("action", report.actions)):
         lines += _table(heading, groups)
-    lines += _left_out("left out by rule", [item for item in report.left_out if item.by_rule])
-    lines += _left_out("left out, something is wrong", [item for item in report.left_out if not item.by_rule])
+    for heading, by_rule in (("left out by rule", True), ("left out, something is wrong", False)):
+        lines += _grouped(heading, [(item.reason, item.path) for item in report.left_out if item.by_rule == by_rule])
     lines += _listing("missing", report.missing)
     lines += _listing("the same movement more than once", [" = ".join(names) for names in report.duplicates])
     lines += _grouped("suspicious, but kept", [(finding, clip) for clip, finding in report.suspicious])
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines)) + "\n"
 
 
 def _groups(clips: list[tuple[SourceFile, float]], label: str, words: Iterable[str] = ()) -> tuple[Group, ...]:
@@ -141,10 +139,8 @@ def _groups(clips: list[tuple[SourceFile, float]], label: str, words: Iterable[s
 
 
 def _group(word: str, seconds: list[float]) -> Group:
-    rounded = [
-        round(value, 3) for value in (sum(seconds), min(seconds, default=0), statistics.median(seconds or [0]), max(seconds, default=0))
-    ]
-    return Group(word, len(seconds), *rounded)
+    values = sum(seconds), min(seconds, default=0), statistics.median(seconds or [0]), max(seconds, default=0)
+    return Group(word, len(seconds), *(round(value, 3) for value in values))
 
 
 def _table(heading: str, groups: tuple[Group, ...]) -> list[str]:
@@ -159,11 +155,6 @@ def _table(heading: str, groups: tuple[Group, ...]) -> list[str]:
         bar = "█" * round(BAR_WIDTH * group.clips / most)
         lines.append(f"{group.word:{width}}  {group.clips:7,}  {group.seconds / 60:7.1f}  {std}  {bar}".rstrip())
     return [*lines, f"... and {len(groups) - MAX_ROWS:,} more, in report.json"] if len(groups) > MAX_ROWS else lines
-
-
-def _left_out(heading: str, items: list[LeftOut]) -> list[str]:
-    """Files by reason."""
-    return _grouped(heading, [(item.reason, item.path) for item in items])
 
 
 def _grouped(heading: str, items: list[tuple[str, str]]) -> list[str]:

@@ -176,11 +176,7 @@ def _label(definition: CorpusDefinition, path: str, status: os.stat_result, tabl
 
 
 def _match(definition: CorpusDefinition, path: str) -> re.Match[str] | None:
-    """The first pattern's match of a path.
-
-    Raises:
-        UserError: a pattern takes exponential time, as nested repetitions do.
-    """
+    """The first pattern's match of a path. Raises UserError: a pattern takes exponential time, as nested repetitions do."""
     for pattern in definition.patterns:
         try:
             with _time_limit(PATTERN_SECONDS):

@@ -51,22 +51,14 @@ class SplitSettings:
     """Leave-out splits only: number of folds (our choice)."""
 
     def of(self, corpus: Corpus) -> Split:
-        """The split of a corpus.
-
-        Raises:
-            UserError: the corpus does not allow this split.
-        """
+        """The split of a corpus. Raises UserError: the corpus does not allow this split."""
         if self.kind == "random":
             return random_split(corpus, self.seed, self.held_out_fraction)
         return leave_out(corpus, "actor" if self.kind == "leave-actors-out" else "action", self.fold, self.folds, self.seed)
 
 
 def random_split(corpus: Corpus, seed: int, held_out_fraction: float = 0.2) -> Split:
-    """A random fraction of the clips held out (paper: 4:1).
-
-    Raises:
-        UserError: one side would be empty.
-    """
+    """A random fraction of the clips held out (paper: 4:1). Raises UserError: one side would be empty."""
     movements = np.asarray(corpus.clips["movement"])
     _, movement_of_clip, clips_of_movement = np.unique(movements, return_inverse=True, return_counts=True)
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(clips_of_movement))

@@ -48,10 +48,7 @@ CONTENT_FILES = ("clips.npy", "names.npy", "positions.npy", "texts.json")
 
 
 def check_name(name: str) -> str:
-    """
-    Raises:
-        ValueError: a corpus cannot have this name, because folders are named after it.
-    """
+    """Raises ValueError: a corpus cannot have this name, because folders are named after it."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         raise ValueError("it names a folder: use up to 64 letters, digits and _ -")
     return name

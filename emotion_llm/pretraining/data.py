@@ -53,10 +53,7 @@ class PretrainingData:
     def __init__(
         self, corpora: Sequence[Corpus], splits: Sequence[Split], window_frames: int, mirror_probability: float, seed: int
     ) -> None:
-        """
-        Raises:
-            UserError: the corpora cannot be combined.
-        """
+        """Raises UserError: the corpora cannot be combined."""
         self.corpora, self.splits = tuple(corpora), tuple(splits)
         self.window_frames, self.mirror_probability, self.seed = window_frames, mirror_probability, seed
         check_alike(self.corpora)
@@ -107,10 +104,7 @@ def open_data(settings: PretrainSettings) -> PretrainingData:
 
 
 def check_alike(corpora: Sequence[Corpus]) -> None:
-    """
-    Raises:
-        UserError: corpora differ in frame rate or canonical settings, or have different layouts of one name.
-    """
+    """Raises UserError: corpora differ in frame rate or canonical settings, or have different layouts of one name."""
     first = corpora[0]
     for corpus in corpora[1:]:
         for what in ("frames_per_second", "canonical"):
@@ -134,11 +128,7 @@ def mirror_order(layout: Layout) -> np.ndarray:
 
 
 def mirror(positions: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The mirrored motion: in canonical positions x is the lateral axis, so its sign changes.
-
-    Shape:
-        (T, V, 3)  ->  (T, V, 3)
-    """
+    """The mirrored motion: in canonical positions x is the lateral axis, so its sign changes. (T, V, 3)  ->  (T, V, 3)"""
     return positions[:, order] * np.array([-1, 1, 1], dtype=positions.dtype)
 
 

@@ -79,11 +79,7 @@ class TrainedEncoder:
         return self.encoder.width
 
     def layout_index(self, layout: Layout) -> int:
-        """Index of the layout among the encoder's.
-
-        Raises:
-            UserError: the encoder was not trained on this layout.
-        """
+        """Index of the layout among the encoder's. Raises UserError: the encoder was not trained on this layout."""
         if layout in self.encoder.layouts:
             return self.encoder.layouts.index(layout)
         known = [known.name for known in self.encoder.layouts]

