@@ -5,7 +5,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("emotion_llm/motion/canonical.py", "tests/motion/test_canonical.py", [
         ('"x": ((0, -1, 0), (1, 0, 0)', '"x": ((0, 1, 0), (1, 0, 0)'),
         ('"z": ((1, 0, 0), (0, 0, 1), (0, -1, 0))', '"z": ((1, 0, 0), (0, 0, 1), (0, 1, 0))'),
-        ("positions = positions * unit_metres", "positions = positions / unit_metres"),
+        ("positions = positions * metres_per_unit", "positions = positions / metres_per_unit"),
         ('settings.heading == "start"', 'settings.heading != "start"'),
         ("positions[..., ::2] -= positions[0, pelvis, ::2]", "positions[..., ::2] -= positions[-1, pelvis, ::2]"),
         ("GROUND_PERCENTILE = 5", "GROUND_PERCENTILE = 50"),

@@ -21,14 +21,15 @@ import re
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.corpus.store import check_name
+from emotion_llm.motion.canonical import Handedness, MetresPerUnit, Up
 from emotion_llm.motion.layout import Layout, read_layout
-from emotion_llm.motion.table import TableColumns, table_columns_from_dict
+from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import STRICT, read_json_object, validate_record
 
@@ -36,12 +37,6 @@ DEFINITION_FOLDER = Path(__file__).parent / "definitions"
 LABELS = ("emotion", "actor", "action", "take")
 """What a path or a side table can say about a clip: the named groups of a pattern, the columns of a table."""
 EMOTION_WORD = re.compile(r"[a-z][a-z -]{0,39}")
-
-
-def _check_unit(metres: float) -> float:
-    if not 0 < metres <= 1000:
-        raise ValueError("give metres per unit of the files: 1 for metres, 0.01 for centimetres, 0.0254 for inches")
-    return metres
 
 
 def _source_path(path: str) -> str:
@@ -137,7 +132,7 @@ class CorpusDefinition:
     name: Annotated[str, AfterValidator(check_name)]  # Also the name of the folder that the corpus is imported to
     layout: Annotated[Layout, _converted(str, read_layout)]
     """In JSON: the name of a layout that ships, or the path of a layout file relative to the definition's own folder."""
-    metres_per_unit: Annotated[Number, AfterValidator(_check_unit)]
+    metres_per_unit: MetresPerUnit
     """Metres per unit of length of the files: 0.01 for centimetres."""
     files: Globs  # The motion files. Several trees may be listed.
     patterns: Annotated[tuple[Pattern, ...], _at_least_one("regular expression with a group (?P<emotion>...)")]
@@ -149,13 +144,12 @@ class CorpusDefinition:
     source: str = ""  # Where people get the corpus
     licence: str = ""  # What its licence asks for, in a line
     note: str = ""  # What a user should know before importing it; may be empty
-    up: Annotated[Literal["x", "y", "z"], _converted(str, str.lower)] = "y"
-    """The files' axis that points up."""
+    up: Annotated[Up, _converted(str, str.lower)] = "y"
+    """The files' axis that points up, "-y" where Y points down."""
+    handedness: Handedness = "right"  # Of the files' axes; left-handed data are converted
     frames_per_second: Annotated[Number, Field(ge=1, le=10_000)] | None = None
     """Of files that do not record it (text tables, arrays); a BVH file's own frame time takes precedence."""
-    columns: Annotated[TableColumns, _converted(dict, lambda value: table_columns_from_dict(value, "columns"))] = Field(
-        default_factory=TableColumns
-    )
+    columns: TableColumns = Field(default_factory=TableColumns)
     """Which column of a delimited text file is what (motion/table.py); in JSON an object of those of its settings that differ."""
     skip: tuple[SkipRule, ...] = ()
     table: SideTable | None = None

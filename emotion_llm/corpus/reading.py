@@ -50,7 +50,7 @@ class ReadingSettings:
     @property
     def conventions(self) -> dict:
         """How files of this corpus are read, as JSON: stored with the corpus, so that another clip can be read the same way."""
-        how = {name: getattr(self.definition, name) for name in ("metres_per_unit", "up", "frames_per_second")}
+        how = {name: getattr(self.definition, name) for name in ("metres_per_unit", "up", "handedness", "frames_per_second")}
         return how | {"columns": asdict(self.definition.columns)}
 
     @property
@@ -85,7 +85,7 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
         content = file_hash(path)
         recorded = read_motion_file(path, definition.columns)
         units = definition.metres_per_unit, definition.up, definition.frames_per_second
-        motion = to_motion(recorded, definition.layout, *units, place=str(path))
+        motion = to_motion(recorded, definition.layout, *units, place=str(path), handedness=definition.handedness)
         if failure := gross_failure(motion):
             raise UserError(failure)
         findings = [printable(text, keep="") for text in (*recorded.notes, *check_clip(motion))]

@@ -23,6 +23,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from emotion_llm.evaluation.answer import NO_EXPLANATION, Answer, Unread
 from emotion_llm.evaluation.recordings import ReadingChoices, Recording, find_clips, open_recording
 from emotion_llm.evaluation.timeline import Timeline
+from emotion_llm.motion.canonical import MetresPerUnit, Up
 from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
@@ -52,9 +53,9 @@ class PredictSettings:
     """Training corpus whose unit, axes, layout and label set apply. By default the one whose layout fits, clip by clip."""
     frames_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Frame rate of the clips; by default what the file says, else its corpus's."""
-    metres_per_unit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    metres_per_unit: MetresPerUnit | None = None
     """Metres in one unit of length of the clips; by default the corpus's."""
-    up: str | None = None
+    up: Up | None = None
     """Axis of the clips that points up; by default the corpus's."""
     llm: str | None = None
     """Name or folder of the base LLM, if it has moved since training."""

@@ -45,7 +45,7 @@ class ReadingChoices:
     """Replaces the rate in the file."""
     metres_per_unit: float | None = None
     up: str | None = None
-    """The axis that points up: 'x', 'y' or 'z'."""
+    """The axis that points up: 'x', 'y', 'z', or with a minus sign the one that points down."""
 
 
 AS_RECORDED = ReadingChoices()
@@ -101,7 +101,9 @@ def read_fitting(path: Path, conventions: Conventions, choices: ReadingChoices =
                 assumed = f"assumed {reading['frames_per_second']:g} frames per second, the rate of corpus '{corpus}'"
                 notes = (*notes, f"the file does not state its frame rate: {assumed}; set it with --frames-per-second")
             metres, up = choices.metres_per_unit or reading["metres_per_unit"], choices.up or reading["up"]
-            fitting[corpus] = to_motion(recorded, layout, metres, up, reading["frames_per_second"], place=str(path)), notes
+            units = metres, up, reading["frames_per_second"]
+            motion = to_motion(recorded, layout, *units, place=str(path), handedness=reading.get("handedness", "right"))
+            fitting[corpus] = motion, notes
         except UserError as error:
             faults.append(str(error))
     if not fitting:

@@ -1,111 +1,134 @@
-"""What a model may see of a recording, and what it may not.
+"""Canonical form: recordings made comparable, independent of camera, studio and body size.
 
-RecordedMotion, Layout  ->  Motion (metres, Y up)  ->  canonical Motion: the camera, the studio and the actor's size are gone
+RecordedMotion, Layout  ->  Motion (metres, Y up)  ->  canonical Motion
 
-Gone: where and in what direction the recording started, how high the floor lay, how long the actor's bones are, how many
-frames per second the camera took. Kept: tempo, turning, travel and height over the floor (both in leg lengths), posture.
-Every choice is a field of `CanonicalSettings`.
+Removed: start position, start heading, floor height, bone lengths, frame rate. Kept: posture, tempo, turning, and travel and height
+above the floor in leg lengths. Every choice is a field of `CanonicalSettings`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.motion.layout import Layout, known_layouts, read_layout
 from emotion_llm.motion.motion import FRAMES_PER_SECOND, Motion, MotionFileError, RecordedMotion
 from emotion_llm.motion.resampling import averaged, between_frames
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import STRICT, remedy
 
 UP_AXES = {
     "x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)),
     "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
 }
-"""The file's axis that points up -> the rotation (rows) that turns it to Y; the file's axes are taken to be right-handed."""
+"""The file's axis that points up -> the rotation (rows) that turns it to Y."""
+Up = Literal["x", "y", "z", "-x", "-y", "-z"]
+"""The file's axis that points up; with a minus sign, the axis that points down."""
+Handedness = Literal["right", "left"]
+"""Of the file's axes; those of Unity and Unreal are left-handed."""
+MetresPerUnit = Annotated[
+    float,
+    Field(ge=1e-6, le=10),
+    remedy(
+        "give metres per unit of the files: 1 for metres, 0.01 for centimetres, 0.001 for millimetres, 0.0254 for inches, 0.0564 for the "
+        "Acclaim files of CMU"
+    ),
+]
 FARTHEST_METRES = 1e5
-"""A position farther away is no position: missing."""
+"""Positions farther away count as missing."""
 SAME_RATE = 0.001
-"""Rates that differ by a smaller share are one rate: 0.0333333 seconds per frame is meant to be 30 per second."""
+"""Rates that differ by a smaller fraction are equal: 0.0333333 seconds per frame mean 30 per second."""
 SHORTEST_BONE = 1e-3
-"""Metres; a shorter bone points nowhere."""
+"""Metres; the direction of a shorter bone is undefined."""
 GROUND_PERCENTILE = 5
-"""Of the height of the body's lowest joint over the frames: robust against a sensor's outliers, and nearly the lowest of all."""
+"""Of the height of the lowest joint over the frames: close to the minimum, but robust against outliers."""
 
 
-@dataclass(frozen=True)
+Seconds = Annotated[float, Field(strict=True, ge=0, le=3600)]
+
+
+@validated_dataclass(frozen=True, config=STRICT)
 class CanonicalSettings:
-    """How recordings are made comparable. All of it is our choice: the paper does not say."""
+    """How recordings are made comparable. Our choices: the paper does not specify them."""
 
-    frames_per_second: float = 30.0
-    """Every recording is resampled in time to this rate by linear interpolation, never to a fixed number of frames: tempo is true."""
+    frames_per_second: Annotated[float, Field(strict=True, ge=FRAMES_PER_SECOND[0], le=FRAMES_PER_SECOND[1])] = 30.0
+    """Recordings are resampled to this rate by linear interpolation, never to a fixed number of frames: tempo is preserved."""
     low_pass: bool = True
-    """On the way down to that rate, each new frame is the mean over its interval: movement too fast for the new rate is damped
-    and does not turn into slower movement."""
-    longest_gap_seconds: float = 0.5
+    """When the rate decreases, each new frame is the mean over its interval: avoids aliasing."""
+    longest_gap_seconds: Seconds = 0.5
     """Missing values are interpolated over gaps up to this long; a longer one is an error."""
-    bone_lengths: str = "layout"
-    """'layout': every bone keeps its direction and gets the length that the layout gives it, travel is scaled by the ratio of the leg
-    lengths; so size cannot name the actor. 'recorded': the actor's own lengths."""
-    heading: str = "start"
-    """'start': the whole recording is turned about the vertical once, so that the body faces +Z at the start; turning within it is kept.
-    'recorded': as in the file."""
-    heading_seconds: float = 0.25
-    """How long the start is for that: the mean direction over it."""
-    height: str = "ground"
-    """'ground': the floor, which is where the body's lowest joint is when it is lowest, comes to height 0. 'recorded': as in the file."""
-    start: str = "origin"
-    """'origin': the pelvis starts above the origin, and a scene's root above the pelvis comes to where the pelvis is. 'recorded': as in
+    bone_lengths: Literal["layout", "recorded"] = "layout"
+    """'layout': every bone keeps its direction and gets the layout's length, travel is scaled by the ratio of the leg lengths: body size
+    does not identify the actor. 'recorded': the actor's own lengths."""
+    heading: Literal["start", "recorded"] = "start"
+    """'start': the recording is rotated about the vertical so that the body faces +Z at the start; later turns are kept. 'recorded': as in
     the file."""
-
-    def __post_init__(self) -> None:
-        for name, choice in {"bone_lengths": "layout", "heading": "start", "height": "ground", "start": "origin"}.items():
-            if getattr(self, name) not in (choice, "recorded"):
-                raise UserError(f"canonical {name} is {getattr(self, name)!r}; choose {choice} or recorded")
-        ranges = {"frames_per_second": FRAMES_PER_SECOND, "longest_gap_seconds": (0, 3600), "heading_seconds": (0, 3600)}
-        for name, (least, most) in ranges.items():
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and least <= value <= most):
-                raise UserError(f"canonical {name} is {value!r}; give a number from {least:g} to {most:g}")
+    heading_seconds: Seconds = 0.25
+    """Length of the start for `heading`: the mean direction over it counts."""
+    height: Literal["ground", "recorded"] = "ground"
+    """'ground': height 0 is where the body's lowest joint is when it is lowest. 'recorded': as in the file."""
+    start: Literal["origin", "recorded"] = "origin"
+    """'origin': the pelvis starts above the origin, and a scene's root above the pelvis moves to the pelvis. 'recorded': as in the file."""
 
 
 def to_motion(
-    recorded: RecordedMotion, layout: Layout, unit_metres: float, up_axis: str, frames_per_second_fallback: float | None, place: str
+    recorded: RecordedMotion,
+    layout: Layout,
+    metres_per_unit: float,
+    up: str,
+    frames_per_second: float | None,
+    place: str,
+    handedness: str = "right",
 ) -> Motion:
-    """The recording on that layout: its joints found and ordered, in metres, Y up.
+    """The recording on that layout: its joints found and ordered, in metres, Y up, right-handed.
 
     Args:
-        unit_metres: metres in one unit of length of the file.
-        up_axis: the file's axis that points up, 'x', 'y' or 'z'.
-        frames_per_second_fallback: for files that do not tell.
-        place: the file, for the error messages.
+        metres_per_unit: of the file, 0.01 for centimetres.
+        up: one of `Up`.
+        frames_per_second: used if the file does not state its rate.
+        place: the file, for error messages.
+        handedness: one of `Handedness`.
 
     Raises:
-        UserError: another layout's joints, or no frame rate.
+        UserError: another layout's joints, no frame rate, or an invalid unit or axis.
     """
-    if up_axis not in UP_AXES or not 0 < unit_metres < math.inf:
-        raise UserError(f"{place}: up axis {up_axis!r}, {unit_metres} metres per unit; give x, y or z, and a length such as 0.01")
-    rate = recorded.frames_per_second or frames_per_second_fallback
+    if up not in get_args(Up) or handedness not in get_args(Handedness) or not 0 < metres_per_unit < math.inf:
+        raise UserError(
+            f"{place}: up {up!r}, handedness {handedness!r}, {metres_per_unit} metres per unit; give one of {', '.join(get_args(Up))}, "
+            "right or left, and a length such as 0.01"
+        )
+    rate = recorded.frames_per_second or frames_per_second
     if rate is None or not FRAMES_PER_SECOND[0] <= rate <= FRAMES_PER_SECOND[1]:
         raise UserError(
-            f"{place}: the file does not tell its frame rate, and {rate} frames per second are given for it; give a number from 1 to 100000"
+            f"{place}: the file does not state its frame rate, and frames_per_second is {rate}; set it to a number from 1 to 100000, or "
+            "name the time column of a table in columns.time"
         )
     positions = recorded.positions[:, _joint_order(recorded, layout, place)]  # (T, V, 3)
-    if up_axis != "y":
-        positions = positions @ np.array(UP_AXES[up_axis], dtype=float).T
+    rotation = np.array(UP_AXES[up[-1]], dtype=float)
+    if up.startswith("-"):
+        rotation = np.diag([1, -1, -1]) @ rotation
+    if handedness == "left":
+        rotation = np.diag([1, 1, -1]) @ rotation
+    if not np.array_equal(rotation, np.eye(3)):
+        positions = positions @ rotation.T
     with np.errstate(over="ignore", invalid="ignore"):
-        positions = positions * unit_metres
+        positions = positions * metres_per_unit
         positions[~(np.abs(positions) < FARTHEST_METRES)] = np.nan
-    return Motion(layout, positions, float(rate))
+    return Motion(layout, positions, float(rate), metres_per_unit)
 
 
 def canonicalise(motion: Motion, settings: CanonicalSettings, place: str = "motion") -> Motion:
-    """The motion as a model may see it.
+    """The canonical form of a motion.
 
     Raises:
-        UserError: a joint is missing for too long, or the body has no size; names the place.
+        UserError: a joint is missing for too long, or the legs have no length; names the place.
     """
     motion = _gaps_filled(motion, settings.longest_gap_seconds, place)
     motion = _resampled(motion, settings.frames_per_second, settings.low_pass)
@@ -124,30 +147,33 @@ def canonicalise(motion: Motion, settings: CanonicalSettings, place: str = "moti
 
 
 def _joint_order(recorded: RecordedMotion, layout: Layout, place: str) -> list[int]:
-    """Where in the recording each of the layout's joints is."""
+    """Index in the recording of each of the layout's joints."""
     if recorded.joint_names is None:
+        swapped = len(recorded.positions) == layout.joints
         if recorded.positions.shape[1] != layout.joints:
             raise MotionFileError(
                 f"{place}: has {recorded.positions.shape[1]} joints without names where layout '{layout.name}' has {layout.joints}; "
-                f"name the right layout, known are {', '.join(known_layouts())}, or name the columns"
+                + (f"it has {layout.joints} frames: transpose the array to (frames, joints, 3), or " if swapped else "")
+                + f"use the right layout, known are {', '.join(known_layouts())}, or name the joints in columns.joints"
             )
         return list(range(layout.joints))
-    found = {_layout_name(name, layout): index for index, name in enumerate(recorded.joint_names)}
+    kept = {index: name for index, name in enumerate(recorded.joint_names) if not any(fnmatchcase(name, glob) for glob in layout.ignore)}
+    found = {_layout_name(name, layout): index for index, name in kept.items()}
     missing = [name for name in layout.joint_names if name not in found]
     unexpected = [name for name in found if name not in layout.joint_names]
-    if missing or unexpected or len(found) != len(recorded.joint_names):
+    if missing or unexpected or len(found) != len(kept):
         fitting = [name for name in known_layouts() if set(read_layout(name).joint_names) == set(recorded.joint_names)]
         raise MotionFileError(
             f"{place}: its {len(recorded.joint_names)} joints are not those of layout '{layout.name}': missing {_listed(missing)}, "
-            f"unexpected {_listed(unexpected)}; "
-            + (f"they are those of layout '{fitting[0]}': name that" if fitting else f"known layouts are {', '.join(known_layouts())}")
-            + ", or draw a layout from this file with launch/prepare.py --infer-layout"
+            f"unexpected {_listed(unexpected)}{' (the layout can ignore them)' if unexpected and not missing else ''}; "
+            + (f"they are those of layout '{fitting[0]}': use that" if fitting else f"known layouts are {', '.join(known_layouts())}")
+            + ", or infer a layout from this file with launch/prepare.py --infer-layout"
         )
     return [found[name] for name in layout.joint_names]
 
 
 def _layout_name(name: str, layout: Layout) -> str:
-    """A file's spelling of a joint -> the layout's; an End Site follows its parent's spelling."""
+    """The layout's name of a joint in a file; an End Site follows its parent."""
     parent = name.removesuffix("_end")
     return layout.aliases.get(name) or (f"{layout.aliases[parent]}_end" if name != parent and parent in layout.aliases else name)
 
@@ -158,7 +184,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _gaps_filled(motion: Motion, longest_seconds: float, place: str) -> Motion:
-    """Missing positions interpolated between the frames before and after; at the ends, the nearest one is held."""
+    """Missing positions interpolated linearly; at the ends, the nearest one is held."""
     missing = ~np.isfinite(motion.positions).all(axis=2)  # (T, V)
     if not missing.any():
         return motion
@@ -190,31 +216,31 @@ def _resampled(motion: Motion, frames_per_second: float, low_pass: bool) -> Moti
 
 
 def _with_layout_bones(motion: Motion, place: str) -> Motion:
-    """Every bone in its recorded direction with the layout's length, hung from a pelvis that travels in reference leg lengths."""
+    """Every bone in its recorded direction with the layout's length; the pelvis's travel is scaled to the reference leg length."""
     layout, pelvis = motion.layout, motion.layout.landmarks["pelvis"]
-    hangs_from = _body_parents(layout)
-    directions = _bone_directions(motion, hangs_from)  # (T, V, 3)
+    body_parents = _body_parents(layout)
+    directions = _bone_directions(motion, body_parents)  # (T, V, 3)
     positions = np.empty_like(motion.positions)
     positions[:, pelvis] = motion.positions[:, pelvis] * (_reference_leg_length(layout) / _leg_length(motion, place))
     for joint in layout.parents_first:
         if joint != pelvis:
-            positions[:, joint] = positions[:, hangs_from[joint]] + directions[:, joint] * layout.bone_lengths[joint]
+            positions[:, joint] = positions[:, body_parents[joint]] + directions[:, joint] * layout.bone_lengths[joint]
     return replace(motion, positions=positions)
 
 
 def _body_parents(layout: Layout) -> list[int]:
-    """What each joint hangs from when the pelvis is the root."""
+    """The parent of each joint when the pelvis is the root."""
     pelvis = layout.landmarks["pelvis"]
     return [pelvis if parent < 0 or parent in layout.at_pelvis else parent for parent in layout.parents]
 
 
-def _bone_directions(motion: Motion, hangs_from: list[int]) -> np.ndarray:
-    """Unit vectors (T, V, 3) from what each joint hangs from to the joint.
+def _bone_directions(motion: Motion, body_parents: list[int]) -> np.ndarray:
+    """Unit vectors (T, V, 3) to each joint from its parent (V,).
 
-    Where a bone is too short to point anywhere, its last direction is held; if that is so throughout the recording, it goes on
-    in the direction of the bone before it, or, hanging from the pelvis, straight up (in a leg, down).
+    While a bone is too short to have a direction, its last one is held. If it always is, it continues the bone above it; below the pelvis
+    it points up, in a leg down.
     """
-    vectors = motion.positions - motion.positions[:, hangs_from]
+    vectors = motion.positions - motion.positions[:, body_parents]
     lengths = np.linalg.norm(vectors, axis=2)  # (T, V)
     points = lengths > SHORTEST_BONE
     directions = vectors / np.where(points, lengths, 1)[..., None]
@@ -223,10 +249,10 @@ def _bone_directions(motion: Motion, hangs_from: list[int]) -> np.ndarray:
         if points[:, joint].any():
             held = np.maximum.accumulate(np.where(points[:, joint], frames, np.argmax(points[:, joint])))
             directions[:, joint] = directions[held, joint]
-        elif hangs_from[joint] == pelvis:
+        elif body_parents[joint] == pelvis:
             directions[:, joint] = (0, -1 if motion.layout.parts[joint].endswith("leg") else 1, 0)
         else:
-            directions[:, joint] = directions[:, hangs_from[joint]]
+            directions[:, joint] = directions[:, body_parents[joint]]
     return directions
 
 
@@ -245,8 +271,7 @@ def _leg_length(motion: Motion, place: str) -> float:
 
 
 def _facing_front(motion: Motion, seconds: float) -> Motion:
-    """The recording turned about the vertical so that the body faces +Z at the start; one that lies on its side faces nowhere and is
-    left as it is."""
+    """The recording rotated about the vertical so that the body faces +Z at the start; unchanged if the body lies on its side."""
     start = motion.positions[: max(1, round(seconds * motion.frames_per_second))].mean(axis=0, keepdims=True)  # (1, V, 3)
     left, right = (
         motion.layout.landmark(start, f"{side}_hip") + motion.layout.landmark(start, f"{side}_shoulder") for side in ("left", "right")

@@ -1,39 +1,42 @@
-"""Layouts: which joints a skeleton has and how they hang together. A layout is a JSON file, not code.
+"""Layouts: the joints of a skeleton and how they are connected. A layout is a JSON file, not code; layouts/README.md describes it.
 
 layouts/<name>.json  ->  Layout
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from pydantic import AfterValidator, Field, model_validator
+from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import STRICT, read_json_object, remedy, validate_record
 
 LAYOUT_FOLDER = Path(__file__).parent / "layouts"
 LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
-"""Landmarks of either side, the second of which hangs from the first."""
+"""Pairs of landmarks of either side, the second of which is below the first in the tree."""
 LANDMARKS = (
     "pelvis", "neck", "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
     "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
 )  # fmt: skip
-"""Joints that every layout must point out: heading, checks and movement measures are written in these words."""
-PARTS = ("trunk", "head", "left_arm", "right_arm", "left_leg", "right_leg")
+"""Joints that every layout names: heading, checks and descriptors are defined by them."""
+Part = Literal["trunk", "head", "left_arm", "right_arm", "left_leg", "right_leg"]
+PARTS: tuple[str, ...] = get_args(Part)
 """Body parts: coarser than joints, so that layouts with different joints can be compared."""
 MAX_JOINTS = 1000
-"""More than any motion-capture skeleton has; keeps a broken file from asking for all memory."""
+"""More than any motion-capture skeleton has; limits the memory that a damaged file can ask for."""
 MAX_BONE_METRES = 3.0
-"""No bone of a human body is longer: a longer one is a length in centimetres or inches."""
+"""No bone of a human body is longer: a longer one is in centimetres or inches."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:+-]{0,63}")
-"""What a joint or layout may be called: harmless in a file name, a terminal and a JSON file."""
+"""Names of joints and layouts: safe in file names, terminals and JSON."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +45,24 @@ class Layout:
 
     name: str
     source: str
-    """Where the joint order comes from: a publication, an SDK, a file."""
+    """Origin of the joint order: a publication, an SDK, a file."""
     joint_names: tuple[str, ...]
     parents: tuple[int, ...]
-    """Index of each joint's parent, -1 for the one root. A parent may come after its child (the Kinect SDK's order does
-    that): walk the tree along `parents_first`."""
+    """Index of each joint's parent, -1 for the root. A parent may come after its child, as in the Kinect SDK's order: traverse the
+    tree with `parents_first`."""
     parts: tuple[str, ...]
-    """Body part of each joint, a word of PARTS."""
+    """Body part of each joint, one of PARTS."""
     bone_lengths: tuple[float, ...]
     """Metres from each joint to its parent on a body of reference size; 0 for coinciding joints and from the root down to the
-    pelvis: what lies between a scene's root and the pelvis is travel, not a bone."""
+    pelvis: the distance between a scene's root and the pelvis is travel, not a bone."""
     mirror_pairs: tuple[tuple[int, int], ...]
-    """(left, right) joints that change places when the body is mirrored."""
+    """(left, right) joints that are swapped when the body is mirrored."""
     landmarks: dict[str, int]
-    """Joint index of every word of LANDMARKS."""
+    """Joint index of each of LANDMARKS."""
     aliases: dict[str, str]
-    """Other spellings of joint names met in files -> the name used here."""
+    """Other spellings of joint names in files -> the name used here."""
+    ignore: tuple[str, ...] = ()
+    """Joints of files that the layout does not use, such as "Prop*"; `*` and `?` are wildcards."""
 
     @property
     def joints(self) -> int:
@@ -65,18 +70,18 @@ class Layout:
 
     @cached_property
     def parents_first(self) -> tuple[int, ...]:
-        """Every joint, in an order that has each parent before its children."""
+        """All joints, each parent before its children."""
         children: dict[int, list[int]] = {}
         for joint, parent in enumerate(self.parents):
             children.setdefault(parent, []).append(joint)
         order = list(children.get(-1, ()))
-        for joint in order:  # grows while it is read: breadth first
+        for joint in order:  # grows during the loop: breadth first
             order.extend(children.get(joint, ()))
         return tuple(order)
 
     @cached_property
     def at_pelvis(self) -> tuple[int, ...]:
-        """The pelvis and the joints that it hangs from, which are a scene's root and no part of the body."""
+        """The pelvis and its ancestors, which are a scene's root and not part of the body."""
         joints, joint = [], self.landmarks["pelvis"]
         while joint >= 0:
             joints.append(joint)
@@ -84,18 +89,72 @@ class Layout:
         return tuple(joints)
 
     def chain(self, upper: str, lower: str) -> tuple[int, ...]:
-        """The joints below one landmark down to another that hangs from it, the nearest to the latter first."""
+        """The joints from the landmark `lower` up to, but without, its ancestor `upper`."""
         joints, joint = [], self.landmarks[lower]
         while joint != self.landmarks[upper]:
             joints.append(joint)
             joint = self.parents[joint]
             if joint < 0:
-                raise ValueError(f"layout '{self.name}': {lower} does not hang from {upper}")
+                raise ValueError(f"layout '{self.name}': {lower} is not below {upper}")
         return tuple(joints)
 
     def landmark(self, positions: np.ndarray, name: str) -> np.ndarray:
-        """(T, V, 3) -> the landmark's track (T, 3)."""
+        """Positions (T, V, 3) of all joints -> those of the landmark (T, 3)."""
         return positions[:, self.landmarks[name]]
+
+
+def _plain_name(name: str) -> str:
+    if not PLAIN_NAME.fullmatch(name):
+        raise ValueError("use up to 64 letters, digits, spaces and _ . : + -")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+
+
+@validated_dataclass(frozen=True, config=STRICT)
+class JointRecord:
+    """One joint in a layout file."""
+
+    name: Name
+    part: Part
+    bone_length: Annotated[float, Field(strict=True, ge=0, le=MAX_BONE_METRES), remedy(f"give metres from 0 to {MAX_BONE_METRES:g}")]
+    """Metres to the parent."""
+    parent: str | None = None
+    """None for the root."""
+
+
+@validated_dataclass(frozen=True, config=STRICT)
+class LayoutRecord:
+    """A layout file; joints are referred to by name. The fields are those of `Layout`."""
+
+    name: Name
+    source: str
+    joints: Annotated[tuple[JointRecord, ...], Field(min_length=1, max_length=MAX_JOINTS)]
+    mirror_pairs: tuple[tuple[str, str], ...]
+    landmarks: dict[str, str | None]
+    """None, in a draft of launch/prepare.py --infer-layout, counts as missing."""
+    aliases: dict[str, str] = Field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _refers_to_its_joints(self) -> LayoutRecord:
+        names = {joint.name for joint in self.joints}
+        used = [(f"the parent of '{joint.name}'", joint.parent) for joint in self.joints]
+        used += [("a mirror pair", name) for pair in self.mirror_pairs for name in pair]
+        used += [(f"landmark '{word}'", name) for word, name in self.landmarks.items()]
+        used += [(f"alias {spelling!r:.60}", name) for spelling, name in self.aliases.items()]
+        faults = [
+            f"{where} is {name!r:.60}, not a joint of the layout; spell it as in 'joints'"
+            for where, name in used
+            if name is not None and name not in names
+        ]
+        faults += [
+            f"alias {spelling!r} is itself a joint of the layout; remove the alias" for spelling in self.aliases if spelling in names
+        ]
+        if faults:
+            raise ValueError("; ".join(faults[:5]))
+        return self
 
 
 def known_layouts() -> tuple[str, ...]:
@@ -107,15 +166,12 @@ def read_layout(name_or_path: str | Path) -> Layout:
     """The layout of that name, or of that JSON file.
 
     Raises:
-        UserError: no such layout, or a file that does not describe one consistently.
+        UserError: no such layout, or an invalid one.
     """
     path = Path(name_or_path) if str(name_or_path).endswith(".json") else LAYOUT_FOLDER / f"{name_or_path}.json"
     if not path.is_file():
         raise UserError(f"{name_or_path}: no such layout; known are {', '.join(known_layouts())}, or give the path of a JSON file")
-    try:
-        return layout_from_dict(json.loads(path.read_text(encoding="utf-8")), place=path.name)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file ({error}); write it anew, for example with launch/prepare.py --infer-layout") from None
+    return layout_from_dict(read_json_object(path, "see the layouts that ship for the format"), place=path.name)
 
 
 def layout_to_dict(layout: Layout) -> dict:
@@ -131,145 +187,96 @@ def layout_to_dict(layout: Layout) -> dict:
         "mirror_pairs": [[names[left], names[right]] for left, right in layout.mirror_pairs],
         "landmarks": {word: names[joint] for word, joint in layout.landmarks.items()},
         "aliases": layout.aliases,
+        **({"ignore": list(layout.ignore)} if layout.ignore else {}),
     }
 
 
 def layout_from_dict(metadata: dict, place: str) -> Layout:
-    """The layout that a JSON object describes, checked in full.
+    """The layout that a JSON object describes.
 
     Args:
-        about: what `layout_to_dict` makes: name, source, joints (name, parent, part, bone_length), mirror_pairs, landmarks, aliases.
-        place: where it was found, for the error messages.
+        metadata: the fields of `LayoutRecord`.
+        place: where it was found, for error messages.
 
     Raises:
-        UserError: something is missing or contradicts itself; the message names the place, the value and the remedy.
+        UserError: fields that are missing, unknown, wrong or inconsistent; names the place, the value and the remedy.
     """
-    layout = _typed(metadata, place)
-    for check in (_check_names, _check_tree, _check_parts_and_lengths, _check_mirror, _check_landmarks):
-        fault = check(layout)
-        if fault:
-            raise UserError(f"{place}: {fault}")
+    record = validate_record(LayoutRecord, metadata, place)
+    index = {joint.name: number for number, joint in enumerate(record.joints)}
+    layout = Layout(
+        name=record.name,
+        source=record.source,
+        joint_names=tuple(joint.name for joint in record.joints),
+        parents=tuple(-1 if joint.parent is None else index[joint.parent] for joint in record.joints),
+        parts=tuple(joint.part for joint in record.joints),
+        bone_lengths=tuple(joint.bone_length for joint in record.joints),
+        mirror_pairs=tuple((index[left], index[right]) for left, right in record.mirror_pairs),
+        landmarks={word: index[name] for word, name in record.landmarks.items() if name is not None},
+        aliases=record.aliases,
+        ignore=record.ignore,
+    )
+    for fault in _inconsistencies(layout):
+        raise UserError(f"{place}: {fault}")
     return layout
 
 
-def _typed(metadata: dict[str, Any], place: str) -> Layout:
-    """The fields with their types checked, joint names turned into indices; what they mean is not checked yet."""
-
-    def field(holder: object, name: str, kind: Any, where: str) -> Any:
-        value = holder.get(name) if isinstance(holder, dict) else None
-        if not isinstance(value, kind) or isinstance(value, bool):
-            wanted = {str: "text", list: "a list", dict: "an object"}.get(kind, "a number")
-            raise UserError(f"{place}: {where} needs '{name}', {wanted}, found {str(value)[:60]!r}; see the layouts that ship for the form")
-        return value
-
-    joints = field(metadata, "joints", list, "a layout")
-    if not 0 < len(joints) <= MAX_JOINTS:
-        raise UserError(f"{place}: a layout has 1 to {MAX_JOINTS} joints, found {len(joints)}; list the body's joints only")
-    names = tuple(field(joint, "name", str, f"joint {index}") for index, joint in enumerate(joints))
-    index_of = {name: index for index, name in enumerate(names)}
-
-    def joint_index(name: object, where: str) -> int:
-        if not isinstance(name, str) or name not in index_of:
-            raise UserError(f"{place}: {where} names {str(name)[:60]!r}, which is no joint of the layout; spell it as in 'joints'")
-        return index_of[name]
-
-    parents = [joint.get("parent") for joint in joints]
-    pairs = field(metadata, "mirror_pairs", list, "a layout")
-    if any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
-        raise UserError(f"{place}: a mirror pair is a list of two joint names, [left, right]; found {pairs!r:.100}")
-    landmarks = field(metadata, "landmarks", dict, "a layout")
-    aliases = field(metadata, "aliases", dict, "a layout")
-    for spelling, name in aliases.items():
-        joint_index(name, f"alias {spelling!r}")
-        if spelling in index_of:
-            raise UserError(f"{place}: alias {spelling!r} is itself a joint of the layout; remove the alias")
-    return Layout(
-        name=field(metadata, "name", str, "a layout"),
-        source=field(metadata, "source", str, "a layout"),
-        joint_names=names,
-        parents=tuple(
-            -1 if parent is None else joint_index(parent, f"the parent of '{name}'") for name, parent in zip(names, parents, strict=True)
-        ),
-        parts=tuple(field(joint, "part", str, f"joint '{name}'") for name, joint in zip(names, joints, strict=True)),
-        bone_lengths=tuple(
-            float(field(joint, "bone_length", (int, float), f"joint '{name}'")) for name, joint in zip(names, joints, strict=True)
-        ),
-        mirror_pairs=tuple((joint_index(left, "a mirror pair"), joint_index(right, "a mirror pair")) for left, right in pairs),
-        landmarks={word: joint_index(name, f"landmark '{word}'") for word, name in landmarks.items()},
-        aliases=dict(aliases),
-    )
-
-
-def _check_names(layout: Layout) -> str | None:
-    for name in (layout.name, *layout.joint_names):
-        if not PLAIN_NAME.fullmatch(name):
-            return f"{name[:80]!r} is no plain name; use up to 64 letters, digits, spaces and _ . : + -"
-    repeated = [name for name, times in Counter(layout.joint_names).items() if times > 1]
-    return f"joint '{repeated[0]}' is listed twice; joint names must differ" if repeated else None
-
-
-def _check_tree(layout: Layout) -> str | None:
-    roots = [name for name, parent in zip(layout.joint_names, layout.parents, strict=True) if parent < 0]
+def _inconsistencies(layout: Layout) -> Iterator[str]:
+    """What contradicts itself, in words. Later checks rely on earlier ones: use the first only."""
+    names, parents = layout.joint_names, layout.parents
+    for name, times in Counter(names).items():
+        if times > 1:
+            yield f"joint '{name}' is listed {times} times; joint names must differ"
+    roots = [name for name, parent in zip(names, parents, strict=True) if parent < 0]
     if len(roots) != 1:
-        return f"{len(roots)} joints have no parent ({', '.join(roots[:5])}); exactly one, the root, has no 'parent'"
-    unreached = set(layout.joint_names) - {layout.joint_names[joint] for joint in layout.parents_first}
-    return f"the parents of '{min(unreached)}' run in a circle; every joint must hang from the root" if unreached else None
-
-
-def _check_parts_and_lengths(layout: Layout) -> str | None:
-    for name, part, length in zip(layout.joint_names, layout.parts, layout.bone_lengths, strict=True):
-        if part not in PARTS:
-            return f"joint '{name}' has part {part[:60]!r}; the parts are {', '.join(PARTS)}"
-        if not (math.isfinite(length) and 0 <= length <= MAX_BONE_METRES):
-            return f"joint '{name}' has bone_length {length}; give metres from 0 to {MAX_BONE_METRES:g}"
-    return None
-
-
-def _check_mirror(layout: Layout) -> str | None:
-    """Mirroring must turn the skeleton into itself: paired joints hang from paired (or the same) parents."""
-    mirrored = [*range(layout.joints), -1]  # of each joint; the last stands for the root's parent, -1
-    for left, right in layout.mirror_pairs:
-        if left == right or mirrored[left] != left or mirrored[right] != right:
-            return f"mirror pair {[layout.joint_names[left], layout.joint_names[right]]} repeats a joint; each joint is in one pair at most"
-        mirrored[left], mirrored[right] = right, left
-    for left, right in layout.mirror_pairs:
-        left_parent, right_parent = layout.parents[left], layout.parents[right]
-        if mirrored[left_parent] != right_parent:
-            return (
-                f"mirror pair {[layout.joint_names[left], layout.joint_names[right]]} hangs from parents that are no pair; "
-                "pair the parents too, or remove this pair"
-            )
-        if layout.parts[right] != layout.parts[left].replace("left", "right"):
-            return (
-                f"mirror pair {[layout.joint_names[left], layout.joint_names[right]]} has parts '{layout.parts[left]}' and "
-                f"'{layout.parts[right]}'; the left joint comes first, and both belong to the same kind of part"
-            )
-    return None
-
-
-def _check_landmarks(layout: Layout) -> str | None:
-    missing, unknown = sorted(set(LANDMARKS) - set(layout.landmarks)), sorted(set(layout.landmarks) - set(LANDMARKS))
+        yield f"{len(roots)} joints have no parent ({', '.join(roots[:5])}); exactly one, the root, has no 'parent'"
+    if unreached := set(range(layout.joints)).difference(layout.parents_first):
+        yield f"the parents of '{min(names[joint] for joint in unreached)}' form a cycle; every joint must be below the root"
+    yield from _mirror_faults(layout)
+    missing = [word for word in LANDMARKS if word not in layout.landmarks]
+    unknown = [word for word in layout.landmarks if word not in LANDMARKS]
     if missing or unknown:
-        what = f"landmarks {', '.join(missing)} are missing" if missing else f"landmark {unknown[0][:60]!r} is not known"
-        return f"{what}; name the joint of each of {', '.join(LANDMARKS)}"
-    for word in LANDMARKS:
-        if word.startswith("left_"):
-            left, right = layout.landmarks[word], layout.landmarks[word.replace("left", "right")]
-            if (left, right) not in layout.mirror_pairs:
-                names = [layout.joint_names[left], layout.joint_names[right]]
-                return f"landmarks {word} and {word.replace('left', 'right')} are {names}, no mirror pair; pair them"
+        found = f"landmark '{unknown[0][:60]}' is not known" if unknown else f"landmarks {', '.join(missing)} are missing"
+        yield f"{found}; name the joint of each of {', '.join(LANDMARKS)}"
     for upper, lower in LIMBS:  # of the left side; the right mirrors it
-        joint, above = layout.landmarks[f"left_{lower}"], layout.landmarks[f"left_{upper}"]
-        while joint not in (above, -1):
-            joint = layout.parents[joint]
-        if joint < 0 or layout.landmarks[f"left_{lower}"] == above:
-            return f"landmark left_{lower} does not hang from left_{upper}; correct the landmarks or the parents"
-        if sum(layout.bone_lengths[joint] for joint in layout.chain(f"left_{upper}", f"left_{lower}")) == 0:
-            return f"left_{upper} and left_{lower} coincide; give their bone_length in metres"
+        try:
+            chain = layout.chain(f"left_{upper}", f"left_{lower}")
+        except ValueError:
+            chain = ()
+        if not chain:
+            yield f"landmark left_{lower} is not below left_{upper}; correct the landmarks or the parents"
+        if not any(layout.bone_lengths[joint] for joint in chain):
+            yield f"left_{upper} and left_{lower} coincide; give their bone_length in metres"
     for joint in layout.at_pelvis:
         if layout.bone_lengths[joint] != 0:
-            return (
-                f"joint '{layout.joint_names[joint]}' has bone_length {layout.bone_lengths[joint]}; it must be 0 from the root down to "
-                "the pelvis, because what lies between is travel, not a bone"
+            yield (
+                f"joint '{names[joint]}' has bone_length {layout.bone_lengths[joint]}; it must be 0 from the root down to the pelvis, because "
+                "what lies between is travel, not a bone"
             )
-    return None
+
+
+def _mirror_faults(layout: Layout) -> Iterator[str]:
+    """A mirrored skeleton must be itself: paired joints have paired (or the same) parents, and left and right landmarks are pairs."""
+    mirrored = [*range(layout.joints), -1]  # of each joint; the last is the root's parent, -1
+    for pair in layout.mirror_pairs:
+        left, right = pair
+        if left == right or mirrored[left] != left or mirrored[right] != right:
+            yield f"mirror pair {_names(layout, pair)} repeats a joint; each joint is in one pair at most"
+        mirrored[left], mirrored[right] = right, left
+    for pair in layout.mirror_pairs:
+        left_parent, right_parent = (layout.parents[joint] for joint in pair)
+        left_part, right_part = (layout.parts[joint] for joint in pair)
+        if mirrored[left_parent] != right_parent:
+            yield f"the parents of mirror pair {_names(layout, pair)} are not a pair; pair the parents too, or remove this pair"
+        if right_part != left_part.replace("left", "right"):
+            yield (
+                f"mirror pair {_names(layout, pair)} has parts '{left_part}' and '{right_part}'; the left joint comes first, and both belong "
+                "to the same kind of part"
+            )
+    for word, left in layout.landmarks.items():
+        image = word.replace("left", "right")
+        if image != word and image in layout.landmarks and mirrored[left] != layout.landmarks[image]:
+            yield f"landmarks {word} and {image} are {_names(layout, (left, layout.landmarks[image]))}, not a mirror pair; pair them"
+
+
+def _names(layout: Layout, joints: tuple[int, int]) -> list[str]:
+    return [layout.joint_names[joint] for joint in joints]

@@ -1,4 +1,4 @@
-"""The records of one recording.
+"""Records of one recording.
 
 RecordedMotion (what a file says: its own joints, unit and axes)  ->  Motion (metres, Y up, on a known layout)
 """
@@ -17,38 +17,40 @@ FRAMES_PER_SECOND = (1.0, 100_000.0)
 
 
 class MotionFileError(UserError):
-    """A motion file that cannot be read: the only error a reader lets out."""
+    """A motion file that cannot be read: the only exception that readers raise."""
 
     def __init__(self, message: str) -> None:
-        """What a file says may stand in the message: it is kept to one line that any terminal can show."""
+        """The message may quote the file: unprintable characters are replaced."""
         super().__init__("".join(letter if letter.isprintable() else "?" for letter in message))
 
 
 @dataclass(frozen=True)
 class RecordedMotion:
-    """What a motion file says, before anyone has told us its unit, its axes or its layout."""
+    """The content of a motion file; its unit, axes and layout are not known yet."""
 
     joint_names: tuple[str, ...] | None
-    """V names as the file spells them; a BVH End Site is named after its parent with `_end` appended. None where the format does not
-    tell (tables without a header, arrays): the layout's joints in its order."""
+    """V names as the file spells them; a BVH End Site is named after its parent with `_end` appended. None for tables
+    without a header and arrays: the layout's joints in its order."""
     parents: tuple[int, ...] | None
-    """Index of each joint's parent, -1 for the root; None where the format does not tell (tables)."""
+    """Index of each joint's parent, -1 for the root; None for tables and arrays."""
     positions: np.ndarray
     """(T, V, 3) float64, world positions in the file's own unit and axes; NaN where a value is missing."""
     frames_per_second: float | None
-    """None where the format does not tell (tables)."""
+    """None if the file does not state it."""
     notes: tuple[str, ...] = ()
-    """What the reader met and put right, in words for the import report; empty for a file without oddities."""
+    """What the reader corrected or did not use, in words for the import report."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """One recording, ready to be looked at."""
+    """One recording on a known layout."""
 
     layout: Layout
     positions: np.ndarray
     """(T, V, 3) metres, Y up, right-handed; V follows `layout.joint_names`."""
     frames_per_second: float
+    metres_per_unit: float = 1.0
+    """Of the file, for messages about a wrong unit."""
 
     def __post_init__(self) -> None:
         expected = (len(self.positions), len(self.layout.joint_names), 3)

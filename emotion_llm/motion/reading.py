@@ -1,4 +1,4 @@
-"""A motion file of any format that is known.
+"""Motion files of all supported formats.
 
 path  ->  RecordedMotion
 """
@@ -18,10 +18,10 @@ ENDINGS = (".bvh", *TABLE_ENDINGS, *ARRAY_ENDINGS)
 
 
 def read_motion_file(path: Path, columns: TableColumns | None = None) -> RecordedMotion:
-    """The motion in that file; its ending says the format.
+    """The motion in a file; the format follows from its extension.
 
     Args:
-        columns: which column is what, for tables and arrays; None: the defaults.
+        columns: of tables and arrays; None: the defaults.
 
     Raises:
         MotionFileError: it cannot be read; names the file, the place in it and the remedy.
@@ -33,4 +33,4 @@ def read_motion_file(path: Path, columns: TableColumns | None = None) -> Recorde
         return read_table(path, columns or TableColumns())
     if ending in ARRAY_ENDINGS:
         return read_array(path, columns or TableColumns())
-    raise MotionFileError(f"{path}: '{ending}' is no ending of a motion file; export the motion as one of {', '.join(ENDINGS)}")
+    raise MotionFileError(f"{path}: '{ending}' is not the extension of a motion file; export the motion as one of {', '.join(ENDINGS)}")

@@ -1,6 +1,6 @@
-"""Motion at other times than those at which it was recorded. True tempo: seconds stay seconds.
+"""Resampling in time; tempo is preserved.
 
-tracks (T, ...) at frames 0, 1, 2, ...; wanted times (S,) in frames  ->  tracks (S, ...)
+tracks (T, ...) at frames 0, 1, 2, ...; times (S,) in frames  ->  tracks (S, ...)
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def between_frames(tracks: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def averaged(tracks: np.ndarray, at: np.ndarray, width: float) -> np.ndarray:
-    """The mean over `width` frames around each time, a low-pass filter against aliasing; taken at evenly spaced points.
+    """The mean over `width` frames around each time, a low-pass filter against aliasing; sampled at evenly spaced points.
 
-    The window shrinks evenly at both ends of the recording, so that it stays centred: nothing is shifted in time.
+    At both ends of the recording the window is smaller but stays centred, so nothing is shifted in time.
 
     Shape:
         tracks (T, ...), at (S,) from 0 to T - 1  ->  (S, ...)
     """
     half = np.minimum(np.minimum(at, len(tracks) - 1 - at), width / 2)  # (S,)
     points = 2 * math.ceil(width)
-    offsets = (2 * np.arange(points) + 1 - points) / points  # from -1 to 1, without the ends
+    offsets = (2 * np.arange(points) + 1 - points) / points  # in (-1, 1)
     total = np.zeros((len(at), *tracks.shape[1:]))
     for offset in offsets:
         total += between_frames(tracks, at + offset * half)

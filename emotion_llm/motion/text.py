@@ -1,6 +1,6 @@
 """Text files and the numbers in them.
 
-path  ->  bytes: UTF-8 without a byte order mark, lines ending in a newline  ->  rows (T, columns) float64
+path  ->  bytes: UTF-8 without a byte order mark, lines end in \n  ->  rows (T, columns) float64
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_bytes(path: Path) -> bytes:
     """The file's content.
 
     Raises:
-        MotionFileError: the file does not exist or must not be read.
+        MotionFileError: the file does not exist or is not readable.
     """
     try:
         return path.read_bytes()
@@ -39,7 +39,7 @@ def plain_text(data: bytes, place: str) -> bytes:
     """The text in a file's bytes.
 
     Raises:
-        MotionFileError: it is empty, or not text.
+        MotionFileError: empty, or not text.
     """
     if data.startswith(UTF_16_MARKS):
         data = data.decode("utf-16", "replace").encode()

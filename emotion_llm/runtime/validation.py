@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import ErrorDetails
 
 from emotion_llm.runtime.errors import UserError
@@ -35,8 +35,27 @@ _RULES = {
     "string_too_short": "must not be empty",
     "finite_number": "must be a finite number",
     "literal_error": "must be one of {expected}",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "tuple_type": "must be a list [...]",
+    "dict_type": "must be an object {{...}}",
+    "dataclass_type": "must be an object {{...}}",
 }
 """pydantic's error types in our words; its own words stand for the others."""
+
+
+def remedy(text: str) -> WrapValidator:
+    """An annotation that replaces the messages of a field's type: Annotated[int, Field(ge=3), remedy("give 3 or more")]."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise ValueError(text) from None
+
+    return WrapValidator(check)
 
 
 def read_json_object(path: Path, remedy: str) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def _printable(text: str) -> str:
 
 def _canonical(settings: dict[str, Any]) -> dict[str, Any]:
     try:
-        CanonicalSettings(**settings)
-    except TypeError as error:
+        validate_record(CanonicalSettings, settings, "canonical settings")
+    except UserError as error:
         raise ValueError(str(error)) from None
     return settings
 

@@ -69,7 +69,7 @@ def test_spellings_differ_neither_by_case_nor_by_hyphens(tmp_path):
 
 WRONG = {
     r"mine.json: field 'metres_per_unit' is missing": {"metres_per_unit": "gone"},
-    r"field 'metres_per_unit' is 'cm'; input should be a valid number": {"metres_per_unit": "cm"},
+    r"field 'metres_per_unit' is 'cm'; give metres per unit of the files: 1 for metres": {"metres_per_unit": "cm"},
     r"field 'metres_per_unit' is '0'; give metres per unit of the files: 1 for metres": {"metres_per_unit": 0},
     r"field 'name' is '../x'; it names a folder": {"name": "../x"},
     r"field 'up' is '[nN]orth'; must be one of": {"up": "North"},
@@ -86,7 +86,7 @@ WRONG = {
     r"another spelling that differs only by case or hyphens has another word": {"labels": {"emotion": {"a-b": "anger", "A B": "joy"}}},
     r"label 'mood' is not known; the labels are emotion, actor, action": {"labels": {"emotion": {"a": "anger"}, "mood": {}}},
     r"mine.json: field 'skip.0.reason' is missing": {"skip": [{"files": ["*zyx.bvh"]}]},
-    r"field 'skip.1' is '\*zyx.bvh'; input should be a dictionary": {"skip": [{"files": ["*a"], "reason": "b"}, "*zyx.bvh"]},
+    r"field 'skip.1' is '\*zyx.bvh'; must be an object": {"skip": [{"files": ["*a"], "reason": "b"}, "*zyx.bvh"]},
     r"field 'table.file' is '../info.csv'; write it relative to the source folder": {"table": {"file": "../info.csv", "stem_column": "x"}},
     r"field 'table.columns' .* key 'mood' is not known; the keys are emotion": {
         "table": {"file": "i", "stem_column": "x", "columns": {"mood": "y"}}
@@ -94,7 +94,7 @@ WRONG = {
     r"field 'descriptions' is '/etc/passwd'; write it relative": {"descriptions": "/etc/passwd"},
     r"field 'metre_per_unit' is not a known field; known fields: .*metres_per_unit": {"metre_per_unit": 1},
     r"nowhere: no such layout; known are": {"layout": "nowhere"},
-    r"field 'columns' is '\[\]'; input should be": {"columns": []},
+    r"field 'columns' is '\[\]'; must be an object": {"columns": []},
     r"columns.*'?colour'?": {"columns": {"colour": "red"}},
 }
 

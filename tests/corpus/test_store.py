@@ -87,7 +87,7 @@ SPOILED = {
     "clips.npy: cannot be read": lambda corpus: np.save(corpus.folder / "clips.npy", np.array([{}, None, 1]), allow_pickle=True),
     "corpus.json: not a JSON file": lambda corpus: (corpus.folder / "corpus.json").write_text("{"),
     "corpus.json: has format 9, this version reads format 2": lambda corpus: edit(corpus, format=9),
-    "corpus.json: field 'emotions' is 'joy'; input should be a valid tuple": lambda corpus: edit(corpus, emotions="joy"),
+    "corpus.json: field 'emotions' is 'joy'; must be a list": lambda corpus: edit(corpus, emotions="joy"),
     "field 'name' is '../../other'; it names a folder": lambda corpus: edit(corpus, name="../../other"),
     "field 'data_hash' is missing": lambda corpus: drop(corpus, "data_hash"),
     "field 'frames_per_second' is '0'; must be above 0": lambda corpus: edit(corpus, frames_per_second=0),
@@ -122,7 +122,7 @@ def test_a_header_that_lies_about_its_size_is_refused_and_not_believed(corpus):
 
 def test_texts_that_are_no_texts_are_refused(corpus):
     (corpus.folder / "texts.json").write_text('{"a/1": [{"text": 1}]}')
-    with pytest.raises(UserError, match=r"texts.json: field 'a/1.0' is .*; input should be a valid string"):
+    with pytest.raises(UserError, match=r"texts.json: field 'a/1.0' is .*; must be text"):
         open_corpus(corpus.folder).clip(0)
 
 

@@ -9,6 +9,7 @@ from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_mot
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.motion.motion import Motion, MotionFileError, RecordedMotion
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import validate_record
 from tests.helpers.motion_examples import bvh_text, moving_body, turned
 
 SETTINGS = CanonicalSettings()
@@ -257,20 +258,21 @@ def test_a_sensors_noise_changes_little():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"bone_lengths": "mean"}, "canonical bone_lengths is 'mean'; choose layout or recorded"),
-        ({"heading": "north"}, "canonical heading is 'north'; choose start or recorded"),
-        ({"height": "sea"}, "canonical height is 'sea'; choose ground or recorded"),
-        ({"start": ""}, "canonical start is ''; choose origin or recorded"),
-        ({"frames_per_second": 0}, "canonical frames_per_second is 0; give a number from 1 to 100000"),
-        ({"frames_per_second": float("nan")}, "canonical frames_per_second is nan"),
-        ({"frames_per_second": "30"}, "canonical frames_per_second is '30'; give a number"),
-        ({"longest_gap_seconds": -1}, "canonical longest_gap_seconds is -1; give a number from 0 to 3600"),
-        ({"heading_seconds": float("inf")}, "canonical heading_seconds is inf"),
+        ({"bone_lengths": "mean"}, "canonical: field 'bone_lengths' is 'mean'; must be one of 'layout' or 'recorded'"),
+        ({"heading": "north"}, "'heading' is 'north'; must be one of 'start' or 'recorded'"),
+        ({"height": "sea"}, "'height' is 'sea'; must be one of 'ground' or 'recorded'"),
+        ({"start": ""}, "'start' is ''; must be one of 'origin' or 'recorded'"),
+        ({"frames_per_second": 0}, "'frames_per_second' is '0'; must be at least 1"),
+        ({"frames_per_second": float("nan")}, "'frames_per_second' is 'nan'"),
+        ({"frames_per_second": "30"}, "'frames_per_second' is '30'; must be a number"),
+        ({"longest_gap_seconds": -1}, "'longest_gap_seconds' is '-1'; must be at least 0"),
+        ({"heading_seconds": float("inf")}, "'heading_seconds' is 'inf'; must be at most 3600"),
+        ({"lowpass": True}, "'lowpass' is not a known field; known fields: frames_per_second, low_pass"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_in_words(setting, message):
     with pytest.raises(UserError, match=message):
-        replace(SETTINGS, **setting)
+        validate_record(CanonicalSettings, setting, "canonical")
 
 
 # from a recording to a layout
@@ -302,7 +304,7 @@ def test_joints_without_names_are_the_layouts_in_its_order():
     positions = moving_body(layout, seconds=0.1).positions
     np.testing.assert_array_equal(to_motion(recorded(None, positions), layout, 1.0, "y", None, "a.csv").positions, positions)
     with pytest.raises(
-        MotionFileError, match=r"a\.csv: has 25 joints without names where layout 'kdae_72' has 72; name the right layout, known are"
+        MotionFileError, match=r"a\.csv: has 25 joints without names where layout 'kdae_72' has 72; use the right layout, known are"
     ):
         to_motion(recorded(None, positions), read_layout("kdae_72"), 1.0, "y", None, "a.csv")
 
@@ -317,7 +319,7 @@ def test_joints_of_another_layout_are_refused_with_what_is_missing_and_what_is_k
         message.startswith("a.bvh: its 28 joints are not those of layout 'kdae_72': missing RightUpLeg, ")
         and " more, unexpected Chest, " in message
     )
-    assert "they are those of layout 'emilya_28': name that" in message
+    assert "they are those of layout 'emilya_28': use that" in message
     strange = ("Tail", *emilya.joint_names[1:])
     with pytest.raises(MotionFileError, match="missing Hips, unexpected Tail; known layouts are") as refused:
         to_motion(recorded(strange, positions), emilya, 1.0, "y", None, "a.bvh")
@@ -338,13 +340,16 @@ def test_the_files_own_rate_goes_before_the_fallback():
     layout, positions = read_layout("kinect_v2_25"), np.zeros((1, 25, 3))
     assert to_motion(recorded(None, positions, 60.0), layout, 1.0, "y", 30.0, "a.csv").frames_per_second == 60
     assert to_motion(recorded(None, positions, None), layout, 1.0, "y", 30.0, "a.csv").frames_per_second == 30
-    with pytest.raises(UserError, match=r"a\.csv: the file does not tell its frame rate, and None frames per second are given"):
+    with pytest.raises(UserError, match=r"a\.csv: the file does not state its frame rate, and frames_per_second is None; set it"):
         to_motion(recorded(None, positions, None), layout, 1.0, "y", None, "a.csv")
 
 
 @pytest.mark.parametrize(("unit", "up"), [(0, "y"), (float("nan"), "y"), (1.0, "up")])
 def test_a_unit_or_axis_that_makes_no_sense_is_refused(unit, up):
-    with pytest.raises(UserError, match=r"a\.csv: up axis .*, .* metres per unit; give x, y or z, and a length such as 0\.01"):
+    with pytest.raises(
+        UserError,
+        match=r"a\.csv: up .*, handedness .*, .* metres per unit; give one of x, y, z, -x, -y, -z, right or left, and a length such as 0\.01",
+    ):
         to_motion(recorded(None, np.zeros((1, 25, 3))), read_layout("kinect_v2_25"), unit, up, 30.0, "a.csv")
 
 
