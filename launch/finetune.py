@@ -51,7 +51,7 @@ def finetune(settings: FinetuneSettings) -> None:
 
         torch.manual_seed(settings.seed)  # initial weights of adapter and projections
         ds_config = ds_config_path(settings)
-        model = build_model(settings.llm, model_dtype(ds_config), settings.lora, encoder.channels, settings.slots)
+        model = build_model(settings.llm, model_dtype(ds_config), settings.lora, encoder.channels, settings.slots, device)
         check_text_tokenizer(model.llm, text_tokenizer)
         if settings.gradient_checkpointing:
             checkpoint_gradients(model)

@@ -125,7 +125,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("loss_share * (self.share.processes * self.share.accumulation)", "loss_share * self.share.processes"),
         ("loss_share * (self.share.processes * self.share.accumulation)", "loss_share * self.share.accumulation"),
         ("* one_or_nan)", ")"),
-        ("_restore_buffers(model, exact_buffers, self.device)", "pass"),
+        ("model=nn.ParameterList(parameters)", "model=model"),
         ('group["lr"] = rate', 'group["lr"] = rate / 2'),
         ("count = torch.tensor(float(updates)", "count = torch.tensor(float(updates + 1)"),
         ("if part % size == 0)", ")"),

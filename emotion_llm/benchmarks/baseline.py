@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM
 
 from emotion_llm.benchmarks.workload import length
@@ -29,7 +30,7 @@ NO_LABEL = -100
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """N rows of L tokens. Masks: True = real."""
+    """N rows of L tokens, M of all of them skeleton tokens."""
 
     token_ids: Tensor
     """(N, L) int64; 0 at skeleton tokens and padding."""
@@ -49,27 +50,18 @@ class PaddedBatch:
 
 def pad(examples: Sequence[Example], slots: Slots) -> PaddedBatch:
     """Pads examples with one answer each on the right, to the longest."""
-    lengths = [length(example) for example in examples]
-    shape = len(examples), max(lengths)
-    token_ids, position_ids, attention_mask = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
-    labels = torch.full(shape, NO_LABEL)
-    skeleton_rows = []
-    for n, (example, end) in enumerate(zip(examples, lengths, strict=True)):
-        before, after, answer = example.prompt.before, example.prompt.after, example.answers[0]
-        first, behind = len(before), len(before) + len(example.motion.rows)
-        motion_slots = slots.of_motion(example.motion.joints, example.motion.time_steps)  # (S,)
-        token_ids[n, :first] = torch.tensor(before)
-        token_ids[n, behind:end] = torch.tensor([*after, *answer])
-        position_ids[n, :first] = torch.arange(first)
-        position_ids[n, first:behind] = first + motion_slots
-        position_ids[n, behind:end] = first + slots.total + torch.arange(end - behind)
-        attention_mask[n, :end] = 1
-        labels[n, end - len(answer) : end] = torch.tensor(answer)
-        skeleton_rows.append(n * shape[1] + torch.arange(first, behind))
+    sequences = [example.sequence(slots, example.answers[0]) for example in examples]
+    token_ids, position_ids = (pad_sequence(list(rows), batch_first=True) for rows in zip(*sequences, strict=True))
+    lengths = torch.tensor([length(example) for example in examples])
+    labels, skeleton_rows = torch.full_like(token_ids, NO_LABEL), []
+    for n, example in enumerate(examples):
+        answer, first = example.answers[0], len(example.prompt.before)
+        labels[n, lengths[n] - len(answer) : lengths[n]] = torch.tensor(answer)
+        skeleton_rows.append(n * token_ids.shape[1] + first + torch.arange(len(example.motion.rows)))
     return PaddedBatch(
         token_ids=token_ids,
         position_ids=position_ids,
-        attention_mask=attention_mask,
+        attention_mask=(torch.arange(token_ids.shape[1]) < lengths[:, None]).long(),
         labels=labels,
         skeleton_rows=torch.cat(skeleton_rows),
         features=torch.cat([example.motion.rows for example in examples]),
@@ -78,13 +70,9 @@ def pad(examples: Sequence[Example], slots: Slots) -> PaddedBatch:
 
 
 class Baseline(nn.Module):
-    """A model with the same weights and parameter names, built by transformers and PEFT alone."""
+    """A copy of a model with the same weights and parameter names, built by transformers and PEFT alone."""
 
     def __init__(self, model: EmotionLLM) -> None:
-        """
-        Args:
-            model: its weights are copied.
-        """
         super().__init__()
         self.slots = model.slots
         llm = AutoModelForCausalLM.from_config(deepcopy(model.llm.config), attn_implementation="sdpa").requires_grad_(False)
@@ -95,11 +83,7 @@ class Baseline(nn.Module):
         self.skeleton_tokenizer = deepcopy(model.skeleton_tokenizer)
 
     def forward(self, batch: PaddedBatch, answer_tokens: int) -> Tensor:
-        """The batch's share of the step's mean loss: transformers' own loss.
-
-        Args:
-            answer_tokens: of the whole step.
-        """
+        """The batch's share of the mean loss of a step with so many answer tokens: transformers' own loss."""
         embeddings = self.llm.get_input_embeddings()(batch.token_ids.flatten())  # (N L, D)
         embeddings = embeddings.index_copy(0, batch.skeleton_rows, self.skeleton_tokenizer(batch.features, batch.granularities))
         return self.llm(

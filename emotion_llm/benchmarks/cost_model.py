@@ -10,6 +10,7 @@ does not shrink with more GPUs. The batch of 64 motions is the hard limit: a 65t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emotion_llm.benchmarks.workload import MICRO_BATCH, MOTIONS_OF_JOINTS, TIME_STEPS, LlmShape
@@ -126,7 +127,7 @@ def ring_seconds(size: float, gpus: int, cluster: Cluster) -> float:
     return 2 * (size * (gpus - 1) / gpus / slowest + (gpus - 1) * cluster.hop_seconds)
 
 
-def table(shape: LlmShape, gpus: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)) -> str:
+def table(shape: LlmShape, gpus: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)) -> str:
     """A Markdown table, one row per number of GPUs."""
     lines = ["| GPUs | nodes | motions each | s per step | limit | communication | days | dollars | against 4 GPUs |", "| ---: " * 9 + "|"]
     four = step_cost(shape, Cluster(4)).seconds

@@ -6,6 +6,7 @@ random motions of mixed layouts  ->  Measurements: a training step of the encode
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from emotion_llm.benchmarks.finetuning import packed_step
-from emotion_llm.benchmarks.measurement import Measurement, check_gradients, interleaved_ratio, timed
+from emotion_llm.benchmarks.measurement import Measurement, check_gradients, compare
 from emotion_llm.benchmarks.workload import SMALL_LLAMA, LlmShape, build_model, draw_examples
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.skeleton_encoder.batch import MotionBatch, collate, joint_inputs
@@ -34,45 +35,43 @@ def measure(
 ) -> list[Measurement]:
     """
     Args:
-        settings: of the encoder; the paper preset's by default.
+        settings: of the encoder; the default preset's if None.
     """
     encoder = (settings or CtrGcnSettings()).build([read_layout(name) for name in LAYOUTS])
-    for block in blocks_of(encoder):
-        torch.nn.init.normal_(
-            cast(Tensor, block.graph.strength)
-        )  # zero at the start, which would stop the gradients of the learnt topology
+    for block in blocks_of(encoder):  # zero at the start, which would stop the gradients of the learnt topology
+        torch.nn.init.normal_(cast(Tensor, block.graph.strength))
     one, mixed = draw_motions(encoder, (2,), motions, frames), draw_motions(encoder, (0, 1, 2), motions, frames)
-    size = sum(parameter.numel() for parameter in encoder.parameters())
-    what = f"forward and backward of {size:,} parameters on {motions} motions of {frames} frames"
     for step in (train_step, baseline_train_step):
         step(encoder, mixed)
         check_gradients(encoder)
         encoder.zero_grad()
-    of_one = interleaved_ratio(lambda: train_step(encoder, one), lambda: baseline_train_step(encoder, one), repeats)
-    of_mixed = interleaved_ratio(lambda: train_step(encoder, mixed), lambda: baseline_train_step(encoder, mixed), repeats)
+    size, common = sum(parameter.numel() for parameter in encoder.parameters()), "common CTR-GCN implementation"
+    what = f"forward and backward of {size:,} parameters on {motions} motions of {frames} frames"
+    blocks = [
+        compare(
+            f"encoder block, {layouts}", partial(train_step, encoder, batch), partial(baseline_train_step, encoder, batch),
+            f"{what} of {joints} joints", against, repeats,
+        )
+        for layouts, batch, joints, against in (
+            ("one layout", one, "25", common),
+            ("three layouts", mixed, "72, 28 and 25", f"{common}, padded to 72"),
+        )
+    ]  # fmt: skip
     encoder.eval()
-    model = build_model(llm)
-    examples = draw_examples(llm, "recognition", motions, seed=0)
-
-    def step_of_llm() -> None:
-        packed_step(model, None, examples)
+    model, examples = build_model(llm), draw_examples(llm, "recognition", motions, seed=0)
 
     def step_with_encoder() -> None:
         with torch.no_grad():
             pool(encoder(mixed))
-        step_of_llm()
+        packed_step(model, None, examples)
 
-    in_the_loop = interleaved_ratio(step_of_llm, step_with_encoder, repeats)
+    encode_once = compare(
+        "encode once", lambda: packed_step(model, None, examples), step_with_encoder,
+        f"a recognition step of {llm.name} on {motions} motions of 72, 28 and 25 joints",
+        f"the same step with the encoder in the loop, {frames} frames per motion", repeats,
+    )  # fmt: skip
     check_gradients(model)
-    common = "common CTR-GCN implementation"
-    return [
-        timed("encoder block, one layout", of_one, f"{what} of 25 joints", common),
-        timed("encoder block, three layouts", of_mixed, f"{what} of 72, 28 and 25 joints", f"{common}, padded to 72"),
-        timed(
-            "encode once", in_the_loop, f"a recognition step of {llm.name} on {motions} motions of 72, 28 and 25 joints",
-            f"the same step with the encoder in the loop, {frames} frames per motion",
-        ),
-    ]  # fmt: skip
+    return [*blocks, encode_once]
 
 
 def blocks_of(encoder: SkeletonEncoder) -> list[Block]:

@@ -1,6 +1,6 @@
-"""A recognition step of a 7B Llama on one GPU, at the paper's batch.
+"""Steps of the training's own engine, and a recognition step of a 7B Llama on one GPU at the paper's batch.
 
-device  ->  seconds per step, MFU against the measured matrix peak, memory, projected days for the whole run on four GPUs
+LLM shape, motions per process  ->  seconds per step, MFU against the measured matrix peak, memory, projected days on four GPUs
 
 One GPU's part of a step on four: 16 motions, forward, backward, AdamW, without the all-reduce of LoRA's gradients (cost_model.py adds it).
 """
@@ -17,53 +17,33 @@ from emotion_llm.benchmarks.cost_model import DAY_SECONDS, STEPS
 from emotion_llm.benchmarks.workload import LLAMA_7B, MICRO_BATCH, LlmShape, build_model, count_answer_tokens, draw_examples
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import pack
-from emotion_llm.runtime.processes import start_processes
+from emotion_llm.runtime.processes import process_count, start_processes
 from emotion_llm.training.assembly import checkpoint_gradients, ds_config_path
 from emotion_llm.training.efficiency import finish, matrix_peak, peak_memory_bytes
 from emotion_llm.training.engine import Engine, model_dtype
 from emotion_llm.training.settings import FinetuneSettings
 
+WARM_UP = 2
+"""Steps that are not counted."""
+
 
 @dataclass(frozen=True)
-class GpuStep:
-    """Measured figures of one GPU's part of a step."""
+class TimedSteps:
+    """Steps of one process."""
 
-    device: str
-    llm: str
-    precision: str
-    motions: int
+    engine: Engine
+    seconds: list[float]
+    operations: list[int]
+    """Useful floating point operations of each step (language/flops.py)."""
     tokens: int
-    seconds: float
-    """Median of a step."""
-    mfu: float
-    """Useful operations per second over the measured matrix peak."""
-    peak_tflops: float
-    """The measured matrix peak, TFLOP/s."""
-    memory_gb: float
-    """Peak, in 10^9 bytes."""
-    checkpointing: bool
-    """Whether activations were recomputed in the backward pass to save memory."""
-
-    @property
-    def days(self) -> float:
-        """Of the paper's 800,000 steps on four such GPUs, without communication."""
-        return self.seconds * STEPS / DAY_SECONDS
-
-    def table(self) -> str:
-        """A Markdown table with one row."""
-        return (
-            "| device | LLM | precision | motions | tokens | s per step | MFU | measured peak | memory | checkpointing "
-            "| 800,000 steps on four |\n"
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
-            f"| {self.device} | {self.llm} | {self.precision} | {self.motions} | {self.tokens:,} | {self.seconds:.3f} | {self.mfu:.0%} "
-            f"| {self.peak_tflops:.0f} TFLOP/s | {self.memory_gb:.1f} GB | {'yes' if self.checkpointing else 'no'} | {self.days:.1f} days |"
-        )
+    """Of the last step."""
 
 
-def measure_step(shape: LlmShape = LLAMA_7B, motions: int = MICRO_BATCH, repeats: int = 10, checkpointing: bool = False) -> GpuStep:
-    """Times optimizer steps of the training's own engine on different batches, after two warm-up steps.
+def time_steps(shape: LlmShape, motions: int, repeats: int, checkpointing: bool = False) -> TimedSteps:
+    """Optimizer steps on different batches, the same on every process, after WARM_UP steps.
 
     Args:
+        motions: per process.
         checkpointing: recompute activations in the backward pass: less memory, a third more time.
     """
     ds_config = ds_config_path(FinetuneSettings())
@@ -71,32 +51,42 @@ def measure_step(shape: LlmShape = LLAMA_7B, motions: int = MICRO_BATCH, repeats
     model = build_model(shape, dtype=model_dtype(ds_config), device=str(device)).train()
     if checkpointing:
         checkpoint_gradients(model)
-    engine = Engine(model, weight_decay=0.0, gradient_clipping=1.0, global_batch=motions, ds_config=ds_config)
+    engine = Engine(model, weight_decay=0.0, gradient_clipping=1.0, global_batch=motions * process_count(), ds_config=ds_config)
     engine.learning_rate = 1e-5
-    flops, seconds, rates, tokens = FlopCount(model), [], [], 0
-    for turn in range(repeats + 2):
-        examples = draw_examples(shape, "recognition", motions, seed=turn)
+    flops, seconds, operations = FlopCount(model), [], []
+    for step in range(repeats + WARM_UP):
+        examples = draw_examples(shape, "recognition", motions, seed=step)
         row = pack(examples, model.slots)
-        operations, tokens = flops.of_row(row), len(row.token_ids)
         finish(device)
         begin = time.perf_counter()
-        engine.backward(-model(row.to(device)).sum() / count_answer_tokens(examples))
+        engine.backward(-model(row.to(device)).sum() / (count_answer_tokens(examples) * process_count()))
         engine.step()
         finish(device)
         assert engine.gradient_norm > 0
-        if turn >= 2:
+        if step >= WARM_UP:
             seconds.append(time.perf_counter() - begin)
-            rates.append(operations / seconds[-1])
-    peak = matrix_peak(device, engine.dtype)
-    return GpuStep(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        llm=shape.name,
-        precision=engine.precision,
-        motions=motions,
-        tokens=tokens,
-        seconds=statistics.median(seconds),
-        mfu=statistics.median(rates) / peak,
-        peak_tflops=peak / 1e12,
-        memory_gb=peak_memory_bytes(device) / 1e9,
-        checkpointing=checkpointing,
-    )
+            operations.append(flops.of_row(row))
+    return TimedSteps(engine, seconds, operations, len(row.token_ids))
+
+
+def measure_step(shape: LlmShape = LLAMA_7B, motions: int = MICRO_BATCH, repeats: int = 10, checkpointing: bool = False) -> str:
+    """Times steps on this machine's device; a Markdown table with one row."""
+    timed = time_steps(shape, motions, repeats, checkpointing)
+    device, precision = timed.engine.device, timed.engine.precision
+    peak, seconds = matrix_peak(device, timed.engine.dtype), statistics.median(timed.seconds)
+    rate = statistics.median(operations / spent for operations, spent in zip(timed.operations, timed.seconds, strict=True))
+    columns = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "LLM": shape.name,
+        "precision": precision,
+        "motions": f"{motions}",
+        "tokens": f"{timed.tokens:,}",
+        "s per step": f"{seconds:.3f}",
+        "MFU": f"{rate / peak:.0%}",
+        "measured peak": f"{peak / 1e12:.3g} TFLOP/s",
+        "memory": f"{peak_memory_bytes(device) / 1e9:.1f} GB",
+        "checkpointing": "yes" if checkpointing else "no",
+        "800,000 steps on four": f"{seconds * STEPS / DAY_SECONDS:.1f} days",
+    }
+    rows = (columns, ["---"] * len(columns), columns.values())
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,6 +1,6 @@
 """One measurement against a baseline.
 
-two callables that do the same  ->  Ratio of their times  ->  Measurement, one record of launch/benchmark.py --json
+two callables that do the same  ->  Measurement: the ratio of their times, one record of launch/benchmark.py --json
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,9 @@ class Measurement:
 
     name: str
     ratio: float
-    """How many times better than the baseline: faster, or smaller; the median."""
+    """How many times better than the baseline; the median of all rounds."""
     low: float
-    """Lowest ratio of all turns."""
     high: float
-    """Highest ratio of all turns."""
     unit: str
     """What the ratio is a ratio of, such as 'seconds'."""
     compared: str
@@ -36,36 +34,24 @@ class Measurement:
     machine: str
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """Times of both sides."""
-
-    median: float
-    low: float
-    high: float
-    seconds: float
-    """Median of ours."""
-    baseline_seconds: float
-    """Median of the baseline."""
+def measurement(name: str, ratios: Sequence[float], unit: str, compared: str, threads: str | None = None) -> Measurement:
+    """A record of several ratios, with their median, lowest and highest."""
+    return Measurement(name, statistics.median(ratios), min(ratios), max(ratios), unit, compared, machine(threads))
 
 
-def interleaved_ratio(ours: Callable[[], object], baseline: Callable[[], object], repeats: int) -> Ratio:
-    """Runs both in turns, so that other load on the machine affects both. The first turn is a warm-up and is not counted."""
-    turns = [(seconds_of(ours), seconds_of(baseline)) for _ in range(repeats + 1)][1:]
-    ratios = [theirs / own for own, theirs in turns]
-    own, theirs = (statistics.median(times) for times in zip(*turns, strict=True))
-    return Ratio(statistics.median(ratios), min(ratios), max(ratios), own, theirs)
-
-
-def timed(name: str, ratio: Ratio, what: str, baseline: str, unit: str = "seconds") -> Measurement:
-    """A measurement of time.
+def compare(
+    name: str, ours: Callable[[], object], baseline: Callable[[], object], what: str, against: str, repeats: int, unit: str = "seconds"
+) -> Measurement:
+    """Runs both in turns, so that other load on the machine affects both. The first round is a warm-up and is not counted.
 
     Args:
         what: was done on which data.
-        baseline: how the other side did it.
+        against: what the baseline is.
     """
-    compared = f"{what}: {ratio.seconds:.2f} s; {baseline}: {ratio.baseline_seconds:.2f} s"
-    return Measurement(name, ratio.median, ratio.low, ratio.high, unit, compared, machine())
+    rounds = [(seconds_of(ours), seconds_of(baseline)) for _ in range(repeats + 1)][1:]
+    own, theirs = (statistics.median(times) for times in zip(*rounds, strict=True))
+    compared = f"{what}: {own:.2f} s; {against}: {theirs:.2f} s"
+    return measurement(name, [baseline_seconds / seconds for seconds, baseline_seconds in rounds], unit, compared)
 
 
 def check_gradients(module: nn.Module) -> None:

@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,14 +21,11 @@ import torch
 
 from emotion_llm.benchmarks.cost_model import Cluster, step_cost
 from emotion_llm.benchmarks.finetuning import adamw, packed_step
-from emotion_llm.benchmarks.measurement import Measurement, check_gradients, machine, seconds_of
-from emotion_llm.benchmarks.workload import MICRO_BATCH, SHAPES, SMALL_LLAMA, LlmShape, build_model, count_answer_tokens, draw_examples
-from emotion_llm.language.packed import pack
-from emotion_llm.runtime.processes import free_port, process_count, process_rank
-from emotion_llm.training.assembly import ds_config_path
+from emotion_llm.benchmarks.gpu import time_steps
+from emotion_llm.benchmarks.measurement import Measurement, check_gradients, measurement, seconds_of
+from emotion_llm.benchmarks.workload import MICRO_BATCH, SHAPES, SMALL_LLAMA, LlmShape, build_model, draw_examples
+from emotion_llm.runtime.processes import free_port, process_rank
 from emotion_llm.training.efficiency import matrix_peak
-from emotion_llm.training.engine import Engine
-from emotion_llm.training.settings import FinetuneSettings
 
 CALIBRATION = 16
 """Motions of the step from which the cost model takes its MFU."""
@@ -41,21 +37,18 @@ def measure_weak_scaling(shape: LlmShape = SMALL_LLAMA, steps: int = 8, rounds: 
     for _ in range(rounds):
         for processes in seconds:
             seconds[processes].append(_median_step(shape, processes, steps))
-    ratios = [2 * one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
-    return Measurement(
-        name=f"weak scaling, 1 to 2 processes, {shape.name}",
-        ratio=statistics.median(ratios),
-        low=min(ratios),
-        high=max(ratios),
-        unit="times the samples per second of one process (2 is perfect)",
-        compared=f"{MICRO_BATCH} motions per process, ZeRO-2 over gloo: one process {statistics.median(seconds[1]):.2f} s per step; "
+    return measurement(
+        f"weak scaling, 1 to 2 processes, {shape.name}",
+        [2 * one / two for one, two in zip(seconds[1], seconds[2], strict=True)],
+        "times the samples per second of one process (2 is perfect)",
+        f"{MICRO_BATCH} motions per process, ZeRO-2 over gloo: one process {statistics.median(seconds[1]):.2f} s per step; "
         f"two: {statistics.median(seconds[2]):.2f} s",
-        machine=machine("one thread per process"),
+        "one thread per process",
     )
 
 
 def check_cost_model(shapes: Sequence[LlmShape], repeats: int = 3) -> Iterator[Measurement]:
-    """Predicted seconds over measured ones; the MFU is taken from a step of the first shape. A CPU has no launches to wait for."""
+    """Predicted seconds over measured ones; the MFU is taken from a step of the first shape. A CPU has no kernel launches."""
     peak, bandwidth = matrix_peak(torch.device("cpu"), torch.float32), _memory_bandwidth()
     unknown = Cluster(
         gpus=1, peak_flops=peak, mfu=1.0, memory_bytes_per_second=bandwidth, seconds_per_launch=0.0, bytes_per_number=4, fixed_seconds=0.0
@@ -67,16 +60,13 @@ def check_cost_model(shapes: Sequence[LlmShape], repeats: int = 3) -> Iterator[M
             if shape is shapes[0] and motions == CALIBRATION:
                 continue
             measured, predicted = _median_step_here(shape, motions, repeats), step_cost(shape, here, motions).seconds
-            yield Measurement(
-                name=f"cost model, {shape.name}, {motions} motions",
-                ratio=predicted / measured,
-                low=predicted / measured,
-                high=predicted / measured,
-                unit="predicted over measured seconds (1 is perfect)",
-                compared=f"one process, recognition: predicted {predicted:.2f} s, measured {measured:.2f} s; matrix peak "
+            yield measurement(
+                f"cost model, {shape.name}, {motions} motions",
+                [predicted / measured],
+                "predicted over measured seconds (1 is perfect)",
+                f"one process, recognition: predicted {predicted:.2f} s, measured {measured:.2f} s; matrix peak "
                 f"{peak / 1e9:.0f} GFLOP/s, MFU {mfu:.0%} from a step of {CALIBRATION} motions of {shapes[0].name}, "
                 f"memory {bandwidth / 1e9:.0f} GB/s",
-                machine=machine(),
             )
 
 
@@ -106,23 +96,8 @@ def _median_step(shape: LlmShape, processes: int, steps: int) -> float:
         return statistics.median(json.loads(result.read_text(encoding="utf-8")))
 
 
-def _time_steps(shape: LlmShape, steps: int, result: Path) -> None:
-    """In each process: steps of the training's own engine, after two warm-up steps."""
-    model = build_model(shape).train()
-    engine = Engine(model, 0.0, 1.0, MICRO_BATCH * int(os.environ["WORLD_SIZE"]), ds_config_path(FinetuneSettings()))
-    engine.learning_rate = 1e-5
-    seconds = []
-    for step in range(steps + 2):
-        examples = draw_examples(shape, "recognition", MICRO_BATCH, seed=step)  # the same on every process: equal work
-        begin = time.perf_counter()
-        engine.backward(-model(pack(examples, model.slots)).sum() / (count_answer_tokens(examples) * process_count()))
-        engine.step()
-        seconds.append(time.perf_counter() - begin)
-        assert engine.gradient_norm > 0
+if __name__ == "__main__":  # in each process of the launcher, which puts --local_rank before these words
+    name, steps, path = sys.argv[-3:]
+    timed = time_steps(SHAPES[name], MICRO_BATCH, int(steps))
     if process_rank() == 0:
-        result.write_text(json.dumps(seconds[2:]), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    name, steps, result = sys.argv[-3:]  # the launcher puts --local_rank before them
-    _time_steps(SHAPES[name], int(steps), Path(result))
+        Path(path).write_text(json.dumps(timed.seconds), encoding="utf-8")

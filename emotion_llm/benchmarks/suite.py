@@ -20,19 +20,17 @@ from emotion_llm.runtime.console import say
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json
 
-STAGES = ("recognition", "description")
-
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
     """What to measure."""
 
     only: str | None = None
-    """One group: training, memory, answering, encoder, scaling or gpu; by default all, gpu only where there is one."""
+    """One group: training, encoder, scaling or gpu; by default all, gpu only where there is one."""
     json: Path | None = None
     """File for one record per measurement."""
     quick: bool = False
-    """Tiny sizes and one repeat: shows that everything runs, not how fast it is."""
+    """Tiny sizes and one round: shows that everything runs, not how fast it is."""
 
     def __post_init__(self) -> None:
         if self.only is not None and self.only not in GROUPS:
@@ -51,10 +49,9 @@ def run_benchmarks(settings: BenchmarkSettings) -> list[Measurement]:
     measurements: list[Measurement] = []
     for name in names:
         say(f"== {name}")
-        for measurement in GROUPS[name](settings.quick):
-            measurements.append(measurement)
-            low_to_high = f"{measurement.low:.2f} to {measurement.high:.2f}"
-            say(f"{measurement.name}: {measurement.ratio:.2f}x ({low_to_high}), {measurement.unit}\n    {measurement.compared}")
+        for found in GROUPS[name](settings.quick):
+            measurements.append(found)
+            say(f"{found.name}: {found.ratio:.2f}x ({found.low:.2f} to {found.high:.2f}), {found.unit}\n    {found.compared}")
             if settings.json is not None:
                 write_json(settings.json, [dataclasses.asdict(record) for record in measurements])
     if measurements:
@@ -63,27 +60,11 @@ def run_benchmarks(settings: BenchmarkSettings) -> list[Measurement]:
 
 
 def _training(quick: bool) -> Iterator[Measurement]:
-    for stage in STAGES:
-        for grouped in (False, True):
-            if quick:
-                yield finetuning.measure_training(TINY, stage, grouped, batch=4, repeats=1)
-            else:
-                yield finetuning.measure_training(SMALL_LLAMA, stage, grouped)
-    for stage in () if quick else STAGES:
-        for grouped in (False, True):
-            yield finetuning.measure_training(SMOLLM2, stage, grouped, batch=finetuning.MICRO_BATCH, repeats=3)
-
-
-def _memory(quick: bool) -> Iterator[Measurement]:
-    for shape in (TINY,) if quick else (SMALL_LLAMA, SMOLLM2):
-        for stage in STAGES:
-            yield finetuning.measure_memory(shape, stage)
-
-
-def _answering(quick: bool) -> Iterator[Measurement]:
-    for shape in (TINY,) if quick else (SMALL_LLAMA, SMOLLM2):
-        yield finetuning.measure_labels(shape, repeats=1 if quick else 3)
-        yield finetuning.measure_descriptions(shape, repeats=1)
+    sizes = [(TINY, 4, 1)] if quick else [(SMALL_LLAMA, None, 5), (SMOLLM2, finetuning.MICRO_BATCH, 3)]
+    for shape, batch, repeats in sizes:
+        for stage in finetuning.BATCH:
+            for grouped in (False, True):
+                yield finetuning.measure_training(shape, stage, grouped, batch, repeats)
 
 
 def _encoder(quick: bool) -> Iterator[Measurement]:
@@ -92,17 +73,17 @@ def _encoder(quick: bool) -> Iterator[Measurement]:
 
 def _scaling(quick: bool) -> Iterator[Measurement]:
     yield scaling.measure_weak_scaling(TINY, steps=2, rounds=1) if quick else scaling.measure_weak_scaling()
-    yield from scaling.check_cost_model((TINY,) if quick else (SMALL_LLAMA, SMOLLM2), repeats=1 if quick else 3)
+    yield from scaling.check_cost_model((TINY,), repeats=1) if quick else scaling.check_cost_model((SMALL_LLAMA, SMOLLM2))
     say("cost model, LLaMA-7B on A100s:\n" + table(LLAMA_7B))
 
 
 def _gpu(quick: bool) -> Iterator[Measurement]:
-    say(gpu.measure_step(repeats=2 if quick else 10).table())
+    say(gpu.measure_step(repeats=2 if quick else 10))
     yield from ()
 
 
 GROUPS: dict[str, Callable[[bool], Iterator[Measurement]]] = {
-    "training": _training, "memory": _memory, "answering": _answering, "encoder": _encoder, "scaling": _scaling, "gpu": _gpu,
+    "training": _training, "encoder": _encoder, "scaling": _scaling, "gpu": _gpu,
 }  # fmt: skip
 """In the order in which they run."""
 PRESETS = {"default": BenchmarkSettings(), "demo": BenchmarkSettings(quick=True)}

@@ -20,7 +20,7 @@ from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
 from emotion_llm.runtime.console import say
 from emotion_llm.skeleton_tokens.unified import Slots
-from emotion_llm.training.assembly import build_model, check_same_origin
+from emotion_llm.training.assembly import build_model, check_same_origin, check_same_prompts
 from emotion_llm.training.checkpoint import RECORD, Checkpoint, file_checksum, find_checkpoint
 
 
@@ -104,7 +104,7 @@ def load_found(found: FoundRun, llm: str | None, device: torch.device, dtype: to
         llm: Hugging Face name or folder of the base LLM, if it has moved since training.
 
     Raises:
-        UserError: another LLM than it was trained with, or one that cannot be loaded.
+        UserError: another LLM than it was trained with, one that cannot be loaded, or an edited prompt.
     """
     checkpoint, encoder = found.checkpoint, found.encoder
     settings = checkpoint.metadata["settings"]
@@ -113,10 +113,12 @@ def load_found(found: FoundRun, llm: str | None, device: torch.device, dtype: to
     checked = all(known.get(library) == version(library) for library in ("torch", "transformers"))
     with ThreadPoolExecutor(1) as pool:
         prompts = pool.submit(lambda: PromptWriter(load_text_tokenizer(name)))
-        model = build_model(name, dtype, LoraSettings(**settings["lora"]), encoder.channels, Slots(**settings["slots"]), checked)
+        lora, slots = LoraSettings(**settings["lora"]), Slots(**settings["slots"])
+        model = build_model(name, dtype, lora, encoder.channels, slots, device, checked)
         check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
+        check_same_prompts(checkpoint, prompts.result().texts)
         checkpoint.load_model(model)
         for weight, parameter in model.llm.named_parameters():
             if "lora_" in weight:
                 parameter.data = parameter.data.to(dtype)  # PEFT keeps it in fp32, and would cast activations back and forth
-        return TrainedRun(checkpoint, model.to(device).eval(), prompts.result(), encoder)
+        return TrainedRun(checkpoint, model.eval(), prompts.result(), encoder)

@@ -29,6 +29,7 @@ from emotion_llm.runtime.validation import STRICT
 
 EMBEDDING_SAMPLE = 8192
 """Tokens that the size of embeddings is measured on, evenly spread over the vocabulary."""
+CPU = torch.device("cpu")
 MOST_LAYERS = 1000
 """Of the LLMs that there are, none has a quarter of it; a model is built from its configuration before its weights are looked at."""
 
@@ -60,10 +61,11 @@ def load_text_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
         raise UserError(_cannot_load(name_or_folder, "text tokenizer", error)) from None
 
 
-def load_llm(name_or_folder: str, dtype: torch.dtype, checked: bool = False) -> PreTrainedModel:
+def load_llm(name_or_folder: str, dtype: torch.dtype, device: torch.device = CPU, checked: bool = False) -> PreTrainedModel:
     """The LLM, frozen, its attention able to read packed rows (language/packed.py), which is checked first.
 
-    Only safetensors are read and no code from the folder is run.
+    Only safetensors are read and no code from the folder is run. The files are mapped into memory: on a CPU, weights stored in `dtype`
+    stay there, and all processes of a machine share them; a GPU receives them one by one, without a whole copy in host memory.
 
     Args:
         checked: the same architecture was checked with the same versions of torch and transformers before.
@@ -82,7 +84,7 @@ def load_llm(name_or_folder: str, dtype: torch.dtype, checked: bool = False) -> 
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False,
-            output_loading_info=True,
+            output_loading_info=True, device_map=device,
         )  # fmt: skip
     except Exception as error:  # as above
         raise UserError(_cannot_load(name_or_folder, "weights", error)) from None

@@ -129,13 +129,11 @@ class EmotionLLM(nn.Module):
         device = self.base_llm.device
         rows, positions = [], []
         for example in examples:
-            motion, before, after = example.motion, example.prompt.before, example.prompt.after
-            slots = motion.in_slots(self.slots)  # (S,)
-            token_ids = torch.tensor([*before, *[0] * len(slots), *after], device=device)  # (L,)
-            skeleton_rows = torch.arange(len(before), len(before) + len(slots), device=device)
-            rows.append(self.embed(token_ids, skeleton_rows, motion.rows.to(device), motion.granularities.to(device)))  # (L, D)
-            first_after = len(before) + self.slots.total
-            positions.append(torch.cat([torch.arange(len(before)), len(before) + slots, first_after + torch.arange(len(after))]))  # (L,)
+            token_ids, position = example.sequence(self.slots)  # (L,)
+            motion, skeleton_rows = example.motion, len(example.prompt.before) + torch.arange(len(example.motion.rows))
+            inputs = (token_ids, skeleton_rows, motion.rows, motion.granularities)
+            rows.append(self.embed(*(value.to(device) for value in inputs)))  # (L, D)
+            positions.append(position)
         longest = max(len(row) for row in rows)
         embeddings = rows[0].new_zeros(len(rows), longest, rows[0].shape[-1])  # (N, L, D)
         position_ids = torch.zeros(len(rows), longest, dtype=torch.long, device=device)

@@ -45,6 +45,14 @@ class Example:
     answers: tuple[tuple[int, ...], ...]
     """Text tokens of each answer, the end of the turn included."""
 
+    def sequence(self, slots: Slots, answer: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Token ids and position ids of this example with one answer, in a sequence of its own (L,); id 0 at the skeleton tokens."""
+        before, after = self.prompt.before, [*self.prompt.after, *answer]
+        motion_slots = self.motion.in_slots(slots)  # (S,)
+        first_after = len(before) + slots.total
+        positions = [torch.arange(len(before)), len(before) + motion_slots, first_after + torch.arange(len(after))]
+        return torch.tensor([*before, *[0] * len(motion_slots), *after]), torch.cat(positions)
+
 
 @dataclass(frozen=True)
 class AttentionGroup:

@@ -27,12 +27,18 @@ from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 CHANNELS, SLOTS, VOCABULARY = 4, Slots(spatial=4, temporal=3), 32
 TOLERANCE = 1e-3
 """Largest difference of a log-likelihood, and of a gradient relative to its largest entry: rounding gives about 1e-5, a leak 1e-1."""
+SMALLEST_SCALE = 1e-3
+"""Gradients smaller than this share of the largest one are compared with that: the gradient of OPT's key biases, for one, is zero."""
 LARGEST = 300_000_000
 """Weights of the model that is checked, at most (1.2 GB)."""
 CAPS = ("final_logit_softcapping", "attn_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 """Fields of a configuration that squash logits or attention scores by a tanh, which packed rows do not support."""
+MIXERS = {"linear_attention", "conv", "hybrid", "hybrid_sliding"}
+"""Types of layers in a configuration (transformers' names) with a recurrence or a convolution over tokens."""
 NARROW = ("intermediate_size", "intermediate_size_mlp", "moe_intermediate_size", "shared_expert_intermediate_size", "n_inner")
 """Fields of a configuration with a width that no other field depends on."""
+EXPERTS, FEW_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 8
+"""Fields with a number of experts, and how many are enough."""
 _verdicts: dict[str, str | None] = {}
 """What is wrong with the configurations checked so far."""
 
@@ -50,9 +56,12 @@ def check_packing(config: PreTrainedConfig) -> None:
 
 
 def _find_problem(config: PreTrainedConfig) -> str | None:
+    text = config.get_text_config(decoder=True)
     for cap in CAPS:
-        if getattr(config.get_text_config(decoder=True), cap, None) is not None:
+        if getattr(text, cap, None) is not None:
             return f"it caps its logits or attention scores ({cap} in config.json)"
+    if mixers := sorted(MIXERS & set(getattr(text, "layer_types", None) or [])):
+        return f"it mixes tokens outside attention (layers of type {mixers[0]} in config.json)"
     problem = None
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         for narrow in (True, False):  # a few architectures cannot be narrowed
@@ -74,7 +83,7 @@ def _small_config(config: PreTrainedConfig, narrow: bool) -> PreTrainedConfig:
     small = deepcopy(config)
     text = small.get_text_config(decoder=True)
     for part in {id(part): part for part in (small, text)}.values():
-        part.pad_token_id = part.bos_token_id = part.eos_token_id = None
+        part.pad_token_id = part.bos_token_id = part.eos_token_id = 0  # of the small vocabulary; some configurations refuse None
     text.vocab_size = VOCABULARY
     total = text.num_hidden_layers
     types = list(getattr(text, "layer_types", None) or [])
@@ -92,7 +101,7 @@ def _small_config(config: PreTrainedConfig, narrow: bool) -> PreTrainedConfig:
     if narrow:
         heads, key_heads = text.num_attention_heads, getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         few_key_heads = min(key_heads, 2)
-        few_heads = heads // key_heads * few_key_heads
+        few_heads = min(heads // key_heads, 2) * few_key_heads
         text.hidden_size = text.hidden_size // heads * few_heads
         text.num_attention_heads = few_heads
         if getattr(text, "num_key_value_heads", None):
@@ -100,6 +109,9 @@ def _small_config(config: PreTrainedConfig, narrow: bool) -> PreTrainedConfig:
         for name in NARROW:
             if getattr(text, name, None):
                 setattr(text, name, min(getattr(text, name), 64))
+        for name in EXPERTS if (getattr(text, "n_group", None) or 1) == 1 else ():  # groups of experts have their own sizes
+            if isinstance(experts := getattr(text, name, None), int):
+                setattr(text, name, min(experts, max(FEW_EXPERTS, getattr(text, "num_experts_per_tok", None) or 0)))
     return small
 
 
@@ -133,16 +145,15 @@ def _largest_difference(model: EmotionLLM) -> float:
     model.base_llm.set_attn_implementation("eager")
     likelihoods = [_separate_log_likelihood(model, example, answer) for example in examples for answer in answers]
     separate = [*_values_and_gradients(model, torch.stack(likelihoods))]
-    scales = [1.0] + [float(gradient.abs().max()) + 1e-6 for gradient in separate[1:]]
-    differences = [float((ours - theirs).abs().max()) for ours, theirs in zip(packed, separate, strict=True)]
-    return max(
-        (difference / scale for difference, scale in zip(differences, scales, strict=True)), key=lambda value: (value != value, value)
-    )
+    sizes = torch.stack([gradient.abs().max() for gradient in separate[1:]])
+    scales = torch.cat([torch.ones(1), sizes.clamp(min=SMALLEST_SCALE * float(sizes.max()))])
+    differences = torch.stack([(ours - theirs).abs().max() for ours, theirs in zip(packed, separate, strict=True)])
+    return float((differences / scales).max())  # NaN where one of them is
 
 
 def _values_and_gradients(model: EmotionLLM, likelihoods: Tensor) -> Iterator[Tensor]:
     yield likelihoods.detach()
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     weighted = (likelihoods * torch.linspace(1, 2, len(likelihoods))).sum()
     for parameter, gradient in zip(parameters, torch.autograd.grad(weighted, parameters, allow_unused=True), strict=True):
         yield torch.zeros_like(parameter) if gradient is None else gradient
@@ -150,12 +161,9 @@ def _values_and_gradients(model: EmotionLLM, likelihoods: Tensor) -> Iterator[Te
 
 def _separate_log_likelihood(model: EmotionLLM, example: Example, answer: tuple[int, ...]) -> Tensor:
     """Log-likelihood of one answer by the unmodified model: its own attention, masks, output head and logits."""
-    before, after, motion = example.prompt.before, example.prompt.after, example.motion
-    slots = SLOTS.of_motion(motion.joints, motion.time_steps)
-    token_ids = torch.tensor([*before, *[0] * len(slots), *after, *answer])
-    first_after = len(before) + SLOTS.total
-    positions = torch.cat([torch.arange(len(before)), len(before) + slots, first_after + torch.arange(len(after) + len(answer))])
-    embeddings = model.embed(token_ids, len(before) + torch.arange(len(slots)), motion.rows, motion.granularities)
+    token_ids, positions = example.sequence(SLOTS, answer)
+    skeleton_rows = len(example.prompt.before) + torch.arange(len(example.motion.rows))
+    embeddings = model.embed(token_ids, skeleton_rows, example.motion.rows, example.motion.granularities)
     logits = model.llm(
         inputs_embeds=embeddings[None],
         position_ids=positions[None],

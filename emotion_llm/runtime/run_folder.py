@@ -12,7 +12,7 @@ import platform
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,11 +38,22 @@ def locked(run: Path) -> Iterator[None]:
     The operating system releases the lock when the process exits, even if it is killed.
 
     Raises:
-        UserError: another job works in the folder, or the folder cannot be written.
+        UserError: another job works in the folder, or a file of it cannot be written, now or while the job runs.
     """
-    if not is_first_rank():
-        yield
-        return
+    try:
+        with _lock(run) if is_first_rank() else nullcontext():
+            yield
+    except OSError as error:
+        if error.filename is None or run.absolute() not in [(path := Path(str(error.filename)).absolute()), *path.parents]:
+            raise
+        raise UserError(
+            f"{error.filename}: {error.strerror}; the run folder must exist and be writable as long as the job runs; make it so and run "
+            "the same command again, or choose another --run folder"
+        ) from None
+
+
+@contextmanager
+def _lock(run: Path) -> Iterator[None]:
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = (run / LOCK).open("a+", encoding="utf-8")

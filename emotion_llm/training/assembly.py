@@ -5,10 +5,8 @@ settings, trained encoder, encoded corpora  ->  EmotionLLM, the checkpoint to st
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +15,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
-from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale, load_llm
+from emotion_llm.language.llm import CPU, LoraSettings, add_adapter, embedding_scale, load_llm
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS, TrainedEncoder
@@ -26,7 +24,9 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write, write_json
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes
+from emotion_llm.runtime.run_folder import versions
 from emotion_llm.runtime.stopping import remove_marker
+from emotion_llm.runtime.validation import check_same_settings
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import Slots
@@ -40,11 +40,13 @@ FREE_TO_CHANGE = (
 """Settings that a resumed run may change; LLM, encoder and data are compared by content instead."""
 
 
-def build_model(llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels: int, slots: Slots, checked: bool = False) -> EmotionLLM:
+def build_model(
+    llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels: int, slots: Slots, device: torch.device = CPU, checked: bool = False
+) -> EmotionLLM:
     """The frozen LLM with a fresh adapter, and fresh projections of C channels onto its width (`checked`: see `load_llm`)."""
-    llm = load_llm(llm_name, dtype, checked)
+    llm = load_llm(llm_name, dtype, device, checked)
     tokenizer = SkeletonTokenizer(channels, llm.config.get_text_config().hidden_size, embedding_scale(llm))
-    return EmotionLLM(add_adapter(llm, lora), tokenizer, slots)
+    return EmotionLLM(add_adapter(llm, lora), tokenizer, slots).to(device)
 
 
 def checkpoint_gradients(model: EmotionLLM) -> None:
@@ -102,8 +104,7 @@ def describe_run(
         "prompts": prompts.texts,
         "encoder_hash": encoder.encoder_hash,
         "corpora": {encoded.corpus.name: corpus_record(encoded.corpus, encoded.split) for encoded in corpora},
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("emotion_llm", "torch", "deepspeed", "transformers", "peft")},
+        "versions": versions("emotion_llm", "torch", "deepspeed", "transformers", "peft"),
     }
 
 
@@ -112,11 +113,24 @@ def check_same_origin(checkpoint: Checkpoint, llm_fingerprint: str, encoder_hash
     Raises:
         UserError: the checkpoint was trained on another LLM or another encoder.
     """
-    for what, found, remedy in (("llm_fingerprint", llm_fingerprint, "--llm"), ("encoder_hash", encoder_hash, "--encoder")):
+    for what, found, option in (("llm_fingerprint", llm_fingerprint, "--llm"), ("encoder_hash", encoder_hash, "--encoder")):
         if checkpoint.metadata[what] != found:
             raise UserError(
-                f"{checkpoint.folder}: trained with {what} {checkpoint.metadata[what]}, but {remedy} brings {found}; "
-                f"give {remedy} the one it was trained with, or start a new run"
+                f"{checkpoint.folder}: trained with {what} {checkpoint.metadata[what]}, but {option} brings {found}; "
+                f"give {option} the one it was trained with, or start a new run"
+            )
+
+
+def check_same_prompts(checkpoint: Checkpoint, texts: dict[str, str]) -> None:
+    """
+    Raises:
+        UserError: a prompt text was edited since the run was started; names it.
+    """
+    for name, text in texts.items():
+        if (before := checkpoint.metadata["prompts"].get(name)) != text:
+            raise UserError(
+                f"{checkpoint.folder}: the run was started with another prompt text ({name}: {before!r}, now {text!r}); "
+                "restore it, or start a new run with another --run folder"
             )
 
 
@@ -126,23 +140,10 @@ def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
         UserError: names what differs from the start of the run and matters.
     """
     check_same_origin(checkpoint, metadata["llm_fingerprint"], metadata["encoder_hash"])
-    for name, text in metadata["prompts"].items():
-        if (before := checkpoint.metadata["prompts"].get(name)) != text:
-            raise UserError(
-                f"{checkpoint.folder}: the run was started with another prompt text ({name}: {before!r}, now {text!r}); "
-                "restore it, or start a new run with another --run folder"
-            )
-    then, now = checkpoint.metadata["settings"], metadata["settings"]
-    for name in sorted(now.keys() | then.keys()):
-        if name not in FREE_TO_CHANGE and then.get(name) != now.get(name):
-            raise UserError(
-                f"{checkpoint.folder}: the run was started with {name} = {then.get(name)}, now it is {now.get(name)}; "
-                "resume with the old value, or start a new run with another --run folder"
-            )
-    differences = data_differences(
-        checkpoint.metadata["corpora"], metadata["corpora"], DESCRIPTIONS if now["stage"] == "description" else DATA_AND_SPLIT
-    )
-    if differences:
+    check_same_prompts(checkpoint, metadata["prompts"])
+    check_same_settings(checkpoint.folder, checkpoint.metadata["settings"], metadata["settings"], FREE_TO_CHANGE)
+    fields = DESCRIPTIONS if metadata["settings"]["stage"] == "description" else DATA_AND_SPLIT
+    if differences := data_differences(checkpoint.metadata["corpora"], metadata["corpora"], fields):
         raise UserError(f"{checkpoint.folder}: {'; '.join(differences)}; restore the data, or start a new run with another --run folder")
 
 

@@ -44,6 +44,7 @@ class CheckpointManager:
         self._thread: threading.Thread | None = None
         self._evaluations: dict[int, dict[str, float]] = {}
         if is_first_rank():
+            run.mkdir(parents=True, exist_ok=True)
             remove_leftovers(run)
             self._move_damaged(steps_done)
             self._evaluations = {step: found for step, found in read_evaluations(run).items() if step <= steps_done}
@@ -58,13 +59,18 @@ class CheckpointManager:
     def save(self, step: int) -> float:
         """Copies what trains and starts writing it. Every rank must call it.
 
-        A full or missing disk fails the save, not the training: older checkpoints stay, and the next save tries again.
+        A full disk fails the save, not the training: older checkpoints stay, and the next save tries again.
 
         Returns:
             Seconds for which training was blocked.
+
+        Raises:
+            UserError: the run folder was deleted.
         """
         begin = time.perf_counter()
         self.wait()
+        if is_first_rank() and not self._run.is_dir():
+            raise UserError(f"{self._run}: the run folder was deleted while the run was training; start again in a new one")
         snapshot = take_snapshot(self._engine, step, self._metadata)
         self._requested_step = step
         if is_first_rank():

@@ -78,13 +78,13 @@ class Engine:
             "train_micro_batch_size_per_gpu": self.share.micro_batch,
             "gradient_clipping": gradient_clipping,
         }
+        model.to(self.device)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=weight_decay, fused=self.device.type == "cuda")
-        exact_buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it, without a launcher too
         deepspeed = _import_deepspeed()
-        self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-        _restore_buffers(model, exact_buffers, self.device)
+        # DeepSpeed sees only what trains: it would broadcast the frozen weights too, and so write to pages that all processes share.
+        self._engine, *_ = deepspeed.initialize(model=nn.ParameterList(parameters), optimizer=optimizer, config=config)
         self.model = model
 
     def backward(self, loss_share: Tensor) -> None:
@@ -217,14 +217,6 @@ def _choose_precision(config: dict, device: torch.device) -> str:
         config.pop("data_types", None)
         return "fp32"
     return "bf16"
-
-
-def _restore_buffers(model: nn.Module, exact: dict[str, Tensor], device: torch.device) -> None:
-    """Undoes DeepSpeed's cast of buffers: rotary frequencies and feature statistics stay in fp32."""
-    modules = dict(model.named_modules())
-    for name, buffer in exact.items():
-        owner, _, leaf = name.rpartition(".")
-        modules[owner]._buffers[leaf] = buffer.to(device)
 
 
 def _is_not_about_the_cpu(record: logging.LogRecord) -> bool:

@@ -16,16 +16,19 @@ SMALL = {
 LAYERS = {"layer_types": ["conv", "full_attention", "conv", "full_attention"]}
 EXACT = (
     "llama", "qwen2", "qwen3", "mistral", "mixtral", "gemma", "gemma3_text", "granite", "cohere", "cohere2", "smollm3", "olmo2", "phi",
-    "phi3", "qwen3_moe", "deepseek_v3", "gpt2", "gpt_neox", "starcoder2",
+    "phi3", "qwen3_moe", "deepseek_v3", "gpt2", "gpt_neox", "starcoder2", "opt",
 )  # fmt: skip
 REFUSED = {
     "stablelm": {}, "nemotron": {}, "gpt_oss": {}, "mimo_v2_flash": {}, "qwen3_5_text": {}, "qwen3_next": {}, "lfm2": LAYERS, "jamba": {},
     "bamba": {}, "minimax": {}, "recurrent_gemma": {}, "rwkv": {}, "doge": {}, "codegen": {}, "llama4_text": {}, "bloom": {}, "mpt": {},
     "mamba": {}, "falcon": {}, "gemma2": {},
 }  # fmt: skip
-DEFAULT = {"deepseek_v3", "gpt2", "gpt_neox", "rwkv", "bamba", "codegen", "recurrent_gemma", "bloom", "mamba", "falcon", "mpt"}
+DEFAULT = {
+    "qwen3_moe", "starcoder2", "opt", "deepseek_v3", "gpt2", "gpt_neox", "rwkv", "bamba", "codegen", "recurrent_gemma", "bloom", "mamba",
+    "falcon", "mpt",
+}  # fmt: skip
 """Checked with the default configuration: other fields, or sizes that depend on each other."""
-FAST = {"llama", "qwen3", "gemma3_text", "granite", "stablelm", "lfm2", "gemma2", "bloom"}
+FAST = {"llama", "opt", "qwen3_moe", "starcoder2", "qwen3_5_text", "qwen3", "gemma3_text", "granite", "stablelm", "lfm2", "gemma2", "bloom"}
 
 
 def family(name: str):

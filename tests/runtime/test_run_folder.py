@@ -92,3 +92,18 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, capsys, monkeypatch)
     with locked(tmp_path / "run"):
         assert (tmp_path / "run" / ".lock").read_text().startswith(f"process {os.getpid()} on ")
     assert "this file system has no locks (Operation not supported); do not start a second job" in capsys.readouterr().out
+
+
+def test_a_run_folder_that_cannot_be_made_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    said = r"file/run: cannot be written \(Not a directory\); correct its permissions, or choose another --run folder"
+    with pytest.raises(UserError, match=said), locked(tmp_path / "file" / "run"):
+        pass
+
+
+def test_a_run_folder_that_becomes_read_only_is_said_in_one_line_and_other_folders_are_not_meant(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=r"run/preempted.json: Read-only file system; the run folder must"), locked(run):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(run / "preempted.json"))
+    with pytest.raises(OSError, match="Read-only file system"), locked(run):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path / "run2" / "file"))

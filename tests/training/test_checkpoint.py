@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.language import prompts
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.training.checkpoint import (
     ADAPTER,
@@ -197,3 +198,12 @@ def test_every_file_of_a_checkpoint_and_its_folders_are_flushed_to_disk(parts, t
     made = parts()
     checkpoint.write_checkpoint(tmp_path, take_snapshot(made.engine, 1, made.metadata))
     assert {"adapter_model.safetensors", "adapter_config.json", TOKENIZER, "adapter", ".step-00000001.tmp", "checkpoints"} <= set(flushed)
+
+
+@pytest.mark.parametrize("text", ["INSTRUCTION", "RECOGNITION_QUESTION", "DESCRIPTION_QUESTION", "KNOWN_EMOTION"])
+def test_an_edited_prompt_is_refused_when_a_run_is_evaluated_or_asked(run, monkeypatch, text):
+    monkeypatch.setattr(prompts, text, "Which emotion is it? {emotion}")
+    with pytest.raises(
+        UserError, match=r"the run was started with another prompt text \(.*Which emotion is it\?.*\); restore it, or start a"
+    ):
+        load_run(run, None, torch.device("cpu"), torch.float32)

@@ -112,3 +112,12 @@ def test_a_copied_checkpoint_folder_costs_no_other_one(manager):
     kept.finish()
     assert [folder.name for folder in checkpoint_folders(kept._run)] == ["step-00000002", "step-00000003"]
     assert copy.is_dir()
+
+
+def test_a_run_folder_deleted_while_training_ends_the_run_in_one_line(manager, parts):
+    with manager() as made:
+        made.save(1)
+        made.wait()
+        shutil.rmtree(made._run)
+        with pytest.raises(UserError, match=r"run: the run folder was deleted while the run was training; start again in a new one"):
+            made.save(2)

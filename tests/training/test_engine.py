@@ -3,13 +3,17 @@
 import copy
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import pack
@@ -100,6 +104,25 @@ def test_each_stage_trains_the_adapter_and_the_projections_and_nothing_else_move
     assert set(made.engine.trainable()) == trainable
     assert moved == trainable
     assert all(torch.equal(value, encoder[name]) for name, value in made.encoder.model.state_dict().items())
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells which pages of a file a process has written to")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_processes_of_a_machine_share_the_frozen_weights(parts, small_world, tmp_path, precision):
+    """They stay pages of the LLM's file: never copied, never written to, and DeepSpeed, which broadcasts what it knows, does not know them."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    folder = shutil.copytree(small_world.llm, tmp_path / "llm")
+    AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).save_pretrained(folder)
+    made = parts(precision=precision, llm=str(folder))
+    take_step(made)
+    assert len(list(made.engine._engine.module.parameters())) == len(made.engine.trainable())
+    mapped = [found for found in psutil.Process().memory_maps(grouped=False) if found.path == str(folder / "model.safetensors")]
+    spans = [(int(start, 16), int(end, 16)) for start, end in (found.addr.split("-") for found in mapped)]
+    frozen = {name: value for name, value in made.engine.model.named_parameters() if not value.requires_grad}
+    assert len(frozen) > 15
+    assert [name for name, value in frozen.items() if not any(start <= value.data_ptr() < end for start, end in spans)] == []
+    assert sum(found.rss for found in mapped) > 0 and sum(found.private_dirty for found in mapped) == 0
+    assert all(value.dtype == torch.float32 for _, value in made.engine.model.named_buffers() if value.is_floating_point())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
