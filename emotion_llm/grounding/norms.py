@@ -63,6 +63,9 @@ class Measured:
     """(moments, descriptors) in the order of MOMENT_NAMES and NAMES; NaN where there is nothing to measure: descriptors that need the whole
     clip have no value for its moments."""
 
+    seconds: float = float("nan")
+    """Length of the motion."""
+
     def value(self, name: str, moment: str = THROUGHOUT) -> float:
         """Of a descriptor in NAMES; NaN for a name that is not measured, for a gait where there is none."""
         if name not in _INDEX:
@@ -98,7 +101,7 @@ def measure(motion: Motion) -> Measured:
         one = _OneSide(whole, side)
         for name, take_side in SIDED.items():
             values[:, _INDEX[f"{side}_{name}_mean"]] = _over_moments(take_side(one), STATISTICS["mean"])
-    return Measured(values)
+    return Measured(values, motion.seconds)
 
 
 def _over_moments(track: np.ndarray, statistic: Callable[[np.ndarray], float]) -> list[float]:
@@ -172,7 +175,8 @@ def measure_corpus(corpus: Corpus) -> list[Measured]:
     try:
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["key"]) == key:
-                return [Measured(values) for values in kept["values"]]
+                seconds = np.asarray(corpus.clips["frames"]) / corpus.frames_per_second
+                return [Measured(values, float(length)) for values, length in zip(kept["values"], seconds, strict=True)]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         pass  # none, or a damaged one: measured again
     clips = progress(range(len(corpus)), f"measuring {corpus.name}", "clip", total=len(corpus))

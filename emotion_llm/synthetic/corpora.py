@@ -18,10 +18,7 @@ import numpy as np
 
 from emotion_llm.motion.layout import Layout, read_layout
 from emotion_llm.synthetic.body import Qualities, joint_angles, local_rotations, posed, rest_offsets, walked_root
-from emotion_llm.synthetic.emotions import Actor, description, invited_actors, performance
-
-DESCRIBED_SHARE = 0.4
-"""Share of the clips that get a description in words: motions with texts are few."""
+from emotion_llm.synthetic.emotions import Actor, invited_actors, performance
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,6 @@ class Take:
     """(2,) metres, X and Z of the first frame."""
     finger_curl: float
     """Degrees."""
-    texts: tuple[str, ...]
     noise_seed: int
     """For what a sensor adds."""
 
@@ -124,29 +120,25 @@ def takes(plan: Plan, clips_per_emotion: int, seed: int) -> Iterator[Take]:
             qualities = performance(emotion, actor, rng)
             frames = int(rng.uniform(*plan.seconds) * plan.frames_per_second)
             angles = joint_angles(qualities, plan.actions[action_code], actor.right_handed, frames, plan.frames_per_second, rng)
-            told = (rng.uniform() < DESCRIBED_SHARE) * rng.integers(1, 3)  # none, one or two descriptions
-            texts = tuple(dict.fromkeys(description(qualities, rng) for _ in range(told)))
             yaw, start, finger_curl = rng.uniform(*plan.facing), rng.uniform(-1, 1, 2), rng.uniform(8, 40)
             noise_seed = int(rng.integers(2**32))
-            yield Take(code, actor, action_code, number, qualities, angles, yaw, start, finger_curl, texts, noise_seed)
+            yield Take(code, actor, action_code, number, qualities, angles, yaw, start, finger_curl, noise_seed)
 
 
 def write_kdae(folder: Path, clips_per_emotion: int, seed: int) -> None:
     """BVH/<actor>/<actor><emotion><scenario>V<version>.bvh with position channels on every joint, and file-info.csv."""
-    layout, table, texts = read_layout(KDAE.layout), [["filename", "actor_ID", "emotion"]], [["file", "text"]]
+    layout, table = read_layout(KDAE.layout), [["filename", "actor_ID", "emotion"]]
     for take in takes(KDAE, clips_per_emotion, seed):
         name = f"{take.actor.name}{take.emotion_code}{take.action_code}V{take.number // len(KDAE.actors) + 1}"
         file = f"BVH/{take.actor.name}/{name}.bvh"
         _write(folder / file, bvh_text(layout, take, KDAE.frames_per_second, "YXZ", position_channels=True))
         table.append([name, take.actor.name, KDAE.emotions[take.emotion_code].capitalize()])
-        texts += [[file, text] for text in take.texts]
     _write_csv(folder / "file-info.csv", table)
-    _write_csv(folder / "descriptions.csv", texts)
 
 
 def write_emilya(folder: Path, clips_per_emotion: int, seed: int) -> None:
     """All_BvH_Files/<action>/<Emotion>/Actor<n>/<segment>.bvh, and two takes a second time with rotations in the order ZYX."""
-    layout, texts = read_layout(EMILYA.layout), [["file", "text"]]
+    layout = read_layout(EMILYA.layout)
     for index, take in enumerate(takes(EMILYA, clips_per_emotion, seed)):
         emotion, actor = EMILYA.emotions[take.emotion_code].title(), take.actor.name
         segment = f"{take.emotion_code}1{take.action_code}{take.number // len(EMILYA.actors) + 1}_{actor}"
@@ -155,20 +147,15 @@ def write_emilya(folder: Path, clips_per_emotion: int, seed: int) -> None:
         if index < 2:
             twin = file.replace(".bvh", "zyx.bvh")
             _write(folder / twin, bvh_text(layout, take, EMILYA.frames_per_second, "ZYX", position_channels=False))
-        texts += [[file, text] for text in take.texts]
-    _write_csv(folder / "descriptions.csv", texts)
 
 
 def write_egbm(folder: Path, clips_per_emotion: int, seed: int) -> None:
     """<actor>_<Emotion>_<take>.csv, one row per frame and three columns per joint, as a Kinect v2 sees it."""
-    texts = [["file", "text"]]
     header = ",".join(f"{joint}_{axis}" for joint in read_layout(EGBM.layout).joint_names for axis in "xyz")
     for take in takes(EGBM, clips_per_emotion, seed):
         file = f"{take.actor.name}_{take.emotion_code}_{take.number + 1:02d}.csv"
         seen = kinect_positions(take)
         _write(folder / file, f"{header}\n{_rows(seen.reshape(len(seen), -1), ',')}")
-        texts += [[file, text] for text in take.texts]
-    _write_csv(folder / "descriptions.csv", texts)
 
 
 def body_positions(layout: Layout, take: Take) -> np.ndarray:

@@ -1,18 +1,22 @@
-"""What emotions do to a synthetic person's movement, and how it is told in words.
+"""What emotions do to a synthetic person's movement.
 
-emotion, actor  ->  movement qualities of one performance  ->  a description that names those qualities
+emotion, actor  ->  movement qualities of one performance
+chance  ->  a movement that nobody performed, told in words
 
 An emotion pulls the qualities away from the neutral way; the actor's habits and the day's chance pull as well, by SPREAD. So one
-performance need not show what its emotion usually does, and its description says what this performance really shows. The figures
-are our choice, after what is commonly written about emotional body expression.
+performance need not show what its emotion usually does. The figures are our choice, after what is commonly written about emotional body
+expression.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
+from emotion_llm.grounding.claims import Moment
+from emotion_llm.grounding.narrator import ALIKE, HALVES, OF_HALVES, SUBJECTS, Standing, tell
 from emotion_llm.synthetic.body import Build, Qualities
 
 EMOTIONS: dict[str, Qualities] = {
@@ -104,67 +108,33 @@ def performance(emotion: str, actor: Actor, rng: np.random.Generator) -> Qualiti
     return Qualities.from_vector(neutral + pull + actor.habits + SPREAD.vector * chance)
 
 
-CUES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "head_pitch": (("the head: is {}raised", "the chin: is {}lifted"), ("the head: is {}bowed", "the head: {}hangs down")),
-    "head_turn": (("the head: is {}turned away",), ("the head: is {}turned away",)),
-    "trunk_pitch": (
-        ("the body: {}leans back", "the trunk: is {}drawn back"),
-        ("the body: {}leans forward", "the trunk: is {}bent forward"),
-    ),
-    "shoulder_raise": (("the shoulders: {}hang low",), ("the shoulders: are {}raised",)),
-    "arm_opening": (("the arms: are {}close to the body",), ("the arms: are {}spread wide", "the arms: are {}open")),
-    "elbow_bend": (("the arms: {}hang straight",), ("the arms: are {}bent in front of the body",)),
-    "knee_bend": (("the legs: are {}straight",), ("the knees: are {}bent",)),
-    "tempo": (("the movement: is {}slow",), ("the movement: is {}fast", "the movement: is {}quick")),
-    "amplitude": (("the movement: is {}small", "the swings: are {}narrow"), ("the movement: is {}large", "the swings: are {}wide")),
-    "abruptness": (("the movement: is {}smooth",), ("the movement: is {}abrupt", "the movement: is {}jerky")),
-    "tremor": (("the hands: are {}steady",), ("the hands: {}tremble",)),
-    "startle": (("the movement: goes on {}evenly",), ("the movement: starts {}suddenly and then stops",)),
-}
-"""Quality -> clauses for less than the neutral way, clauses for more; {} takes 'clearly ' or nothing."""
-CUE_FROM, CLEAR_FROM = 1.6, 3.2
-"""Multiples of SPREAD away from the neutral way: from here on a quality is told, from here on with 'clearly'."""
+@dataclass(frozen=True)
+class ImaginedMovement:
+    """A movement that nobody performed: only what is told of it is known."""
+
+    emotion: str
+    where: Standing
+    text: str
 
 
-def description(qualities: Qualities, rng: np.random.Generator) -> str:
-    """One or two English sentences: what in this movement shows how the person feels (up to three of the strongest cues).
-
-    They do not name the emotion: a description follows the emotion that was recognised.
-    """
-    strengths = (qualities.vector - Qualities().vector) / SPREAD.vector
-    strongest = [index for index in np.argsort(-np.minimum(np.abs(strengths), 5), kind="stable") if abs(strengths[index]) >= CUE_FROM]
-    told: dict[str, str] = {}  # subject -> what it does
-    for index in strongest[: rng.integers(2, 4)]:
-        less, more = CUES[fields(Qualities)[index].name]
-        clause = str(rng.choice(more if strengths[index] > 0 else less)).format("clearly " if abs(strengths[index]) >= CLEAR_FROM else "")
-        subject, predicate = clause.split(": ")
-        told[subject] = f"{told[subject]} and {predicate.removeprefix('is ').removeprefix('are ')}" if subject in told else predicate
-    return _evidence([f"{subject} {predicate}" for subject, predicate in told.items()], rng)
-
-
-def _evidence(clauses: list[str], rng: np.random.Generator) -> str:
-    """The clauses as one or two sentences."""
-    if not clauses:
-        return "The posture and the movement are calm."
-    if len(clauses) == 1:
-        return str(rng.choice([_sentence(clauses[0]), _sentence(f"in this clip {clauses[0]}")]))
-    together = f"{', '.join(clauses[:-1])} and {clauses[-1]}"
-    apart = f"{_sentence(clauses[0])} {_sentence(' and '.join(clauses[1:]))}"
-    return str(rng.choice([_sentence(together), _sentence(f"in this clip {together}"), apart]))
+def imagined_movement(rng: np.random.Generator) -> ImaginedMovement:
+    """For a small LLM to learn to speak from. Emotion and movement are drawn apart from one another, and from no clip of any corpus:
+    whatever a model that read such texts says about a movement, it has from the movement."""
+    emotion, share = str(rng.choice(tuple(EMOTIONS))), rng.normal(size=len(ALIKE))
+    where: dict[tuple[str, Moment], float] = {}
+    for quality in SUBJECTS:
+        own = rng.normal()
+        together = [chance for group, chance in zip(ALIKE, share, strict=True) if quality in group]
+        whole = math.sqrt(0.5) * (own + together[0]) if together else own
+        where[quality, "throughout"] = _percentile(whole)
+        if quality in OF_HALVES:
+            change = 0.4 * rng.normal()
+            for half, sign in zip(HALVES, (-1, 1), strict=True):
+                where[quality, half] = _percentile(whole + sign * change)
+    neutral = {quality: rng.uniform(30, 70) for quality in SUBJECTS}
+    return ImaginedMovement(emotion, where, tell(where, neutral, emotion, rng)[0])
 
 
-def _sentence(clause: str) -> str:
-    return f"{clause[0].upper()}{clause[1:]}."
-
-
-def demo_sentences(seed: int, count: int) -> list[tuple[str, str]]:
-    """(emotion, description) pairs: descriptions of movements that nobody performed, for a small LLM to learn to speak from.
-
-    Emotion and qualities are drawn apart from one another, and from no clip of any corpus: whatever a model that read
-    them says about a movement, it has from the movement.
-    """
-    rng, sentences = np.random.default_rng([seed, 0]), []
-    for _ in range(count):
-        vector = Qualities().vector + 3 * SPREAD.vector * rng.normal(size=len(SPREAD.vector))
-        sentences.append((str(rng.choice(tuple(EMOTIONS))), description(Qualities.from_vector(vector), rng)))
-    return sentences
+def _percentile(deviation: float) -> float:
+    """Of a normally distributed number."""
+    return 50 * (1 + math.erf(deviation / math.sqrt(2)))

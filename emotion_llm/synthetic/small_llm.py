@@ -1,10 +1,10 @@
 """The demo's own LLM: a small Llama and its text tokenizer, built in process where no model hub is needed.
 
-conversations (prompt, answer)  ->  an ordinary Hugging Face folder
+imagined movements  ->  an ordinary Hugging Face folder
 
 An adapter of rank 8 cannot teach random weights to write, so this Llama is first pre-trained for a minute, all weights, on the demo's
-questions and answers, with noise in place of the motion. It learns the wording and to continue after tokens without meaning; it cannot
-learn which motion shows which emotion.
+questions and answers about imagined movements. In place of skeleton tokens it sees a code of its own for what is to be told: it learns to
+put tokens into words, as a large LLM can. It cannot learn how a real movement looks in tokens; that is left to the fine-tunes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from emotion_llm.grounding.narrator import HALVES, OF_HALVES, SUBJECTS
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import PACKED_ATTENTION, Example, pack
-from emotion_llm.language.prompts import DESCRIPTION_QUESTION, INSTRUCTION, RECOGNITION_QUESTION, Prompt, PromptWriter
+from emotion_llm.language.prompts import DESCRIPTION_QUESTION, INSTRUCTION, RECOGNITION_QUESTION, PromptWriter
 from emotion_llm.runtime.console import progress
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
+from emotion_llm.synthetic.emotions import ImaginedMovement, imagined_movement
 
 TURN_START, TURN_END = "<|turn|>", "<|end|>"
 CHAT_TEMPLATE = (
@@ -31,7 +34,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
 )
 VOCABULARY, WIDTH, LAYERS, HEADS = 1024, 128, 4, 4
-CONVERSATIONS_PER_STEP, PEAK_LEARNING_RATE = 32, 3e-3
+CONVERSATIONS_PER_STEP, RECOGNITIONS_PER_STEP, PEAK_LEARNING_RATE = 32, 8, 3e-3
+VOCABULARY_TEXTS = 2000
+"""Texts from which the text tokenizer is learnt."""
 
 
 def build_text_tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -51,11 +56,11 @@ def build_text_tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
     return text_tokenizer
 
 
-class ForeignTokens(nn.Module):
-    """Stands in for a skeleton tokenizer that has learnt nothing yet: tokens of the right size that mean nothing.
+class CodedTokens(nn.Module):
+    """Stands in for a skeleton tokenizer: adds noise to features that are a code already.
 
     Shape:
-        features (M, C), granularities (M,) -> (M, D)
+        features (M, WIDTH), granularities (M,) -> (M, WIDTH)
     """
 
     def __init__(self, llm: PreTrainedModel) -> None:
@@ -64,19 +69,45 @@ class ForeignTokens(nn.Module):
 
     def forward(self, features: Tensor, granularities: Tensor) -> Tensor:
         scale = self.llm_embeddings.get_parameter("weight").detach().pow(2).mean().sqrt()
-        return torch.randn(len(features), WIDTH) * scale
+        return (features + torch.randn_like(features)) * scale
 
 
-def build_small_llm(emotions: Sequence[str], texts: Sequence[tuple[str, str]], folder: Path, steps: int, seed: int) -> None:
+class Code:
+    """A direction of its own for everything that is told of a movement: each emotion, each quality at each moment."""
+
+    def __init__(self, emotions: Sequence[str]) -> None:
+        moments = [(quality, "throughout") for quality in SUBJECTS] + [(quality, half) for quality in OF_HALVES for half in HALVES]
+        self.numbers: dict[object, int] = {key: number for number, key in enumerate([*emotions, *moments])}
+        self.directions = WIDTH**0.5 * torch.linalg.qr(torch.randn(WIDTH, len(self.numbers))).Q.T  # (numbers, WIDTH)
+
+    def features(self, movement: ImaginedMovement, joints: int, time_steps: int) -> MotionFeatures:
+        """Rows (1 + V + T', WIDTH): emotion and qualities in every row, those of a half in the temporal rows of that half."""
+        parts = {half: torch.zeros(WIDTH) for half in HALVES}
+        whole = self.directions[self.numbers[movement.emotion]].clone()
+        for (quality, moment), percentile in movement.where.items():
+            row = self.directions[self.numbers[quality, moment]] * (percentile - 50) / 50
+            if moment in parts:
+                parts[moment] += row
+            else:
+                whole += row
+        rows = whole.repeat(1 + joints + time_steps, 1)
+        middle = 1 + joints + time_steps // 2
+        rows[1 + joints : middle] += parts[HALVES[0]]
+        rows[middle:] += parts[HALVES[1]]
+        return MotionFeatures(rows, joints, time_steps)
+
+
+def build_small_llm(emotions: Sequence[str], folder: Path, steps: int, seed: int) -> None:
     """Builds, pre-trains and saves the small Llama.
 
     Args:
         emotions: words that recognition may answer.
-        texts: (emotion, description) pairs.
         steps: steps of language pre-training, CONVERSATIONS_PER_STEP each.
     """
     torch.manual_seed(seed)
-    text_tokenizer = build_text_tokenizer([text for _, text in texts] + [f"The emotion is {emotion}. {emotion}" for emotion in emotions])
+    rng = np.random.default_rng([seed, 0])
+    sentences = [imagined_movement(rng).text for _ in range(VOCABULARY_TEXTS)]
+    text_tokenizer = build_text_tokenizer(sentences + [f"The emotion is {emotion}. {emotion}" for emotion in emotions])
     llm = AutoModelForCausalLM.from_config(
         LlamaConfig(
             vocab_size=len(text_tokenizer), hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=LAYERS,
@@ -87,13 +118,12 @@ def build_small_llm(emotions: Sequence[str], texts: Sequence[tuple[str, str]], f
         attn_implementation=PACKED_ATTENTION,
     )  # fmt: skip
     prompts = PromptWriter(text_tokenizer)
-    recognition = [(prompts.recognition(), prompts.answer(emotion)) for emotion in emotions]
-    description = [(prompts.description(emotion), prompts.answer(text)) for emotion, text in texts]
-    speaker = EmotionLLM(llm, cast(SkeletonTokenizer, ForeignTokens(llm)), Slots())
+    code = Code(emotions)
+    speaker = EmotionLLM(llm, cast(SkeletonTokenizer, CodedTokens(llm)), Slots())
     optimizer = torch.optim.AdamW(llm.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.1)
     for _ in (bar := progress(range(steps), "language", "step")):
-        examples = [_with_foreign_motion(source) for source in (recognition, description) for _ in range(CONVERSATIONS_PER_STEP // 2)]
+        examples = [_conversation(prompts, code, rng, number < RECOGNITIONS_PER_STEP) for number in range(CONVERSATIONS_PER_STEP)]
         loss = -speaker(pack(examples, speaker.slots)).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -104,7 +134,9 @@ def build_small_llm(emotions: Sequence[str], texts: Sequence[tuple[str, str]], f
     text_tokenizer.save_pretrained(folder)
 
 
-def _with_foreign_motion(conversations: Sequence[tuple[Prompt, tuple[int, ...]]]) -> Example:
-    prompt, answer = conversations[int(torch.randint(len(conversations), ()))]
-    joints, time_steps = torch.randint(1, 16, (2,)).tolist()
-    return Example(prompt, MotionFeatures(torch.zeros(1 + joints + time_steps, 1), joints, time_steps), (answer,))
+def _conversation(prompts: PromptWriter, code: Code, rng: np.random.Generator, recognition: bool) -> Example:
+    movement = imagined_movement(rng)
+    features = code.features(movement, *rng.integers(1, 16, 2).tolist())
+    if recognition:
+        return Example(prompts.recognition(), features, (prompts.answer(movement.emotion),))
+    return Example(prompts.description(movement.emotion), features, (prompts.answer(movement.text),))

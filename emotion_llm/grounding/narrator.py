@@ -1,0 +1,147 @@
+"""Explanations written from what was measured, for motions that nobody has described. Ours; the paper's descriptions were written by people.
+
+Measured, Norms, emotion  ->  narrate: text, and the claims it makes
+where a movement stands (Standing), emotion  ->  tell: the same, for movements that need not exist
+
+A text says which emotion the movement suggests and why: up to MOST_CLAIMS qualities by which it stands out among the training clips of its
+corpus, and from the neutral ones, and in a short clip what its halves differ in. Only what lies clearly outside the middle is told, so
+that a checker with other formulas would agree. A text is generated, and stored as generated; it is no annotation by people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from emotion_llm.grounding.claims import QUALITIES, Claim, Moment
+from emotion_llm.grounding.norms import Measured, Norms
+
+THROUGHOUT: Moment = "throughout"
+Standing = Mapping[tuple[str, Moment], float]
+"""(quality, moment) -> percentile among the clips of the corpus; absent where it is not measured."""
+SUBJECTS: dict[str, str] = {
+    "speed": "the movement", "hand speed": "the hands", "suddenness": "the movement", "force": "the movement",
+    "jerkiness": "the movement", "bounce": "the steps", "size": "the movement", "expansion": "the posture", "arm swing": "the arms",
+    "head pitch": "the head", "trunk lean": "the upper body", "arm opening": "the arms", "elbow bend": "the elbows",
+    "hand height": "the hands", "shoulder height": "the shoulders", "knee bend": "the knees",
+}  # fmt: skip
+"""Quality that is told -> its subject. What tells the action rather than how it is done (travel, turning) is left out."""
+ALIKE = (
+    {"speed", "hand speed", "suddenness", "force"}, {"jerkiness", "bounce"}, {"size", "expansion", "arm swing"}, {"elbow bend", "hand height"},
+)  # fmt: skip
+"""Qualities that mostly go together: a text tells one of them."""
+HALVES: tuple[Moment, Moment] = ("first half", "second half")
+OF_HALVES = ("speed", "head pitch", "trunk lean", "arm opening", "elbow bend", "hand height", "knee bend")
+"""Qualities that are also told of one half."""
+WORDS = {"trunk lean": 1, "suddenness": 1}
+"""A pole is told in one of its two usual words; of these only in the first: "leaning back" would say more than was measured, and
+"gradual" something else."""
+TOLD_FROM = 80.0
+"""Percentile from which a quality is told; its low pole is told from 100 - TOLD_FROM down (our choice)."""
+STRONG_FROM = 95.0
+"""Percentile from which it is told with "very", or of a posture with "clearly" (our choice)."""
+CONTRAST = 15.0
+"""Percentile points by which a told quality exceeds that of the median neutral clip (our choice)."""
+HALVES_DIFFER = 40.0
+"""Percentile points between the halves from which one of them is told (our choice)."""
+MOST_CLAIMS = 3
+LONGEST_FOR_HALVES = 4.0
+"""Seconds. A half of a longer clip is no moment, and a model that sees the clip in windows cannot tell one from the other."""
+OPENINGS = (
+    "the movement reads as {emotion}: {reasons}",
+    "{reasons}, which reads as {emotion}",
+    "this comes across as {emotion}, because {reasons}",
+)
+CONTRASTING = "compared with neutral clips, {reasons}, which comes across as {emotion}"
+NOTHING = "nothing stands out, the pace and the posture are average"
+
+
+def narrate(measured: Measured, norms: Norms, emotion: str, rng: np.random.Generator) -> tuple[str, list[Claim]]:
+    """An explanation of one clip that is true of it by these norms, and its claims."""
+    neutral = {
+        quality: norms.neutral[QUALITIES[quality].descriptor] for quality in SUBJECTS if QUALITIES[quality].descriptor in norms.neutral
+    }
+    return tell(standing(measured, norms), neutral, emotion, rng)
+
+
+def standing(measured: Measured, norms: Norms) -> Standing:
+    """Where a clip stands in everything that a text may tell."""
+    wanted: list[tuple[str, Moment]] = [(quality, THROUGHOUT) for quality in SUBJECTS]
+    if measured.seconds <= LONGEST_FOR_HALVES:
+        wanted += [(quality, half) for quality in OF_HALVES for half in HALVES]
+    found = {(quality, moment): norms.percentile(measured, QUALITIES[quality].descriptor, moment) for quality, moment in wanted}
+    return {key: percentile for key, percentile in found.items() if np.isfinite(percentile)}
+
+
+def tell(where: Standing, neutral: Mapping[str, float], emotion: str, rng: np.random.Generator) -> tuple[str, list[Claim]]:
+    """An explanation of a movement of which only `where` it stands is known, and its claims.
+
+    Args:
+        neutral: quality -> percentile of the median neutral clip; empty where the corpus has none.
+        rng: chooses among wordings.
+    """
+    told = _notable(where, neutral)
+    half = _notable_half(where, {QUALITIES[claim.quality].part for claim in told})
+    reasons = _sentence_part(told, where, rng)
+    openings = [*OPENINGS]
+    if neutral and told:
+        openings.append(CONTRASTING)
+    text = _sentence(str(rng.choice(openings)).format(emotion=emotion, reasons=reasons))
+    if half is not None:
+        text += " " + _sentence(f"in the {half.moment} {_sentence_part([half], where, rng)}")
+    return text, told + ([half] if half else [])
+
+
+def _notable(where: Standing, neutral: Mapping[str, float]) -> list[Claim]:
+    """What stands out most, the most notable first."""
+    claims: list[Claim] = []
+    for quality in sorted(SUBJECTS, key=lambda quality: -abs(where.get((quality, THROUGHOUT), 50.0) - 50)):
+        percentile = where.get((quality, THROUGHOUT), 50.0)
+        direction = 1 if percentile > 50 else -1
+        stands_out = 50 + abs(percentile - 50) >= TOLD_FROM and direction * (percentile - neutral.get(quality, 50.0)) >= CONTRAST
+        if stands_out and not any({quality, claim.quality} <= group for group in ALIKE for claim in claims):
+            strong = 50 + abs(percentile - 50) >= STRONG_FROM and QUALITIES[quality].part == "body"
+            claims.append(Claim(quality, direction, extent="strong" if strong else "clear"))
+    return claims[:MOST_CLAIMS]
+
+
+def _notable_half(where: Standing, told: set[str]) -> Claim | None:
+    """The half that stands out most from the other, in a part of which nothing is told yet."""
+    best, most = None, HALVES_DIFFER
+    for quality in OF_HALVES:
+        for half, other in (HALVES, HALVES[::-1]):
+            percentile, reference = (where.get((quality, moment), 50.0) for moment in (half, other))
+            direction = 1 if percentile > 50 else -1
+            stands_out = 50 + abs(percentile - 50) >= TOLD_FROM and direction * (percentile - reference) >= most
+            if stands_out and QUALITIES[quality].part not in told:
+                best, most = Claim(quality, direction, moment=half), direction * (percentile - reference)
+    return best
+
+
+def _sentence_part(claims: list[Claim], where: Standing, rng: np.random.Generator) -> str:
+    """The claims as one list of clauses; what is said of one subject is said together."""
+    predicates: dict[str, list[str]] = {}  # subject -> what is said of it
+    for claim in claims:
+        predicates.setdefault(SUBJECTS[claim.quality], []).append(_predicate(claim, where, rng))
+    clauses = [f"{subject} {' and '.join(_without_repeated_verb(said))}" for subject, said in predicates.items()]
+    return f"{', '.join(clauses[:-1])} and {clauses[-1]}" if len(clauses) > 1 else clauses[0] if clauses else NOTHING
+
+
+def _predicate(claim: Claim, where: Standing, rng: np.random.Generator) -> str:
+    quality = QUALITIES[claim.quality]
+    pole = quality.pole(claim.direction)
+    if not pole.adjectives:
+        return pole.verbs[0]
+    words = pole.adjectives[: WORDS.get(claim.quality, 2)]
+    word, verb = str(rng.choice(words)), "are" if SUBJECTS[claim.quality].endswith("s") else "is"
+    clearly = quality.part != "body" and 50 + abs(where[claim.quality, claim.moment] - 50) >= STRONG_FROM
+    return f"{verb} {'very ' if claim.extent == 'strong' else 'clearly ' if clearly else ''}{word}"
+
+
+def _without_repeated_verb(predicates: list[str]) -> list[str]:
+    return [predicates[0], *(predicate.removeprefix("is ").removeprefix("are ") for predicate in predicates[1:])]
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
