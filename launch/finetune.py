@@ -10,6 +10,7 @@ Run again, it continues where it stopped.
 
 import torch
 
+from emotion_llm.grounding.narration import norms_for_run
 from emotion_llm.language.llm import check_text_tokenizer, load_text_tokenizer
 from emotion_llm.language.llm_hash import llm_hash
 from emotion_llm.language.prompts import PromptWriter
@@ -48,6 +49,9 @@ def finetune(settings: FinetuneSettings) -> None:
         text_tokenizer = load_text_tokenizer(settings.llm)
         prompts = PromptWriter(text_tokenizer)
         data = TrainingData(corpora, prompts, settings)
+        if settings.stage == "description":
+            for encoded in corpora:
+                norms_for_run(settings.run, encoded.corpus, encoded.split)
 
         torch.manual_seed(settings.seed)  # initial weights of adapter and projections
         ds_config = ds_config_path(settings)

@@ -2,6 +2,7 @@
 
     python launch/prepare.py --corpus kdae --source DIR --output data       imports DIR to data/kdae
     python launch/prepare.py --corpus mine.json --source DIR                with your own corpus definition
+    python launch/prepare.py --corpus kdae --output data --narrate          generated descriptions for a corpus that has none
     python launch/prepare.py --corpus kdae --source DIR --check             reads and reports, writes nothing
     python launch/prepare.py --list                                         the known corpora
     python launch/prepare.py --infer-layout FILE.bvh --layout-file mine.json   a layout from one of your files
@@ -14,13 +15,15 @@ them, or files are missing (the report names them; files that the definition lea
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from emotion_llm.corpus.definition import CorpusDefinition, known_definitions, read_definition
 from emotion_llm.corpus.importing import check_corpus, import_corpus
-from emotion_llm.corpus.report import Report, report_text
+from emotion_llm.corpus.report import Report, report_text, write_report
 from emotion_llm.corpus.settings import PRESETS, PrepareSettings
 from emotion_llm.corpus.store import open_corpus
+from emotion_llm.grounding.narration import narrate_corpus
 from emotion_llm.motion.infer_layout import draft_layout
 from emotion_llm.motion.layout import known_layouts
 from emotion_llm.motion.reading import read_motion_file
@@ -41,6 +44,8 @@ def main() -> None:
         say(known_corpora())
     elif settings.infer_layout is not None:
         say(infer_layout(settings.infer_layout, settings.layout_file, settings.metres_per_unit))
+    elif settings.narrate and settings.corpus and settings.source is None:
+        say(narrate(settings.output / read_definition(settings.corpus).name, settings))
     else:
         prepare = check if settings.check else import_with_pictures
         chosen = sources(settings)
@@ -120,6 +125,12 @@ def import_with_pictures(definition: CorpusDefinition, source: Path, settings: P
     done = "is up to date; nothing was written" if imported.up_to_date else "is ready"
     if report.faults:
         done += f" (without {report.faults:,} files or rows that need attention: see above)"
+    if settings.narrate:
+        done += f"; {narrate(folder, settings)}"
+    narrated = open_corpus(folder).narration.get("clips", 0)
+    if narrated:
+        report = replace(report, narrated_clips=narrated)
+        write_report(report, folder)
     say(
         f"{report_text(report)}\n{folder} {done}; the report is in {folder / 'report.txt'}, with pictures beside it and in "
         f"tensorboard --logdir {board.parent}"
@@ -136,6 +147,17 @@ def write_pages(settings: PrepareSettings, names: list[str]) -> Path:
     return write_reports(
         settings.html, f"Clips of {', '.join(names)}", corpus_clips([open_corpus(settings.output / name) for name in names])
     )
+
+
+def narrate(folder: Path, settings: PrepareSettings) -> str:
+    """Generates descriptions for a prepared corpus; says what was done.
+
+    Raises:
+        UserError: no corpus there, or its clips cannot be split.
+    """
+    corpus = open_corpus(folder)
+    clips = narrate_corpus(corpus, settings.split.of(corpus), settings.seed)
+    return f"{clips:,} clips have generated descriptions in {folder / 'narration.csv'}, their claims in narration.jsonl"
 
 
 def worker_count(settings: PrepareSettings) -> int:

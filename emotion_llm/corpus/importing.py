@@ -22,7 +22,7 @@ import numpy as np
 
 from emotion_llm.corpus.definition import CorpusDefinition, natural_order
 from emotion_llm.corpus.reading import Reading, ReadingSettings, is_unchanged, read_clips
-from emotion_llm.corpus.report import Report, make_report, report_text, report_to_dict
+from emotion_llm.corpus.report import Report, make_report, write_report
 from emotion_llm.corpus.scan import Scan, SourceFile, scan_source
 from emotion_llm.corpus.store import (
     CLIP_FIELDS,
@@ -40,7 +40,7 @@ from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.motion.layout import layout_to_dict
 from emotion_llm.runtime.console import progress
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.files import flush, write_json
+from emotion_llm.runtime.files import flush
 from emotion_llm.runtime.run_folder import try_to_lock
 
 
@@ -111,8 +111,7 @@ def _write(folder: Path, scan: Scan, source: Path, settings: ReadingSettings, im
     with (folder / "sources.jsonl").open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(asdict(readings[file.path])) + "\n" for file in scan.files)
     report = make_report(definition, scan, readings, settings.canonical.frames_per_second, metadata["data_hash"])
-    write_json(folder / "report.json", report_to_dict(report))
-    (folder / "report.txt").write_text(report_text(report), encoding="utf-8")
+    write_report(report, folder)
     for path in (*folder.iterdir(), folder):
         flush(path)
     return report

@@ -26,7 +26,7 @@ def corpus_record(corpus: Corpus, split: Split) -> dict[str, Any]:
     """What identifies a corpus and its split, and all that is needed to read one more clip of its kind."""
     return {
         "data_hash": corpus.data_hash, "texts_hash": corpus.texts_hash, "split_hash": split.split_hash, "layout": corpus.layout.name,
-        "emotions": list(corpus.emotions), "canonical": corpus.canonical, "reading": corpus.reading
+        "narration": corpus.narration, "emotions": list(corpus.emotions), "canonical": corpus.canonical, "reading": corpus.reading
     }  # fmt: skip
 
 

@@ -9,10 +9,12 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from emotion_llm.corpus.definition import CorpusDefinition, natural_order
 from emotion_llm.corpus.reading import Reading
 from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
+from emotion_llm.runtime.files import write_json
 from emotion_llm.runtime.output import printable
 
 MAX_EXAMPLES = 3
@@ -56,7 +58,7 @@ class Report:
     """By name; empty if the corpus has no actors."""
     actions: tuple[Group, ...]
     described_clips: int
-    """Clips with a description."""
+    """Clips that people have described."""
     left_out: tuple[LeftOut, ...]
     missing: tuple[str, ...]
     """What a table lists but the source does not hold."""
@@ -64,6 +66,8 @@ class Report:
     """Clips that hold the same movement, by name."""
     suspicious: tuple[tuple[str, str], ...]
     """(clip, finding); these clips are in the corpus."""
+    narrated_clips: int = 0
+    """Clips with a generated description."""
 
     @property
     def faults(self) -> int:
@@ -104,6 +108,12 @@ def report_to_dict(report: Report) -> dict:
     return asdict(report) | {"faults": report.faults}
 
 
+def write_report(report: Report, folder: Path) -> None:
+    """Writes report.json and report.txt."""
+    write_json(folder / "report.json", report_to_dict(report))
+    (folder / "report.txt").write_text(report_text(report), encoding="utf-8")
+
+
 def report_text(report: Report) -> str:
     """The report for people: what was imported, what was not, and what looks wrong."""
     all_clips = report.all
@@ -114,8 +124,10 @@ def report_text(report: Report) -> str:
         f"duration     {_long(all_clips.seconds)}; a clip {all_clips.shortest:.1f} to {all_clips.longest:.1f} s, half under {all_clips.median:.1f} s",
         f"skeleton     {report.layout}, {report.joints} joints, {report.frames_per_second:g} frames per second",
         f"labels       {len(report.emotions)} emotions, {len(report.actors) or 'no'} actors, {len(report.actions) or 'no'} actions",
-        f"descriptions {report.described_clips:,} clips are described in words",
+        f"descriptions {report.described_clips:,} clips are described in words by people",
     ]
+    if report.narrated_clips:
+        lines.append(f"narration    {report.narrated_clips:,} clips have GENERATED descriptions (narration.csv): nobody wrote them")
     if report.data_hash:
         lines.append(f"data hash    {report.data_hash[:16]}")
     for heading, groups in (("emotion", report.emotions), ("actor", report.actors), ("action", report.actions)):

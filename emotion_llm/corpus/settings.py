@@ -12,6 +12,7 @@ import tyro
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.runtime.validation import STRICT
 
@@ -32,6 +33,11 @@ class PrepareSettings:
     """Processes that read files; 0: one per core. The result is the same."""
     html: Path | None = None
     """Folder for a page of every clip with a 3D player, and an index of them; open HTML/index.html."""
+    narrate: bool = False
+    """Generate descriptions from measured movement for clips that have none; without --source, of a corpus that is prepared already
+    (ours; they are marked as generated)."""
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    """With --narrate: the split whose training clips say what is usual. It must be the encoder's."""
     check: bool = False
     """Read and report, write nothing."""
     list: bool = False
@@ -45,7 +51,7 @@ class PrepareSettings:
     synthetic_clips_per_emotion: Annotated[int, Field(ge=0)] = 0
     """Above 0: three synthetic corpora with so many clips are written to OUTPUT/raw and imported, instead of `source` (our choice)."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the synthetic corpora."""
+    """Of the synthetic corpora, and of the wording of generated descriptions."""
 
 
-PRESETS = {"default": PrepareSettings(), "demo": PrepareSettings(output=Path("data/demo"), synthetic_clips_per_emotion=24)}
+PRESETS = {"default": PrepareSettings(), "demo": PrepareSettings(output=Path("data/demo"), synthetic_clips_per_emotion=24, narrate=True)}

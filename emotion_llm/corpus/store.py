@@ -9,6 +9,7 @@ The folder holds
     names.npy       (clips,) clip names, unicode
     positions.npy   (all frames, V, 3) float32, metres, Y up, canonical (motion/canonical.py)
     texts.json      clip name -> descriptions; only if the corpus has some
+    narration.json  clip name -> generated descriptions (grounding/narration.py); only if the corpus was narrated
     report.json     what the import found, kept and left out; report.txt and two pictures are the same for people
     sources.jsonl   one line per motion file that was read: tells whether anything has changed since
 """
@@ -30,11 +31,12 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.files import content_hash, file_hash, write_json
+from emotion_llm.runtime.files import atomic_write, content_hash, file_hash, write_json
 from emotion_llm.runtime.validation import read_json_object, validate_record
 
 FORMAT = 2
 """Increases when the files above change; a folder in another format is refused."""
+NARRATION = "narration.json"
 CLIP_FIELDS = np.dtype(
     [
         ("start", np.int64), ("frames", np.int32), ("emotion", np.int16), ("actor", np.int16), ("action", np.int16), ("take", np.int16),
@@ -43,7 +45,7 @@ CLIP_FIELDS = np.dtype(
 )  # fmt: skip
 """start: first row in positions.npy; emotion, actor, action: index into corpus.json's lists; -1 = not known (never the emotion);
 movement: first 8 bytes of the hash of the clip's positions: clips that share it hold the same movement."""
-CONTENT_FILES = ("clips.npy", "names.npy", "positions.npy", "texts.json")
+CONTENT_FILES = ("clips.npy", "names.npy", "positions.npy", "texts.json", NARRATION)
 """The files whose hashes corpus.json records."""
 
 
@@ -65,6 +67,8 @@ class Clip:
     action: str | None
     texts: tuple[str, ...]
     """Descriptions of this movement; may be empty."""
+    generated: bool = False
+    """True: the descriptions were generated, not written by people."""
 
 
 def _layout(value: Any) -> Any:
@@ -94,6 +98,8 @@ class Corpus:
     """How the motion files were read (ReadingSettings.conventions)."""
     files: dict[str, str]
     """Name -> hash of each of CONTENT_FILES that the folder holds."""
+    narration: dict[str, Any] = Field(default_factory=dict)
+    """Of a narrated corpus: "generated" (always true), the number of clips, and the split whose training clips it was narrated by."""
     import_hash: str = ""
     """Hash of everything that the import depended on besides the content of the source files."""
 
@@ -114,8 +120,16 @@ class Corpus:
 
     @cached_property
     def texts(self) -> dict[str, list[str]]:
-        """Clip name -> its descriptions; clips without any are absent."""
-        path = self.folder / "texts.json"
+        """Clip name -> the descriptions that people wrote; clips without any are absent."""
+        return self._texts_in("texts.json")
+
+    @cached_property
+    def narrated_texts(self) -> dict[str, list[str]]:
+        """Clip name -> generated descriptions; clips without any are absent."""
+        return self._texts_in(NARRATION) if self.narration else {}
+
+    def _texts_in(self, name: str) -> dict[str, list[str]]:
+        path = self.folder / name
         if not path.is_file():
             return {}
         return validate_record(dict[str, list[str]], read_json_object(path, _IMPORT_AGAIN), str(path))
@@ -131,7 +145,8 @@ class Corpus:
             emotion=self.emotions[row["emotion"]],
             actor=self.actors[row["actor"]] if row["actor"] >= 0 else None,
             action=self.actions[row["action"]] if row["action"] >= 0 else None,
-            texts=tuple(self.texts.get(name, ())),
+            texts=tuple(self.texts.get(name) or self.narrated_texts.get(name) or ()),
+            generated=name not in self.texts and name in self.narrated_texts,
         )
 
     def positions(self, index: int) -> np.ndarray:
@@ -219,6 +234,26 @@ def write_corpus(folder: Path, metadata: dict, rows: np.ndarray, names: Sequence
         write_json(folder / "texts.json", texts)
     files = {name: file_hash(folder / name) for name in CONTENT_FILES if (folder / name).is_file()}
     write_json(folder / "corpus.json", {"format": FORMAT} | metadata | {"files": files})
+
+
+def add_narration(corpus: Corpus, texts: Mapping[str, Sequence[str]], about: Mapping[str, str], split_hash: str) -> None:
+    """Adds generated descriptions to a corpus on disk, or replaces them. Only `texts_hash` changes: no encoder has to be trained again.
+
+    Args:
+        texts: clip name -> its generated descriptions.
+        about: name -> content of more files about them, for people.
+        split_hash: of the split by whose training clips they were generated.
+    """
+    for name, content in about.items():
+        with atomic_write(corpus.folder / name) as tmp:
+            tmp.write_text(content, encoding="utf-8", newline="\n")
+    every = {name: corpus.texts.get(name) or texts[name] for name in corpus.texts.keys() | texts.keys()}
+    told = [(movement_hash(corpus.positions(index)), every[name]) for index, name in enumerate(map(str, corpus.names)) if name in every]
+    metadata = read_json_object(corpus.folder / "corpus.json", _IMPORT_AGAIN)
+    write_json(corpus.folder / NARRATION, texts)
+    narration = {"generated": True, "clips": len(texts), "split_hash": split_hash}
+    files = metadata["files"] | {NARRATION: file_hash(corpus.folder / NARRATION)}
+    write_json(corpus.folder / "corpus.json", metadata | {"texts_hash": texts_hash(told), "narration": narration, "files": files})
 
 
 def movement_hash(positions: np.ndarray) -> str:

@@ -185,7 +185,10 @@ def _overlap(encoded: EncodedCorpus, explanations: dict[int, str]) -> dict | Non
     with_text = [clip for clip in explanations if written[clip]]
     if not with_text:
         return None
-    return description_metrics([explanations[clip] for clip in with_text], [list(written[clip]) for clip in with_text])
+    generated = sum(encoded.corpus.clip(clip).generated for clip in with_text)
+    return {"generated_references": generated} | description_metrics(
+        [explanations[clip] for clip in with_text], [list(written[clip]) for clip in with_text]
+    )
 
 
 def _draw(folder: Path, metrics: dict, step: int) -> None:

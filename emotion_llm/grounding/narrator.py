@@ -21,22 +21,19 @@ THROUGHOUT: Moment = "throughout"
 Standing = Mapping[tuple[str, Moment], float]
 """(quality, moment) -> percentile among the clips of the corpus; absent where it is not measured."""
 SUBJECTS: dict[str, str] = {
-    "speed": "the movement", "hand speed": "the hands", "suddenness": "the movement", "force": "the movement",
-    "jerkiness": "the movement", "bounce": "the steps", "size": "the movement", "expansion": "the posture", "arm swing": "the arms",
-    "head pitch": "the head", "trunk lean": "the upper body", "arm opening": "the arms", "elbow bend": "the elbows",
-    "hand height": "the hands", "shoulder height": "the shoulders", "knee bend": "the knees",
+    "speed": "the movement", "force": "the movement", "jerkiness": "the movement", "size": "the movement", "expansion": "the posture",
+    "head pitch": "the head", "trunk lean": "the upper body", "shoulder height": "the shoulders", "arm opening": "the arms",
+    "elbow bend": "the elbows", "hand height": "the hands", "knee bend": "the knees",
 }  # fmt: skip
-"""Quality that is told -> its subject. What tells the action rather than how it is done (travel, turning) is left out."""
-ALIKE = (
-    {"speed", "hand speed", "suddenness", "force"}, {"jerkiness", "bounce"}, {"size", "expansion", "arm swing"}, {"elbow bend", "hand height"},
-)  # fmt: skip
+"""Quality that is told -> its subject. What tells the action rather than how it is done (travel, turning) is left out, and what mostly
+repeats another quality (suddenness and force, the swing and the opening of the arms)."""
+ALIKE = ({"speed", "force"}, {"size", "expansion"}, {"elbow bend", "hand height"})
 """Qualities that mostly go together: a text tells one of them."""
 HALVES: tuple[Moment, Moment] = ("first half", "second half")
 OF_HALVES = ("speed", "head pitch", "trunk lean", "arm opening", "elbow bend", "hand height", "knee bend")
 """Qualities that are also told of one half."""
-WORDS = {"trunk lean": 1, "suddenness": 1}
-"""A pole is told in one of its two usual words; of these only in the first: "leaning back" would say more than was measured, and
-"gradual" something else."""
+WORDS = {"trunk lean": 1}
+"""A pole is told in one of its two usual words; of these only in the first: "leaning back" would say more than was measured."""
 TOLD_FROM = 80.0
 """Percentile from which a quality is told; its low pole is told from 100 - TOLD_FROM down (our choice)."""
 STRONG_FROM = 95.0
@@ -74,14 +71,17 @@ def standing(measured: Measured, norms: Norms) -> Standing:
     return {key: percentile for key, percentile in found.items() if np.isfinite(percentile)}
 
 
-def tell(where: Standing, neutral: Mapping[str, float], emotion: str, rng: np.random.Generator) -> tuple[str, list[Claim]]:
+def tell(
+    where: Standing, neutral: Mapping[str, float], emotion: str, rng: np.random.Generator, most: int = MOST_CLAIMS
+) -> tuple[str, list[Claim]]:
     """An explanation of a movement of which only `where` it stands is known, and its claims.
 
     Args:
         neutral: quality -> percentile of the median neutral clip; empty where the corpus has none.
         rng: chooses among wordings.
+        most: claims of the whole clip.
     """
-    told = _notable(where, neutral)
+    told = _notable(where, neutral)[:most]
     half = _notable_half(where, {QUALITIES[claim.quality].part for claim in told})
     reasons = _sentence_part(told, where, rng)
     openings = [*OPENINGS]
@@ -103,7 +103,7 @@ def _notable(where: Standing, neutral: Mapping[str, float]) -> list[Claim]:
         if stands_out and not any({quality, claim.quality} <= group for group in ALIKE for claim in claims):
             strong = 50 + abs(percentile - 50) >= STRONG_FROM and QUALITIES[quality].part == "body"
             claims.append(Claim(quality, direction, extent="strong" if strong else "clear"))
-    return claims[:MOST_CLAIMS]
+    return claims
 
 
 def _notable_half(where: Standing, told: set[str]) -> Claim | None:
@@ -131,8 +131,6 @@ def _sentence_part(claims: list[Claim], where: Standing, rng: np.random.Generato
 def _predicate(claim: Claim, where: Standing, rng: np.random.Generator) -> str:
     quality = QUALITIES[claim.quality]
     pole = quality.pole(claim.direction)
-    if not pole.adjectives:
-        return pole.verbs[0]
     words = pole.adjectives[: WORDS.get(claim.quality, 2)]
     word, verb = str(rng.choice(words)), "are" if SUBJECTS[claim.quality].endswith("s") else "is"
     clearly = quality.part != "body" and 50 + abs(where[claim.quality, claim.moment] - 50) >= STRONG_FROM

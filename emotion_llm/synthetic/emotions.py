@@ -108,6 +108,10 @@ def performance(emotion: str, actor: Actor, rng: np.random.Generator) -> Qualiti
     return Qualities.from_vector(neutral + pull + actor.habits + SPREAD.vector * chance)
 
 
+MOST_IMAGINED = 6
+"""Claims of a text about an imagined movement: more than of a real one, so that each text teaches more."""
+
+
 @dataclass(frozen=True)
 class ImaginedMovement:
     """A movement that nobody performed: only what is told of it is known."""
@@ -131,8 +135,7 @@ def imagined_movement(rng: np.random.Generator) -> ImaginedMovement:
             change = 0.4 * rng.normal()
             for half, sign in zip(HALVES, (-1, 1), strict=True):
                 where[quality, half] = _percentile(whole + sign * change)
-    neutral = {quality: rng.uniform(30, 70) for quality in SUBJECTS}
-    return ImaginedMovement(emotion, where, tell(where, neutral, emotion, rng)[0])
+    return ImaginedMovement(emotion, where, tell(where, dict.fromkeys(SUBJECTS, 50.0), emotion, rng, most=MOST_IMAGINED)[0])
 
 
 def _percentile(deviation: float) -> float:

@@ -136,7 +136,7 @@ def build_small_llm(emotions: Sequence[str], folder: Path, steps: int, seed: int
 
 def _conversation(prompts: PromptWriter, code: Code, rng: np.random.Generator, recognition: bool) -> Example:
     movement = imagined_movement(rng)
-    features = code.features(movement, *rng.integers(1, 16, 2).tolist())
+    features = code.features(movement, *rng.integers(1, 9, 2).tolist())
     if recognition:
         return Example(prompts.recognition(), features, (prompts.answer(movement.emotion),))
     return Example(prompts.description(movement.emotion), features, (prompts.answer(movement.text),))

@@ -62,7 +62,7 @@ class TrainingData:
             if not self._description:
                 raise UserError(
                     f"{settings.data}: none of the corpora {', '.join(settings.corpora)} has descriptions to learn from; "
-                    "name a descriptions table in the corpus definition and import again"
+                    "name a descriptions table in the corpus definition and import again, or run launch/prepare.py --narrate"
                 )
             self._description_sampler = self._sampler(self._description, settings.seed + 1)
 

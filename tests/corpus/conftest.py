@@ -50,6 +50,8 @@ def write_files(tmp_path):
 def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("written")
     write_egbm(folder, clips_per_emotion=2, seed=0)
+    rows = [f"{path.name},The arms are raised in {path.stem}." for path in sorted(folder.glob("*.csv"))[:5]]
+    (folder / "descriptions.csv").write_text("\n".join(["file,text", *rows]) + "\n")
     return folder
 
 

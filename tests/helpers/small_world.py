@@ -7,6 +7,8 @@ from pathlib import Path
 
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.importing import import_corpus
+from emotion_llm.corpus.splits import SplitSettings
+from emotion_llm.grounding.narration import narrate_corpus
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.pretraining.text_alignment import RANDOM_CLIP
@@ -58,7 +60,8 @@ def make_small_world(folder: Path) -> SmallWorld:
     world = SmallWorld(folder)
     for name, write in (("egbm", write_egbm), ("emilya", write_emilya)):
         write(world.raw / name, clips_per_emotion=2, seed=0)
-        import_corpus(read_definition(name), world.raw / name, world.data, CanonicalSettings(), workers=1)
+        corpus = import_corpus(read_definition(name), world.raw / name, world.data, CanonicalSettings(), workers=1).corpus
+        narrate_corpus(corpus, SplitSettings().of(corpus), seed=0)
     pretrain(
         PretrainSettings(
             run=world.encoder, data=world.data, corpora=("egbm", "emilya"), encoder=CtrGcnSettings((8, 16), (2, 2)), epochs=1,

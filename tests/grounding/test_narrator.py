@@ -1,0 +1,156 @@
+"""Generated explanations: true by the norms, varied, without repetition, and marked as generated."""
+
+import csv
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
+from emotion_llm.corpus.splits import SplitSettings
+from emotion_llm.corpus.store import check_content, open_corpus
+from emotion_llm.grounding.claims import QUALITIES, Claim
+from emotion_llm.grounding.narration import narrate_corpus, norms_for_run
+from emotion_llm.grounding.narrator import ALIKE, MOST_CLAIMS, SUBJECTS, TOLD_FROM, narrate, tell
+from emotion_llm.grounding.norms import load_norms, make_norms, measure_corpus
+from emotion_llm.motion.layout import read_layout
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.synthetic.emotions import imagined_movement
+from tests.helpers.corpora import write_clips
+from tests.helpers.motion_examples import moving_body
+
+LAYOUT = read_layout("kinect_v2_25")
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def movements():
+    generator = rng(3)
+    return [imagined_movement(generator) for _ in range(300)]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    clips = [
+        (f"clip{n:02d}", "neutral" if n % 3 else "anger", None, None, moving_body(LAYOUT, turning=0.1 * n, hertz=0.4 + 0.1 * n).positions)
+        for n in range(24)
+    ]
+    return write_clips(tmp_path / "toy", LAYOUT, clips, ("anger", "neutral"))
+
+
+SPLIT = SplitSettings()
+
+
+def test_only_what_lies_clearly_outside_the_middle_is_told(movements):
+    for one in movements:
+        for claim in tell(one.where, {}, one.emotion, rng())[1]:
+            percentile = one.where[claim.quality, claim.moment]
+            assert percentile >= TOLD_FROM if claim.direction > 0 else percentile <= 100 - TOLD_FROM
+
+
+def test_the_most_notable_qualities_are_told_and_of_those_alike_only_one():
+    where = {(quality, "throughout"): 50.0 for quality in SUBJECTS} | {
+        ("speed", "throughout"): 99.0, ("force", "throughout"): 98.0, ("head pitch", "throughout"): 3.0, ("knee bend", "throughout"): 85.0
+    }  # fmt: skip
+    claims = tell(where, {}, "anger", rng())[1]
+    assert [(claim.quality, claim.direction) for claim in claims] == [("speed", 1), ("head pitch", -1), ("knee bend", 1)]
+
+
+def test_what_neutral_clips_do_as_well_is_not_told():
+    where = {("speed", "throughout"): 90.0, ("head pitch", "throughout"): 85.0}
+    assert [claim.quality for claim in tell(where, {"speed": 80.0, "head pitch": 40.0}, "anger", rng())[1]] == ["head pitch"]
+
+
+def test_a_half_is_told_where_it_differs_from_the_other():
+    where = {("head pitch", "throughout"): 60.0, ("head pitch", "first half"): 30.0, ("head pitch", "second half"): 90.0}
+    text, claims = tell(where, {}, "sadness", rng())
+    assert claims == [Claim("head pitch", 1, moment="second half")]
+    assert re.search(r"In the second half the head is (clearly )?(bowed|lowered)\.$", text)
+
+
+def test_halves_of_a_long_clip_are_not_told(corpus):
+    measured = measure_corpus(corpus)
+    norms = make_norms(corpus, SPLIT.of(corpus), measured)
+    texts = [narrate(replace(one, seconds=60.0), norms, "anger", rng())[0] for one in measured]
+    assert not any("half" in text for text in texts)
+
+
+def test_an_average_movement_is_called_average():
+    text, claims = tell({("speed", "throughout"): 55.0}, {}, "neutral", rng())
+    assert "nothing stands out" in text and claims == []
+
+
+def test_texts_name_the_emotion_repeat_no_clause_and_vary(movements):
+    texts = [one.text for one in movements]
+    for one in movements:
+        clauses = re.split(r", | and |: ", one.text.lower().rstrip("."))
+        assert one.emotion in one.text and len(clauses) == len(set(clauses))
+    assert len(set(texts)) > 0.95 * len(texts)
+
+
+def test_a_text_makes_few_claims(movements):
+    counts = [len(tell(one.where, {}, one.emotion, rng())[1]) for one in movements]
+    assert max(counts) <= MOST_CLAIMS + 1 and np.mean(counts) > 2
+
+
+def test_the_same_chance_gives_the_same_text(corpus):
+    measured = measure_corpus(corpus)
+    norms = make_norms(corpus, SPLIT.of(corpus), measured)
+    assert narrate(measured[0], norms, "anger", rng(5)) == narrate(measured[0], norms, "anger", rng(5))
+
+
+def test_every_word_comes_from_the_table_of_qualities():
+    assert SUBJECTS.keys() <= QUALITIES.keys() and set().union(*ALIKE) <= SUBJECTS.keys()
+    assert all(QUALITIES[quality].pole(direction).adjectives for quality in SUBJECTS for direction in (-1, 1))
+
+
+def test_a_corpus_gets_generated_texts_that_say_so(corpus):
+    assert narrate_corpus(corpus, SPLIT.of(corpus), seed=0) == len(corpus)
+    narrated = open_corpus(corpus.folder)
+    check_content(narrated)
+    assert all(narrated.clip(index).texts and narrated.clip(index).generated for index in range(len(corpus)))
+    assert narrated.narration["generated"] is True and narrated.narration["clips"] == len(corpus)
+    assert corpus_record(narrated, SPLIT.of(narrated))["narration"] == narrated.narration
+    lines = [json.loads(line) for line in (corpus.folder / "narration.jsonl").read_text().splitlines()]
+    with (corpus.folder / "narration.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["text"]) for row in rows] == [(line["clip"], line["text"]) for line in lines]
+    assert all(line["generated"] for line in lines)
+    assert all(isinstance(Claim.from_json(claim), Claim) for line in lines for claim in line["claims"])
+
+
+def test_narrating_changes_the_hash_of_the_texts_alone(corpus):
+    trained = {"toy": corpus_record(corpus, SPLIT.of(corpus))}
+    narrate_corpus(corpus, SPLIT.of(corpus), seed=0)
+    first = {"toy": corpus_record(open_corpus(corpus.folder), SPLIT.of(corpus))}
+    assert data_differences(trained, first, DATA_AND_SPLIT) == []
+    assert len(data_differences(trained, first, DESCRIPTIONS)) == 1
+    narrate_corpus(open_corpus(corpus.folder), SPLIT.of(corpus), seed=0)
+    assert {"toy": corpus_record(open_corpus(corpus.folder), SPLIT.of(corpus))} == first
+    narrate_corpus(open_corpus(corpus.folder), SPLIT.of(corpus), seed=1)
+    assert data_differences(first, {"toy": corpus_record(open_corpus(corpus.folder), SPLIT.of(corpus))}, DESCRIPTIONS)
+
+
+def test_what_people_wrote_takes_precedence(corpus):
+    vars(corpus)["texts"] = {"clip03": ["He shakes his fist."]}
+    assert narrate_corpus(corpus, SPLIT.of(corpus), seed=0) == len(corpus) - 1
+    narrated = open_corpus(corpus.folder)
+    assert "clip03" not in narrated.narrated_texts
+    vars(narrated)["texts"] = {"clip04": ["She waits."]}
+    assert narrated.clip(4).texts == ("She waits.",) and not narrated.clip(4).generated
+
+
+def test_a_corpus_that_was_narrated_for_another_split_is_refused(corpus, tmp_path):
+    narrate_corpus(corpus, SPLIT.of(corpus), seed=0)
+    narrated = open_corpus(corpus.folder)
+    norms_for_run(tmp_path / "run", narrated, SPLIT.of(corpus))
+    assert load_norms(tmp_path / "run")["toy"].split_hash == SPLIT.of(corpus).split_hash
+    with pytest.raises(
+        UserError, match=r"corpus 'toy': its texts were narrated for another split .* narrate it again with launch/prepare.py"
+    ):
+        norms_for_run(tmp_path / "run", narrated, SplitSettings(seed=1).of(corpus))
