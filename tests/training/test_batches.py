@@ -65,7 +65,9 @@ def test_description_goes_on_naming_emotions_in_its_share_of_every_step(parts):
     for step in range(5):
         items = made.data.draw(step)
         assert sum(item.text is None for item in items) == 2
-        assert all(item.text in made.corpora[item.corpus].corpus.narrated_texts[_clip(made, item)] for item in items if item.text is not None)
+        assert all(
+            item.text in made.corpora[item.corpus].corpus.narrated_texts[_clip(made, item)] for item in items if item.text is not None
+        )
 
 
 def test_description_without_any_description_is_refused(parts):
