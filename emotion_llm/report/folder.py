@@ -130,4 +130,4 @@ def thumbnail(motion: Motion) -> np.ndarray:
 
 
 def _bones(layout: Layout) -> list[list[int]]:
-    return [[parent, joint] for joint, parent in enumerate(layout.parents) if parent >= 0]
+    return [[parent, joint] for joint, parent in enumerate(layout.parents) if parent not in (-1, layout.landmarks["head"])]

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from emotion_llm.evaluation.evaluate import EvaluateSettings
 from launch.evaluate import evaluate
 
@@ -15,6 +17,7 @@ def embedded(page: Path) -> dict:
     return json.loads(match[1])
 
 
+@pytest.mark.slow
 def test_an_evaluation_s_pages_show_what_it_wrote(description_run, tmp_path):
     evaluate(EvaluateSettings(run=description_run, output=tmp_path, explanations=1, html=tmp_path / "html"))
     records = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -25,11 +25,11 @@ class ClipView {
     this.canvas = element("canvas", {tabindex: 0, role: "application", "aria-label":
       `3D skeleton of ${record.name}. Arrow keys turn the view, plus and minus zoom.`});
     this.caption = element("p", {class: "caption", hidden: true});
-    this.stage = element("div", {class: "stage"}, this.canvas, this.caption, this.legend());
+    const close = removable ? element("button", {class: "close", "aria-label": `Remove ${record.name}`, onclick: () => removeClip(this)}, "✕") : null;
+    this.stage = element("div", {class: "stage"}, this.canvas, this.caption, this.legend(), close);
     this.lanes = this.makeLanes();
-    const close = removable && element("button", {class: "quiet", onclick: () => removeClip(this)}, "Remove");
     this.article = element("article", {class: "clip", "aria-label": record.name},
-      element("header", {}, element("h2", {}, record.name), element("p", {class: "faint"}, ...record.about.map((fact) => element("span", {}, fact))), close || null),
+      element("header", {}, element("h2", {}, record.name), element("p", {class: "faint"}, ...record.about.map((fact) => element("span", {}, fact)))),
       element("div", {class: "columns"}, element("div", {class: "movement"}, this.stage, this.lanes), this.answer()));
     listenToOrbit(this.canvas);
     listenToSeek(this.lanes, this);

@@ -5,7 +5,7 @@
 const PAGE = 100;
 const COLUMNS = [
   ["name", "Clip"], ["truth", "Label"], ["emotion", "Answer"], ["probability", "Probability"], ["corpus", "Corpus"], ["actor", "Actor"],
-  ["action", "Action"], ["seconds", "Seconds"], ["claims", "Claims"],
+  ["action", "Action"], ["seconds", "Length"], ["claims", "Claims"],
 ];
 const shown = COLUMNS.filter(([key]) => data.entries.some((entry) => entry[key] !== null && entry[key] !== undefined));
 const view = {key: null, down: false, search: "", truth: "", emotion: "", outcome: "", corpus: "", rows: PAGE, ticked: new Set()};
@@ -52,12 +52,13 @@ function filters() {
     byId(key).hidden = values.length < 2;
   }
   byId("outcome").hidden = !judged.length;
-  for (const key of ["search", "corpus", "truth", "emotion", "outcome"]) byId(key).addEventListener("input", () => choose({[key]: byId(key).value}));
+  for (const key of ["search", "corpus", "truth", "emotion", "outcome"])
+    byId(key).addEventListener(key === "search" ? "input" : "change", () => choose({[key]: byId(key).value}));
   byId("clear").addEventListener("click", () => choose({search: "", corpus: "", truth: "", emotion: "", outcome: ""}));
   byId("head").append(element("td", {}, element("span", {class: "visually-hidden"}, "Beside each other")), element("td", {}), ...shown.map(([key, label]) =>
     element("th", {scope: "col", "data-key": key}, element("button", {onclick: () => choose({key, down: view.key === key && !view.down})}, label))));
   byId("sort").append(...shown.map(([key, label]) => element("option", {value: key}, label)));
-  byId("sort").addEventListener("input", () => choose({key: byId("sort").value || null, down: false}));
+  byId("sort").addEventListener("change", () => choose({key: byId("sort").value || null, down: false}));
 }
 
 function choose(changes) {
@@ -104,7 +105,7 @@ function row(entry) {
     byId("together").disabled = view.ticked.size !== 2;
   }});
   tick.checked = view.ticked.has(entry.page);
-  return element("tr", {}, element("td", {}, tick), element("td", {class: "picture"}, thumbnail(entry)), ...shown.map(([key]) =>
+  return element("tr", {}, element("td", {class: "tick"}, tick), element("td", {class: "picture"}, thumbnail(entry)), ...shown.map(([key]) =>
     element("td", {class: key === "name" ? "title" : key === "probability" || key === "seconds" ? "number" : null}, cell(entry, key))));
 }
 
@@ -113,7 +114,7 @@ function cell(entry, key) {
   if (value === null || value === undefined) return "";
   if (key === "name") return element("a", {href: entry.page}, value);
   if (key === "probability") return percent(value);
-  if (key === "seconds") return value.toFixed(1);
+  if (key === "seconds") return `${value.toFixed(1)} s`;
   if (key === "claims") return element("span", {class: "marks", "aria-label": `${value[0]} supported, ${value[1]} contradicted, ${value[2]} undecided`},
     element("span", {class: "right"}, `✓ ${value[0]}`), " ", element("span", {class: "wrong"}, `✕ ${value[1]}`), value[2] ? ` ? ${value[2]}` : "");
   if (key === "emotion" && entry.truth) return element("span", {class: entry.truth === value ? "right" : "wrong"}, `${entry.truth === value ? "✓" : "✕"} ${value}`);
@@ -125,7 +126,7 @@ function thumbnail(entry) {
   const points = Uint8Array.from(atob(entry.poses), (sign) => sign.charCodeAt(0)), {bones, joints, head} = data.layouts[entry.layout];
   const lines = [];
   for (let start = 0; start < points.length; start += 2 * joints) {
-    lines.push(`M${points[start + 2 * head]} ${points[start + 2 * head + 1]}m-3 -3a4 4 0 1 0 6 0a4 4 0 1 0 -6 0`);
+    lines.push(`M${points[start + 2 * head]} ${points[start + 2 * head + 1]}m-3 -2a3 4 0 1 0 6 0a3 4 0 1 0 -6 0`);
     for (const [a, b] of bones) lines.push(`M${points[start + 2 * a]} ${points[start + 2 * a + 1]}L${points[start + 2 * b]} ${points[start + 2 * b + 1]}`);
   }
   return element("a", {href: entry.page, tabindex: -1, "aria-hidden": "true"},
