@@ -15,13 +15,11 @@ The shortest one, for a folder of your own such as Ann/anger/walk 3.bvh in centi
     }
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
@@ -157,7 +155,7 @@ class CorpusDefinition:
     """CSV file with the columns `file` (relative path or stem) and `text`; used where the source folder has it."""
 
     @model_validator(mode="after")
-    def _has_emotions(self) -> CorpusDefinition:
+    def _has_emotions(self) -> Self:
         labels = {label for pattern in self.patterns for label in pattern.groupindex} | set(self.table.columns if self.table else ())
         if "emotion" not in labels:
             raise ValueError(

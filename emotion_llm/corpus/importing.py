@@ -7,8 +7,6 @@ data/<name>.old: at every moment either the old or the new corpus is there and c
 importing again what has not changed writes nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -6,8 +6,6 @@ Corpus, Split  ->  record, kept in the model's metadata
 record at training, record now  ->  list of differences
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

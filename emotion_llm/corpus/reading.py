@@ -5,8 +5,6 @@ file, ReadingSettings  ->  Reading (length, hashes, findings, or why it cannot b
 Uses all cores; memory is bounded, whatever the number of files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import multiprocessing

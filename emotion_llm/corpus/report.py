@@ -3,8 +3,6 @@
 Scan, readings  ->  Report  ->  text (report.txt), JSON (report.json); pictures are in report_pictures.py
 """
 
-from __future__ import annotations
-
 import re
 import statistics
 from collections.abc import Iterable, Mapping

@@ -3,8 +3,6 @@
 Report, Corpus  ->  matplotlib figures  ->  PNG files beside report.txt, and TensorBoard (page "Images")
 """
 
-from __future__ import annotations
-
 import shutil
 import time
 from pathlib import Path

@@ -6,8 +6,6 @@ A draw depends only on the seed and the step: there is no state between steps, s
 process draws the whole batch and takes its own part of it, whatever the number of processes. Draws are with replacement.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal

@@ -3,8 +3,6 @@
 source folder, CorpusDefinition  ->  Scan (files to read with their labels; files left out, each with its reason)
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import re

@@ -3,8 +3,6 @@
 command line  ->  PrepareSettings
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

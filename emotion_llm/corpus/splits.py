@@ -6,8 +6,6 @@ Splits are over clips, never over windows of a clip. Of a random split, clips th
 source) are always on the same side: a copy in the training set would give the answer away.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass
@@ -41,14 +39,11 @@ class SplitSettings:
     kind: Literal["random", "leave-actors-out", "leave-actions-out"] = "random"
     """'random' (paper); 'leave-actors-out', because a random split lets a model recognise the performer; or 'leave-actions-out',
     which tests emotions in actions that were never trained on."""
-    seed: int = 0
-    """Decides which clips, or which actors or actions, go together."""
+    seed: int = 0  # Decides which clips, or which actors or actions, go together
     held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Random split only: fraction of the clips held out (paper: 4:1)."""
-    fold: Annotated[int, Field(ge=0)] = 0
-    """Leave-out splits only: which fold is held out."""
-    folds: Annotated[int, Field(ge=2)] = 5
-    """Leave-out splits only: number of folds (our choice)."""
+    fold: Annotated[int, Field(ge=0)] = 0  # Leave-out splits only: which fold is held out
+    folds: Annotated[int, Field(ge=2)] = 5  # Leave-out splits only: number of folds (our choice)
 
     def of(self, corpus: Corpus) -> Split:
         """The split of a corpus. Raises UserError: the corpus does not allow this split."""

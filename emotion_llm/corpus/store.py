@@ -14,8 +14,6 @@ The folder holds
     sources.jsonl   one line per motion file that was read: tells whether anything has changed since
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

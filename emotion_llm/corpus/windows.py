@@ -3,8 +3,6 @@
 frames of a clip, frames of a window  ->  [(start, frames), ...] that cover the clip, or the start of a random one
 """
 
-from __future__ import annotations
-
 import math
 
 

@@ -5,10 +5,9 @@ corpora, splits, seed, epoch, step  ->  PretrainBatch: MotionBatch, emotion (N,)
 Order, cuts and mirroring depend on the seed and the epoch only, not on the number of processes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ class PretrainBatch:
     candidates: Tensor  # (N, E) bool: the emotions of each motion's own corpus
     names: tuple[str, ...]  # Corpus, clip and frames of each window
 
-    def to(self, device: torch.device) -> PretrainBatch:
+    def to(self, device: torch.device) -> Self:
         return replace(self, motions=self.motions.to(device), emotion=self.emotion.to(device), candidates=self.candidates.to(device))
 
 

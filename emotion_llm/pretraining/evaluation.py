@@ -3,8 +3,6 @@
 model, PretrainingData  ->  confusion counts (E, E) per corpus, the same at any number of processes
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -3,8 +3,6 @@
 model, optimizer, PretrainingData, settings  ->  trained weights, held-out scores; TensorBoard and the training state on the way
 """
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any

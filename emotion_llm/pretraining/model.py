@@ -3,8 +3,6 @@
 PretrainBatch  ->  cross-entropy (N,), contrastive loss (N,)
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -3,8 +3,6 @@
 step, settings  ->  learning rate
 """
 
-from __future__ import annotations
-
 from emotion_llm.pretraining.settings import PretrainSettings
 
 DECAY = 0.1  # The learning rate is multiplied by this at every milestone (paper: divided by 10)

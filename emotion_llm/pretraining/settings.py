@@ -3,8 +3,6 @@
 command line  ->  PretrainSettings
 """
 
-from __future__ import annotations
-
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated
@@ -27,30 +25,19 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class PretrainSettings:
     """One pre-training of the skeleton encoder. A *step* is an optimizer step."""
 
-    run: Path = Path("runs/encoder")
-    """The run folder: encoder, training state, TensorBoard."""
-    data: Path = Path("data")
-    """Folder of the prepared corpora."""
-    corpora: Annotated[tuple[str, ...], Field(min_length=1)] = ("kdae", "emilya", "egbm")
-    """Corpora to train on, jointly."""
-    split: SplitSettings = field(default_factory=SplitSettings)
-    """Which clips are held out, here and in all later stages."""
-    encoder: EncoderSettings = field(default_factory=CtrGcnSettings)
-    """The encoder's architecture."""
+    run: Path = Path("runs/encoder")  # The run folder: encoder, training state, TensorBoard
+    data: Path = Path("data")  # Folder of the prepared corpora
+    corpora: Annotated[tuple[str, ...], Field(min_length=1)] = ("kdae", "emilya", "egbm")  # Corpora to train on, jointly
+    split: SplitSettings = field(default_factory=SplitSettings)  # Which clips are held out, here and in all later stages
+    encoder: EncoderSettings = field(default_factory=CtrGcnSettings)  # The encoder's architecture
     window_frames: Count = 64
     """Longest window that the encoder sees at once, in frames at the corpora's rate (our choice: 2.1 s at 30 per second)."""
-    epochs: Count = 200
-    """Passes over the training windows (paper)."""
-    global_batch: Count = 64
-    """Windows per step over all processes (paper)."""
-    learning_rate: Positive = 0.1
-    """Initial learning rate of SGD (paper)."""
-    milestones: tuple[int, ...] = (100, 150, 175)
-    """Epochs after which the learning rate is divided by 10 (paper)."""
-    warmup_epochs: Annotated[int, Field(ge=0)] = 5
-    """Epochs of linear warm-up (paper)."""
-    weight_decay: NotNegative = 4e-4
-    """Weight decay of SGD (our choice: CTR-GCN's)."""
+    epochs: Count = 200  # Passes over the training windows (paper)
+    global_batch: Count = 64  # Windows per step over all processes (paper)
+    learning_rate: Positive = 0.1  # Initial learning rate of SGD (paper)
+    milestones: tuple[int, ...] = (100, 150, 175)  # Epochs after which the learning rate is divided by 10 (paper)
+    warmup_epochs: Annotated[int, Field(ge=0)] = 5  # Epochs of linear warm-up (paper)
+    weight_decay: NotNegative = 4e-4  # Weight decay of SGD (our choice: CTR-GCN's)
     mirror_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability that a training window is mirrored, left to right (our choice)."""
     text_encoder: str = "openai/clip-vit-base-patch32"
@@ -58,14 +45,11 @@ class PretrainSettings:
     'random-clip' needs no model hub (our choice)."""
     contrastive_weight: NotNegative = 0.5
     """Weight of the contrastive term beside the cross-entropy; 0 = no alignment (our choice)."""
-    temperature: Positive = 0.1
-    """Temperature of the contrastive term (our choice)."""
-    evaluate_every: Count = 10
-    """Epochs between evaluations on held-out clips; the last epoch is always evaluated."""
+    temperature: Positive = 0.1  # Temperature of the contrastive term (our choice)
+    evaluate_every: Count = 10  # Epochs between evaluations on held-out clips; the last epoch is always evaluated
     hang_timeout_seconds: Positive = 900.0
     """Seconds without progress after which the job ends; must exceed one evaluation (our choice)."""
-    seed: int = 0
-    """Determines initial weights, order of the data, window cuts and mirroring."""
+    seed: int = 0  # Determines initial weights, order of the data, window cuts and mirroring
 
 
 _PAPER = PretrainSettings()

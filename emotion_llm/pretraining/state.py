@@ -3,8 +3,6 @@
 after every epoch, and when a stop is requested  ->  <run>/pretraining_state.safetensors  ->  steps already done
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

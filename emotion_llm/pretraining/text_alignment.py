@@ -7,8 +7,6 @@ The paper aligns skeletons with a CLIP text encoder by contrastive learning (pub
 weight are our choice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 model, metadata  ->  <run>/skeleton_encoder.safetensors + <run>/encoder.json  ->  TrainedEncoder
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -3,8 +3,6 @@
 command line  ->  settings of one stage;  UserError  ->  one line and exit status 2
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import dataclasses
@@ -131,7 +129,7 @@ def say(message: str) -> None:
         stdout.flush()
 
 
-def progress(items: Iterable[Item], label: str, unit: str, total: int | None = None, start: int = 0) -> tqdm[Item]:
+def progress(items: Iterable[Item], label: str, unit: str, total: int | None = None, start: int = 0) -> "tqdm[Item]":
     """The same items behind a bar with rate and remaining time, on the first rank only.
 
     If the output is not a terminal, the bar is printed every ten seconds only, which keeps log files readable.

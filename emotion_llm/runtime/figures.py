@@ -3,8 +3,6 @@
 confusion counts (K, K)  ->  figure
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ content  ->  temporary file in the same folder, fsync, rename, fsync of the fold
 path     ->  SHA-256 of the content, cached by path, size and modification time in ~/.cache/emotion_llm/file_hashes.json
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -5,12 +5,11 @@ environment, process table  ->  rank, launchers, alive or not
 Imports no torch, so that tools that compute nothing start quickly.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -32,7 +31,7 @@ class Peer:
     machine: str  # The scope of `pid`: several machines, or containers on one machine, may share a host name
 
     @classmethod
-    def this(cls) -> Peer:
+    def this(cls) -> Self:
         return cls(socket.gethostname(), os.getpid(), _this_machine())
 
     @property

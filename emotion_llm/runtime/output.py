@@ -3,8 +3,6 @@
 text  ->  standard output and standard error
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io

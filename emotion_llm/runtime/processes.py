@@ -3,8 +3,6 @@
 environment set by the launcher  ->  process group, device of this process;  a value per process  ->  sums and lists
 """
 
-from __future__ import annotations
-
 import os
 import socket
 from datetime import timedelta

@@ -3,8 +3,6 @@
 run folder  ->  <run>/.lock, held while the job lives
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

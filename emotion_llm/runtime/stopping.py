@@ -6,13 +6,11 @@ A signal may arrive at any moment and in some of the processes only, so its hand
 together with the step's loss; at the end of that step all of them save and exit.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from emotion_llm.runtime.files import write_json
 from emotion_llm.runtime.launcher import is_first_rank
@@ -31,7 +29,7 @@ class StopRequest:
         """True while everything is saved: the process may then exit at once instead of at the next step boundary."""
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> Self:
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 self._before[number] = signal.signal(number, self._record)

@@ -3,8 +3,6 @@
 scalars, texts and figures of an optimizer step  ->  <run>/tensorboard
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -79,7 +77,7 @@ class TensorBoardWriter:
             self._not_written = {step: self._not_written.get(step, {}) | dict(values)}
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        def write(writer: SummaryWriter) -> None:
+        def write(writer: "SummaryWriter") -> None:
             for name, value in values.items():
                 writer.add_scalar(name, value, step)
 
@@ -88,7 +86,7 @@ class TensorBoardWriter:
     def text(self, name: str, text: str, step: int) -> None:
         self._write(lambda writer: writer.add_text(name, printable(text), step))
 
-    def figure(self, name: str, figure: Figure, step: int) -> None:
+    def figure(self, name: str, figure: "Figure", step: int) -> None:
         self._write(lambda writer: writer.add_figure(name, figure, step))
 
     def flush(self, step: int) -> None:
@@ -111,7 +109,7 @@ class TensorBoardWriter:
             except OSError as error:
                 self._warn(error)
 
-    def _write(self, write: Callable[[SummaryWriter], object]) -> None:
+    def _write(self, write: Callable[["SummaryWriter"], object]) -> None:
         if self._writer is not None:
             try:
                 write(self._writer)

@@ -3,8 +3,6 @@
 pydantic's ValidationError  ->  UserError: the option or field, the value found, what is allowed
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -13,8 +13,6 @@ With the watchdog, if
 The heartbeats are exchanged through a store in rank 0's process. If rank 0 is frozen, the store does not answer and the others notice.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -115,7 +113,7 @@ class StoreError(Exception):
 class TimedStore:
     """A store whose calls raise StoreError instead of blocking while rank 0's process is frozen."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: "Store") -> None:
         self._store, self._thread = store, ThreadPoolExecutor(1, "store")
 
     def _call(self, function: Callable, *arguments: object):
@@ -145,7 +143,7 @@ class TimedStore:
 class Watchdog:
     """Runs in a thread of its own until `close`."""
 
-    def __init__(self, store: Store, rank: int, peers: Sequence[Peer]) -> None:
+    def __init__(self, store: "Store", rank: int, peers: Sequence[Peer]) -> None:
         self.rank, self.peers = rank, peers  # every process of the job in rank order, this one included
         self.when_orphaned: Callable[[], object] = lambda: self.end(f"error: the launcher has ended, so the job ends; {RESUME}", 1)
         self.may_leave: Callable[[], str | None] = lambda: None

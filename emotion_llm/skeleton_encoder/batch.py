@@ -4,10 +4,9 @@ positions (T, V, 3) of N motions  ->  MotionBatch: (N, T, V, 3) padded to the lo
 positions (N, T, V, 3)            ->  (6, N, V, T): position relative to the pelvis, and velocity in the world
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ class MotionBatch:
     layout_index: Tensor  # (N,) index into the encoder's layouts; stays on the CPU, where it is used for control flow
     frames_per_second: float
 
-    def to(self, device: torch.device | str) -> MotionBatch:
+    def to(self, device: torch.device | str) -> Self:
         positions, frames, joints = (x.to(device, non_blocking=True) for x in (self.positions, self.frame_mask, self.joint_mask))
         return replace(self, positions=positions, frame_mask=frames, joint_mask=joints)
 

@@ -3,8 +3,6 @@
 x (C_in, R, T)  ->  (C_out, R, T')
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 import torch

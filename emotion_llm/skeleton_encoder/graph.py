@@ -3,8 +3,6 @@
 parents (V,)  ->  adjacency subsets (K, V, V): the joint itself, its child joints (inward), its parent (outward)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

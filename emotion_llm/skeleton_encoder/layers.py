@@ -6,9 +6,8 @@ R counts the rows of a batch: every joint of every motion, grouped by layout. A 
 a graph convolution works on the rows of one layout at a time.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ class Rows:
     real: Tensor  # (R, T) float, 1 = real
     count: Tensor  # () number of ones in `real`
 
-    def strided(self, stride: int) -> Rows:
+    def strided(self, stride: int) -> Self:
         """The same rows after a temporal convolution of that stride."""
         if stride == 1:
             return self

@@ -6,8 +6,6 @@ torch.nn.BatchNorm2d counts padded positions as data. This is one autograd funct
 step of the encoder takes 8 % longer (measured on CPU) and keeps one more copy of x per layer.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

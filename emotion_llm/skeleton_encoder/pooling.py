@@ -4,8 +4,6 @@ EncodedMotion: features (N, C, T', V)  ->  PooledFeatures: semantic (N, C), spat
 semantic (N, C)                        ->  logits over all emotions (N, E), -inf for emotions of other corpora
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 settings, told apart by `kind`  ->  settings.build(layouts): SkeletonEncoder
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -3,8 +3,6 @@
 x (C_in, R, T)  ->  (C_out, R, T')
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import torch
@@ -22,8 +20,7 @@ from emotion_llm.skeleton_encoder.layers import Block, Rows, pointwise
 class StGcnSettings(BlockSettings):
     """ST-GCN without learned edge weights, which would belong to one layout."""
 
-    kernel: Annotated[int, Field(ge=1, le=99)] = 9
-    """Frames of the temporal convolution; odd (ST-GCN's default)."""
+    kernel: Annotated[int, Field(ge=1, le=99)] = 9  # Frames of the temporal convolution; odd (ST-GCN's default)
     kind: Literal["st-gcn"] = "st-gcn"
 
     def block(self, channels_in: int, channels_out: int, stride: int) -> Block:

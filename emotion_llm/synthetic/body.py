@@ -6,9 +6,8 @@ With identity rotations the body stands in a T-pose, faces +Z and has its left o
 are plausible for a person, not measured.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 
@@ -35,7 +34,7 @@ class Qualities:
     startle: float = 0.0  # 1: the posture is taken up suddenly and the action then stops; 0: the action goes on evenly
 
     @classmethod
-    def from_vector(cls, vector: np.ndarray) -> Qualities:
+    def from_vector(cls, vector: np.ndarray) -> Self:
         """The inverse of `vector`, clipped to LOWEST and HIGHEST."""
         return cls(*(float(value) for value in np.clip(vector, LOWEST, HIGHEST)))
 

@@ -7,8 +7,6 @@ up (synthetic_body.py) from movement qualities that follow the emotion, the acto
 demo and the tests: they show that the path works, and say nothing about how well it works on people.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass

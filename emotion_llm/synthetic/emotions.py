@@ -8,8 +8,6 @@ performance need not show what its emotion usually does. The figures are our cho
 expression.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

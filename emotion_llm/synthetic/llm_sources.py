@@ -3,8 +3,6 @@
 name  ->  an ordinary Hugging Face folder (config.json, model.safetensors, text tokenizer)
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -7,8 +7,6 @@ questions and answers about imagined movements. In place of skeleton tokens it s
 put tokens into words, as a large LLM can. It cannot learn how a real movement looks in tokens; that is left to the fine-tunes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
