@@ -62,7 +62,7 @@ class TrainedModel:
         """Loads the LLM of a run whose conventions are known already; see `load`."""
         trained = load_found(found, llm, device, dtype or evaluation_dtype(device))
         trained.encoder.model.to(device)
-        return cls(trained, device, load_norms(trained.checkpoint.run))
+        return cls(trained, device, load_norms(found.folder))
 
     @property
     def conventions(self) -> Conventions:
@@ -318,7 +318,8 @@ def load(
     """Loads a trained run.
 
     Args:
-        run: run folder of launch/finetune.py (its newest checkpoint), <run>/checkpoints/best.json (its best), or one checkpoint folder.
+        run: run folder of launch/finetune.py (its newest checkpoint), <run>/checkpoints/best.json (its best), one checkpoint folder, or
+            a folder of launch/export.py.
         llm: name or folder of the base LLM, if it has moved since training.
         device: by default the GPU if there is one.
         dtype: by default bf16 where the device is fast at it, else fp32.

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import torch
 
+from emotion_llm.evaluation.export_folder import ENCODER, EXPORT, Export, is_export, read_export
 from emotion_llm.evaluation.recordings import Conventions
-from emotion_llm.language.llm import LoraSettings, load_text_tokenizer
+from emotion_llm.language.llm import LoraSettings, load_llm, load_text_tokenizer
 from emotion_llm.language.llm_hash import llm_hash
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
 from emotion_llm.runtime.console import say
+from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.assembly import build_model, check_same_origin, check_same_prompts
 from emotion_llm.training.checkpoint import RECORD, Checkpoint, file_checksum, find_checkpoint
@@ -45,7 +47,7 @@ class TrainedRun:
     @property
     def conventions(self) -> Conventions:
         """How recordings are read, and the label sets."""
-        return FoundRun(self.checkpoint, self.encoder).conventions
+        return FoundRun(self.checkpoint, self.encoder, self.checkpoint.folder).conventions
 
     @property
     def settings(self) -> dict:
@@ -59,6 +61,10 @@ class FoundRun:
 
     checkpoint: Checkpoint
     encoder: TrainedEncoder
+    folder: Path
+    """Holds what belongs to the run beside the checkpoint: encoder, norms, evaluation."""
+    exported: Export | None = None
+    """Not None: a folder of launch/export.py."""
 
     @property
     def conventions(self) -> Conventions:
@@ -70,17 +76,21 @@ class FoundRun:
     def identity(self) -> list[str]:
         """Hashes of the trained weights, the LLM and the encoder."""
         metadata = self.checkpoint.metadata
-        return [file_checksum(self.checkpoint.folder / RECORD), metadata["llm_fingerprint"], metadata["encoder_hash"]]
+        record = self.checkpoint.folder / (RECORD if self.exported is None else EXPORT)
+        return [file_checksum(record), metadata["llm_fingerprint"], metadata["encoder_hash"]]
 
 
 def find_run(path: Path) -> FoundRun:
-    """The newest checkpoint of a run folder, its best if <run>/checkpoints/best.json is given, or one checkpoint folder.
+    """The newest checkpoint of a run folder, its best if <run>/checkpoints/best.json is given, one checkpoint folder, or an export.
 
     Raises:
         UserError: no checkpoint there, or a damaged one.
     """
+    if is_export(path):
+        exported = read_export(path)
+        return FoundRun(exported.checkpoint, load_encoder(path / ENCODER), path, exported)
     checkpoint = find_checkpoint(path)
-    return FoundRun(checkpoint, load_encoder(checkpoint.run / "encoder"))
+    return FoundRun(checkpoint, load_encoder(checkpoint.run / ENCODER), checkpoint.run)
 
 
 def load_run(path: Path, llm: str | None, device: torch.device, dtype: torch.dtype) -> TrainedRun:
@@ -106,18 +116,24 @@ def load_found(found: FoundRun, llm: str | None, device: torch.device, dtype: to
     Raises:
         UserError: another LLM than it was trained with, one that cannot be loaded, or an edited prompt.
     """
-    checkpoint, encoder = found.checkpoint, found.encoder
+    checkpoint, encoder, exported = found.checkpoint, found.encoder, found.exported
     settings = checkpoint.metadata["settings"]
-    name = llm or settings["llm"]
+    name = exported.llm if exported is not None else llm or settings["llm"]
     known = checkpoint.metadata["versions"]
     checked = all(known.get(library) == version(library) for library in ("torch", "transformers"))
+    slots = Slots(**settings["slots"])
     with ThreadPoolExecutor(1) as pool:
         prompts = pool.submit(lambda: PromptWriter(load_text_tokenizer(name)))
-        lora, slots = LoraSettings(**settings["lora"]), Slots(**settings["slots"])
-        model = build_model(name, dtype, lora, encoder.channels, slots, device, checked)
-        check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
+        if exported is not None and exported.merged:
+            base = load_llm(name, dtype, checked=checked)
+            model = EmotionLLM(base, SkeletonTokenizer(encoder.channels, base.config.get_text_config().hidden_size), slots)
+            exported.load_projections(model)
+        else:
+            model = build_model(name, dtype, LoraSettings(**settings["lora"]), encoder.channels, slots, device, checked)
+            if exported is None:
+                check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
+            checkpoint.load_model(model)
         check_same_prompts(checkpoint, prompts.result().texts)
-        checkpoint.load_model(model)
         for weight, parameter in model.llm.named_parameters():
             if "lora_" in weight:
                 parameter.data = parameter.data.to(dtype)  # PEFT keeps it in fp32, and would cast activations back and forth

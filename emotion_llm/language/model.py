@@ -98,7 +98,7 @@ class EmotionLLM(nn.Module):
         """
         with self._generation_attention():
             new = self.base_llm.generate(  # type: ignore[operator]  # transformers types its own mixin as Tensor | Module
-                **self._left_padded(examples), max_new_tokens=max_new_tokens, do_sample=False, streamer=streamer
+                **self.generation_inputs(examples), max_new_tokens=max_new_tokens, do_sample=False, streamer=streamer
             )  # (N, new tokens)
         return self._cut(new)
 
@@ -112,7 +112,7 @@ class EmotionLLM(nn.Module):
             `candidates` lists of text tokens, cut before the end of the turn.
         """
         llm = self.base_llm
-        inputs = self._left_padded([example])
+        inputs = self.generation_inputs([example])
         cache = DynamicCache(config=llm.config)
         with self._generation_attention(), torch.random.fork_rng(devices=[] if llm.device.type == "cpu" else [llm.device]):
             torch.manual_seed(seed)
@@ -124,7 +124,7 @@ class EmotionLLM(nn.Module):
             )  # (candidates, new tokens)  # fmt: skip
         return self._cut(new)
 
-    def _left_padded(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+    def generation_inputs(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """inputs_embeds (N, L, D), position_ids (N, L) and attention_mask (N, L) of prompts whose ends are aligned."""
         device = self.base_llm.device
         rows, positions = [], []

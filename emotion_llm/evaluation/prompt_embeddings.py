@@ -1,0 +1,79 @@
+"""Explanations from an engine that accepts prompt embeddings, such as vLLM.
+
+TrainedModel, recording, emotion  ->  prompt embeddings (L, D)  ->  OpenAI-style completions API  ->  text
+
+    python launch/export.py exported --run runs/description        # merged: LoRA together with prompt embeddings is an open bug of vLLM
+    vllm serve exported/llm --enable-prompt-embeds --runner generate
+
+    model = emotion_llm.load("exported")
+    embeddings = prompt_embeddings(model, model.open("clip.bvh"), "anger")
+    text = ask_engine("http://localhost:8000/v1", "exported/llm", embeddings)
+
+**What differs.** Such engines number the rows of a prompt 0, 1, 2, ... The model was trained with slots as positions (unified skeleton
+tokens), so a motion with fewer joints or frames than there are slots leaves gaps that the engine closes. The engine therefore gives what
+transformers' `generate(inputs_embeds=...)` gives without position ids, not exactly what `TrainedModel.read` gives. Emotions should be named
+by this package; the engine is for the explanations.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import urllib.error
+import urllib.request
+
+import torch
+from torch import Tensor
+
+from emotion_llm.evaluation.recordings import Recording
+from emotion_llm.evaluation.trained_model import TrainedModel
+from emotion_llm.language.explaining import MAX_NEW_TOKENS, middle
+from emotion_llm.language.packed import Example
+from emotion_llm.runtime.errors import UserError
+
+SECONDS = 300
+"""Longest wait for an answer."""
+
+
+@torch.inference_mode()
+def prompt_embeddings(model: TrainedModel, recording: Recording, emotion: str) -> Tensor:
+    """The prompt that asks to explain an emotion, embedded: text and skeleton tokens of the recording's middle window.
+
+    Shape:
+        (L, D) in the LLM's dtype, on the CPU
+    """
+    (windows,) = model.encode([recording])
+    example = Example(model.trained.prompts.description(emotion), windows[middle(range(len(windows)))], answers=())
+    return model.trained.model.generation_inputs([example])["inputs_embeds"][0].cpu()
+
+
+def encode_embeddings(embeddings: Tensor) -> str:
+    """The field `prompt_embeds` of a request: base64 of a file of torch.save."""
+    buffer = io.BytesIO()
+    torch.save(embeddings, buffer)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def ask_engine(url: str, name: str, embeddings: Tensor, max_new_tokens: int = MAX_NEW_TOKENS) -> str:
+    """The engine's greedy answer.
+
+    Args:
+        url: of its API, such as http://localhost:8000/v1.
+        name: under which it serves the model.
+
+    Raises:
+        UserError: it cannot be reached, or refuses the request.
+    """
+    body = {
+        "model": name, "prompt": "", "prompt_embeds": encode_embeddings(embeddings), "max_tokens": max_new_tokens, "temperature": 0,
+    }  # fmt: skip
+    request = urllib.request.Request(f"{url.rstrip('/')}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:
+            return str(json.load(response)["choices"][0]["text"]).strip()
+    except urllib.error.HTTPError as error:
+        reason = error.read(500).decode("utf-8", "replace")
+        raise UserError(f"{url}: refuses the request ({error.code}: {reason}); was it started with --enable-prompt-embeds?") from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{url}: no answer ({error}); does an engine listen there?") from None
