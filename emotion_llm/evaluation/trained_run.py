@@ -125,7 +125,7 @@ def load_found(found: FoundRun, llm: str | None, device: torch.device, dtype: to
     with ThreadPoolExecutor(1) as pool:
         prompts = pool.submit(lambda: PromptWriter(load_text_tokenizer(name)))
         if exported is not None and exported.merged:
-            base = load_llm(name, dtype, checked=checked)
+            base = load_llm(name, dtype, device, checked)
             model = EmotionLLM(base, SkeletonTokenizer(encoder.channels, base.config.get_text_config().hidden_size), slots)
             exported.load_projections(model)
         else:
