@@ -123,6 +123,7 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
     "description": {
         "paper": replace(_then_description(_PAPER, max_steps=10_000, warmup_steps=200), evaluate_every=1_000),
         "demo": replace(_then_description(_DEMO, max_steps=150, warmup_steps=15), peak_learning_rate=5e-4, rehearsal=0.5),
+        "smollm2": _then_description(_SMOLLM2, max_steps=160, warmup_steps=10, global_batch=8),
     },
 }
 """Stage -> preset name -> settings; the paper's comes first and is the default."""

@@ -12,6 +12,7 @@ from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_r
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import check_content, open_corpus
 from emotion_llm.grounding.claims import QUALITIES, Claim
+from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.grounding.narration import narrate_corpus, norms_for_run
 from emotion_llm.grounding.narrator import ALIKE, MOST_CLAIMS, SUBJECTS, TOLD_FROM, narrate, tell
 from emotion_llm.grounding.norms import load_norms, make_norms, measure_corpus
@@ -78,6 +79,13 @@ def test_halves_of_a_long_clip_are_not_told(corpus):
     norms = make_norms(corpus, SPLIT.of(corpus), measured)
     texts = [narrate(replace(one, seconds=60.0), norms, "anger", rng())[0] for one in measured]
     assert not any("half" in text for text in texts)
+
+
+def test_the_grammar_reads_every_text_back_into_its_claims(movements):
+    for one in movements:
+        text, claims = tell(one.where, {"speed": 50.0}, one.emotion, rng())
+        read = [replace(claim, span=None) for claim in read_claims(text).claims]
+        assert sorted(map(str, read)) == sorted(map(str, claims)), text
 
 
 def test_an_average_movement_is_called_average():
