@@ -29,7 +29,7 @@ def evaluate(settings: EvaluateSettings) -> dict:
 
     metrics, predictions = {}, []
     for encoded in corpora:
-        metrics[encoded.corpus.name], records = evaluate_corpus(trained, encoded, settings.explanations, device)
+        metrics[encoded.corpus.name], records = evaluate_corpus(trained, encoded, settings, device)
         predictions += records
     result = write_results(settings, trained, metrics, predictions, differing)
     if settings.html is not None and is_first_rank():

@@ -6,7 +6,7 @@ TrainedRun, prepared corpora  ->  metrics.json, predictions.jsonl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +19,17 @@ from emotion_llm.corpus.provenance import corpus_record, data_differences, open_
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.evaluation.baselines import baseline_scores, encoder_probe, motion_baselines
-from emotion_llm.evaluation.metrics import Answer, PredictionRecord, corpus_metrics, description_metrics
+from emotion_llm.evaluation.explanations import GREEDY, VERIFIED, explain_clips, explanation_record, explanation_summary
+from emotion_llm.evaluation.metrics import Answer, PredictionRecord, corpus_metrics
 from emotion_llm.evaluation.trained_run import TrainedRun
-from emotion_llm.language.explaining import explain, middle
+from emotion_llm.language.explaining import CANDIDATES
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
 from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json, write_json_lines
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
+from emotion_llm.runtime.processes import gather_over_processes
 from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
@@ -52,6 +53,8 @@ class EvaluateSettings:
     """Maximum number of held-out motions per corpus to explain in words (description runs only)."""
     html: Path | None = None
     """Folder for a page of every held-out clip, and an index with the confusion matrix."""
+    candidates: Annotated[int, Field(ge=1)] = CANDIDATES
+    """Explanations per motion of which the verified one is chosen; with 1, only contradicted sentences are left out."""
     accept_other_data: bool = False
     """Evaluate even if data or split differ from the training's; recorded in metrics.json."""
 
@@ -76,23 +79,27 @@ def check_same_data(trained: TrainedRun, corpora: Sequence[EncodedCorpus], accep
     return differing
 
 
-def evaluate_corpus(trained: TrainedRun, encoded: EncodedCorpus, max_explanations: int, device: torch.device) -> tuple[dict, list[dict]]:
+def evaluate_corpus(
+    trained: TrainedRun, encoded: EncodedCorpus, settings: EvaluateSettings, device: torch.device
+) -> tuple[dict, list[dict]]:
     """Metrics of one corpus, and one record per held-out clip. Every rank must call it."""
     scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, device)
     by_encoder = encoder_scores(trained.encoder, encoded, scores.clips)
     baselines = {"encoder_classifier": by_encoder} | baseline_scores(encoded, scores.clips)
     predictions = prediction_records(encoded.corpus, scores, baselines)
-    metrics = corpus_metrics(predictions) | {"encoder_accuracy": by_encoder.accuracy}
     records = [asdict(prediction) for prediction in predictions]
     if trained.stage == "description":
-        explanations = explain_clips(trained, encoded, scores, max_explanations)
-        metrics["description"] = _overlap(encoded, explanations)
-        records = [record | {"explanation": explanations.get(clip)} for record, clip in zip(records, scores.clips, strict=True)]
+        explained = explain_clips(trained, encoded, scores, settings.explanations, settings.candidates)
+        predictions = [replace(record, explained=explained.get(clip)) for record, clip in zip(predictions, scores.clips, strict=True)]
+        records = [asdict(record) | explanation_record(record.explained) for record in predictions]
+    metrics = corpus_metrics(predictions) | {"encoder_accuracy": by_encoder.accuracy}
     say(
         f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (encoder alone {by_encoder.accuracy:.1%}, "
         f"chance {scores.chance:.1%}), {len(scores.clips)} clips"
     )
     say("baselines: " + ", ".join(f"{name} {baseline.accuracy:.1%}" for name, baseline in baselines.items()))
+    for method, values in metrics.get("description", {}).get("methods", {}).items():
+        say(f"explanations, {method}: {explanation_summary(values)}")
     return metrics, records
 
 
@@ -122,17 +129,6 @@ def encoder_scores(trained: TrainedEncoder, encoded: EncodedCorpus, clips: Seque
     probabilities = [encoded.classifier_probabilities(trained, clip) for clip in clips]  # each (K,)
     truth = [encoded.emotion_index(int(encoded.windows_of_clips([clip])[0])) for clip in clips]
     return CorpusScores(encoded.corpus.emotions, tuple(clips), torch.stack(probabilities), torch.tensor(truth))
-
-
-def explain_clips(trained: TrainedRun, encoded: EncodedCorpus, scores: CorpusScores, most: int) -> dict[int, str]:
-    """Clip -> explanation of the emotion that was recognised; clips with a written description come first."""
-    order = sorted(range(len(scores.clips)), key=lambda place: not encoded.corpus.clip(scores.clips[place]).texts)[:most]
-    own = order[process_rank() :: process_count()]
-    windows = [middle(encoded.windows_of_clips([scores.clips[place]])) for place in own]
-    emotions = [scores.emotions[int(scores.probabilities[place].argmax())] for place in own]
-    texts = explain(trained.model, trained.prompts, [encoded.motion(window) for window in windows], emotions)
-    gathered = gather_over_processes(list(zip((scores.clips[place] for place in own), texts, strict=True)))
-    return dict(pair for part in gathered for pair in part)
 
 
 def prediction_records(corpus: Corpus, scores: CorpusScores, baselines: Mapping[str, CorpusScores]) -> list[PredictionRecord]:
@@ -180,17 +176,6 @@ def _answer(scores: CorpusScores, place: int) -> Answer:
     return Answer(predicted, {emotion: round(value, 6) for emotion, value in zip(scores.emotions, row, strict=True)})
 
 
-def _overlap(encoded: EncodedCorpus, explanations: dict[int, str]) -> dict | None:
-    written = {clip: encoded.corpus.clip(clip).texts for clip in explanations}
-    with_text = [clip for clip in explanations if written[clip]]
-    if not with_text:
-        return None
-    generated = sum(encoded.corpus.clip(clip).generated for clip in with_text)
-    return {"generated_references": generated} | description_metrics(
-        [explanations[clip] for clip in with_text], [list(written[clip]) for clip in with_text]
-    )
-
-
 def _draw(folder: Path, metrics: dict, step: int) -> None:
     from emotion_llm.runtime.figures import confusion_figure
 
@@ -199,6 +184,11 @@ def _draw(folder: Path, metrics: dict, step: int) -> None:
         tensorboard.figure(
             Tag.CONFUSION.of(name), confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step
         )
+        for method in (GREEDY, VERIFIED):
+            found = values.get("description", {}).get("methods", {}).get(method, {})
+            tags = {Tag.SUPPORTED: "supported", Tag.CONTRADICTED: "contradicted", Tag.ABOVE_SHUFFLED: "above_shuffled"}
+            shown = {f"{tag.of(name)}/{method}": found[key] for tag, key in tags.items() if found.get(key) is not None}
+            tensorboard.scalars(shown, step)
         tensorboard.scalars(
             {tag.of(name): values[tag.rpartition("/")[2]] for tag in (Tag.ACCURACY, Tag.MACRO_F1, Tag.CALIBRATION_ERROR)}, step
         )

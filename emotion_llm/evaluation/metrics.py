@@ -2,7 +2,7 @@
 
 predictions.jsonl (PredictionRecord per line)  ->  accuracy, unweighted average recall, macro F1, calibration error, confusion, intervals
 two of them                                    ->  difference in accuracy, interval, p-value
-generated and written texts                    ->  ROUGE-L, BLEU
+explained clips                                ->  evaluation/explanations.py
 
 The recognition metrics are functions of counts that add up over clips, so a bootstrap only weights the counts of each actor or clip:
 11 ms for 1000 resamples of 126 clips and 0.4 s for 20,000, where torchmetrics takes 0.4 s for the 126.
@@ -18,9 +18,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
-from torchmetrics.functional.text import bleu_score, rouge_score
 
 from emotion_llm.evaluation.calibration import with_temperature
+from emotion_llm.evaluation.explanations import Explained, explanation_metrics
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import validate_record
 
@@ -68,6 +68,8 @@ class PredictionRecord(Answer):
     baselines: dict[str, Answer]
     """The answers of the simple models and of the encoder's classifier to the same clip."""
     action: str | None = None
+    explained: Explained | None = None
+    """The explanations, of a description run."""
 
     def answer(self, method: str | None) -> Answer:
         """Of a baseline, or of the LLM (None)."""
@@ -103,7 +105,7 @@ def read_predictions(path: Path) -> dict[str, list[PredictionRecord]]:
 
 
 def metrics_from_predictions(path: Path) -> dict[str, dict]:
-    """What metrics.json says under `corpora` about recognition, from predictions.jsonl alone.
+    """What metrics.json says under `corpora`, from predictions.jsonl alone.
 
     Raises:
         UserError: the file cannot be read.
@@ -114,7 +116,19 @@ def metrics_from_predictions(path: Path) -> dict[str, dict]:
 def corpus_metrics(records: Sequence[PredictionRecord]) -> dict:
     """The LLM's metrics on one corpus, and under `baselines` those of every other method on the same clips."""
     methods = list(records[0].baselines)
-    return recognition_metrics(records) | {"baselines": {method: recognition_metrics(records, method) for method in methods}}
+    result = recognition_metrics(records) | {"baselines": {method: recognition_metrics(records, method) for method in methods}}
+    return result | ({"description": described} if (described := description_metrics(records)) else {})
+
+
+def description_metrics(records: Sequence[PredictionRecord]) -> dict | None:
+    """Metrics of the explained clips among them; None without any."""
+    told = [(record, record.explained) for record in records if record.explained is not None]
+    if not told:
+        return None
+    clusters, _ = clusters_of([record for record, _ in told])
+    answered = [record.predicted for record, _ in told]
+    explained, emotions = [one for _, one in told], list(records[0].probabilities)
+    return explanation_metrics(explained, answered, emotions, clusters, bootstrap_weights(clusters.max() + 1), INTERVAL)
 
 
 def recognition_metrics(records: Sequence[PredictionRecord], method: str | None = None) -> dict:
@@ -225,13 +239,3 @@ def scores_of_counts(counts: np.ndarray, classes: int) -> dict[str, np.ndarray]:
 
 def _mean_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return (numerator / np.maximum(denominator, 1)).sum(axis=-1) / (denominator > 0).sum(axis=-1)
-
-
-def description_metrics(generated: Sequence[str], written: Sequence[Sequence[str]]) -> dict:
-    """Overlap of generated with written descriptions; each generated one is held against all written for its motion."""
-    rouge = rouge_score(list(generated), [list(texts) for texts in written], rouge_keys="rougeL")
-    return {
-        "texts": len(generated),
-        "rouge_l": float(rouge["rougeL_fmeasure"]),
-        "bleu": float(bleu_score(list(generated), [list(texts) for texts in written])),
-    }

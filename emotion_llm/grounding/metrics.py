@@ -19,7 +19,7 @@ from emotion_llm.grounding.claims import Claim
 from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.grounding.judge import Standing, Verdict, judge
 
-OUTCOMES = ("supported", "contradicted", "indeterminate")
+OUTCOMES = ("supported", "contradicted", "neither")
 CONTRADICTIONS = ("directional", "attributional", "temporal")
 COUNTS = ("texts", *OUTCOMES, *CONTRADICTIONS, "uncheckable", "repeating", "consistent", *(f"shuffled_{name}" for name in OUTCOMES))
 """What is counted per text. The shuffled ones are means over the derangements."""
@@ -109,7 +109,7 @@ def derangements(size: int) -> list[np.ndarray]:
 def shares(counts: np.ndarray) -> dict[str, np.ndarray]:
     """The metrics of summed counts.
 
-    `supported`, `contradicted` and `indeterminate` are shares of the checkable claims, which are these three; `uncheckable` is a share of
+    `supported`, `contradicted` and `neither` are shares of the checkable claims, which are these three; `uncheckable` is a share of
     all statements; NaN where there is nothing to divide by.
 
     Shape:

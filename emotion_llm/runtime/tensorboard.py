@@ -42,6 +42,9 @@ class Tag(StrEnum):
     ACCURACY = "evaluation/accuracy"
     MACRO_F1 = "evaluation/macro_f1"
     CALIBRATION_ERROR = "evaluation/calibration_error"
+    SUPPORTED = "explanations/supported"  # Followed by /<corpus>/<method>, as are the next two: shares of the checkable claims
+    CONTRADICTED = "explanations/contradicted"
+    ABOVE_SHUFFLED = "explanations/supported_above_shuffled"
     TRAINING_SAMPLE = "sample/training"
     HELD_OUT_ANSWER = "sample/held_out_answer"
     WARNINGS = "warnings"

@@ -9,11 +9,11 @@ import sklearn.metrics
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from emotion_llm.evaluation.explanations import overlap
 from emotion_llm.evaluation.metrics import (
     Answer,
     PredictionRecord,
     compare_predictions,
-    description_metrics,
     metrics_from_predictions,
     recognition_metrics,
 )
@@ -133,5 +133,5 @@ def test_a_baseline_has_metrics_of_its_own(tmp_path):
 
 def test_a_repeated_description_scores_one_and_another_one_less():
     written = [["the head hangs and the steps are slow"], ["the arms swing wide", "a wide swing of both arms"]]
-    assert description_metrics(["the head hangs and the steps are slow", "the arms swing wide"], written)["rouge_l"] == pytest.approx(1)
-    assert description_metrics(["the head is up", "no arms"], written)["rouge_l"] < 0.6
+    assert overlap(["the head hangs and the steps are slow", "the arms swing wide"], written)["rouge_l"] == pytest.approx(1)
+    assert overlap(["the head is up", "no arms"], written)["rouge_l"] < 0.6

@@ -1,0 +1,238 @@
+"""Explanations of held-out clips beside what they have to beat, each held against the measured movement.
+
+TrainedRun, EncodedCorpus, CorpusScores  ->  explain_clips: clip -> Explained, in predictions.jsonl under `explained`
+Explained records                        ->  explanation_metrics: what metrics.json says under `description`
+
+Every method explains the same emotion, the one that the LLM finds likeliest. All of this is ours; the paper shows examples only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from pydantic.dataclasses import dataclass as validated_dataclass
+from torchmetrics.functional.text import bleu_score, rouge_score
+
+from emotion_llm.evaluation.trained_run import TrainedRun
+from emotion_llm.grounding.claims import QUALITIES
+from emotion_llm.grounding.judge import Standing, standing
+from emotion_llm.grounding.metrics import cider, derangements, distinct_share, judge_text, shares, text_counts
+from emotion_llm.grounding.norms import Measured, Norms, load_norms, make_norms, measure_corpus
+from emotion_llm.language.explaining import explain, explain_verified, middle
+from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
+from emotion_llm.motion.layout import Layout
+from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
+from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
+from emotion_llm.skeleton_tokens.unified import MotionFeatures
+
+GREEDY, VERIFIED, OTHER_MOTION, TEMPLATE = "greedy", "verified", "other_motion", "label_template"
+REGIONS: dict[str, tuple[str, ...]] = {
+    "head": ("head",),
+    "trunk": ("trunk", "shoulders"),
+    "arms": ("arms", "hands", "elbows"),
+    "legs": ("hips", "legs", "knees", "feet", "steps"),
+}
+"""Region of the body -> the parts of claims that cite it. A claim about the whole body cites none."""
+TEMPLATE_QUALITIES = 2
+"""Qualities that the label's template tells."""
+
+
+@validated_dataclass(frozen=True)
+class Explained:
+    """What the metrics of one clip's explanations are made of."""
+
+    texts: dict[str, str]
+    """Method -> text: `greedy`, `verified`; `other_motion`, the model given another clip's motion; `label_template`, which knows the label
+    alone."""
+    standing: dict[str, dict[str, float]]
+    """Moment -> descriptor -> percentile among the corpus's training clips."""
+    references: list[str]
+    """Texts that the corpus has for the clip."""
+    without_region: dict[str, float]
+    """Probability of the answered emotion with all of the motion's tokens ("nothing") and without those of one region of the body."""
+
+
+def explain_clips(trained: TrainedRun, encoded: EncodedCorpus, scores: CorpusScores, most: int, candidates: int) -> dict[int, Explained]:
+    """Explains up to `most` clips, those with a text of their own first. Every rank must call it."""
+    order = sorted(range(len(scores.clips)), key=lambda place: not encoded.corpus.clip(scores.clips[place]).texts)[:most]
+    if not order:
+        return {}
+    measured = measure_corpus(encoded.corpus)
+    norms = load_norms(trained.checkpoint.run).get(encoded.corpus.name) or make_norms(encoded.corpus, encoded.split, measured)
+    templates = label_templates(encoded, measured, norms)
+    swapped = derangements(len(order))[0] if len(order) > 1 else np.zeros(1, dtype=int)
+
+    def motion(place: int) -> MotionFeatures:
+        return encoded.motion(middle(encoded.windows_of_clips([scores.clips[place]])))
+
+    own = range(process_rank(), len(order), process_count())
+    emotions = [scores.emotions[int(scores.probabilities[order[index]].argmax())] for index in own]
+    motions, others = [motion(order[index]) for index in own], [motion(order[swapped[index]]) for index in own]
+    greedy, of_others = (explain(trained.model, trained.prompts, given, emotions) for given in (motions, others))
+    explained = []
+    for place, index in enumerate(own):
+        clip, emotion = scores.clips[order[index]], emotions[place]
+        stands = standing(measured[clip], norms)
+        texts = {
+            GREEDY: greedy[place],
+            VERIFIED: explain_verified(trained.model, trained.prompts, motions[place], emotion, stands, greedy[place], candidates),
+            OTHER_MOTION: of_others[place],
+            TEMPLATE: templates[emotion],
+        }
+        removed = _without_regions(trained, motions[place], encoded.corpus.layout, scores.emotions, emotion)
+        explained.append((clip, Explained(texts, stands, list(encoded.corpus.clip(clip).texts), removed)))
+    return dict(pair for part in gather_over_processes(explained) for pair in part)
+
+
+def explanation_record(explained: Explained | None) -> dict:
+    """The fields of a line of predictions.jsonl: the text to show, its claims with their verdicts, and what the metrics are made of."""
+    if explained is None:
+        return {"explanation": None, "claims": {}, "explained": None}
+    claims = {}
+    for method, text in explained.texts.items():
+        judged = judge_text(text, explained.standing)
+        claims[method] = [claim.to_json() | asdict(verdict) for claim, verdict in zip(judged.claims, judged.verdicts, strict=True)]
+    return {"explanation": explained.texts[VERIFIED], "claims": claims, "explained": asdict(explained)}
+
+
+def label_templates(encoded: EncodedCorpus, measured: Sequence[Measured], norms: Norms) -> dict[str, str]:
+    """Emotion -> the sentence that suits its training clips best: what a text can get right that knows the label and no movement."""
+    templates = {}
+    corpus, split = encoded.corpus, encoded.split
+    for emotion in corpus.emotions:
+        stands = [standing(measured[clip], norms)["throughout"] for clip in split.train if corpus.clip(clip).emotion == emotion]
+        medians = {}
+        for name, quality in QUALITIES.items():
+            values = [where[quality.descriptor] for where in stands if quality.descriptor in where]
+            if values and quality.low.adjectives and quality.high.adjectives:
+                medians[name] = float(np.median(values)) - 50
+        told = sorted(medians, key=lambda name: -abs(medians[name]))[:TEMPLATE_QUALITIES]
+        clauses = []
+        for name in told:
+            part, word = QUALITIES[name].part, QUALITIES[name].pole(1 if medians[name] > 0 else -1).adjectives[0]
+            clauses.append(f"the {part} {'are' if part.endswith('s') or part == 'feet' else 'is'} {word}")
+        templates[emotion] = f"The movement reads as {emotion}: {' and '.join(clauses)}."
+    return templates
+
+
+def explanation_metrics(
+    explained: Sequence[Explained],
+    answered: Sequence[str],
+    emotions: Sequence[str],
+    clusters: np.ndarray,
+    bootstrap: Sequence[np.ndarray],
+    interval: tuple[float, float],
+) -> dict:
+    """Metrics of N explained clips, per method, with intervals.
+
+    Args:
+        answered: the emotion that each text explains.
+        clusters: (N,) number of each clip's actor or clip, 0 to G - 1.
+        bootstrap: for every resample how often each cluster is drawn, (G,).
+        interval: percentiles of the resamples.
+
+    Returns:
+        `clips`; `methods`: name -> shares (grounding/metrics.py), `distinct`, `intervals`, and `rouge_l`, `bleu`, `cider` where all clips
+        have texts; `counterfactual`: mean loss of the answered emotion's probability without the tokens of the regions that the greedy text
+        cites, and without those of others.
+    """  # fmt: skip
+    movements: list[Standing] = [one.standing for one in explained]
+    result: dict = {"clips": len(explained), "methods": {}, "counterfactual": _counterfactual(explained, clusters, bootstrap, interval)}
+    references = [one.references for one in explained]
+    for method in explained[0].texts:
+        texts = [one.texts[method] for one in explained]
+        counts = text_counts(texts, movements, answered, emotions)  # (N, counts)
+        summed = np.stack([counts[clusters == cluster].sum(axis=0) for cluster in range(clusters.max() + 1)])  # (G, counts)
+        resampled = shares(np.stack([weights @ summed for weights in bootstrap]))
+        result["methods"][method] = {
+            **{name: _number(value) for name, value in shares(counts.sum(axis=0)).items()},
+            "distinct": distinct_share(texts),
+            "intervals": {name: _bounds(values, interval) for name, values in resampled.items()},
+            **(overlap(texts, references) if all(references) else {}),
+        }
+    return result
+
+
+def explanation_summary(values: dict) -> str:
+    """One method's metrics in a line."""
+
+    def percent(name: str) -> str:
+        return "none" if values[name] is None else f"{values[name]:.0%}"
+
+    return (
+        f"{percent('supported')} of claims supported, {percent('contradicted')} contradicted (another clip's movement: "
+        f"{percent('shuffled_supported')} and {percent('shuffled_contradicted')}), {values['claims_per_text']:.1f} claims per text, "
+        f"{percent('distinct')} distinct, {percent('label_consistency')} name the answered emotion"
+    )
+
+
+def overlap(texts: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Agreement in words with the texts of the same clip; a text of a writer's own choice among true statements scores low."""
+    rouge = rouge_score(list(texts), [list(group) for group in references], rouge_keys="rougeL")
+    bleu = bleu_score(list(texts), [list(group) for group in references])
+    return {"rouge_l": float(rouge["rougeL_fmeasure"]), "bleu": float(bleu), "cider": cider(texts, references)}
+
+
+def region_tokens(layout: Layout) -> dict[str, list[int]]:
+    """Region -> its spatial tokens among a motion's 1 + V + T' (joint v is token 1 + v)."""
+    words = {"head": ("head",), "trunk": ("trunk",), "arms": ("left_arm", "right_arm"), "legs": ("left_leg", "right_leg")}
+    return {region: [1 + joint for joint, part in enumerate(layout.parts) if part in words[region]] for region in REGIONS}
+
+
+def _without_regions(
+    trained: TrainedRun, motion: MotionFeatures, layout: Layout, emotions: Sequence[str], emotion: str
+) -> dict[str, float]:
+    groups = {"nothing": [], **region_tokens(layout)}
+    kept = [motion.keep([token for token in range(len(motion.rows)) if token not in set(tokens)]) for tokens in groups.values()]
+    device = trained.model.base_llm.device
+    probabilities = emotion_probabilities(trained.model, trained.prompts, kept, emotions, torch.device(device))
+    column = list(emotions).index(emotion)
+    return {name: round(float(row[column]), 6) for name, row in zip(groups, probabilities, strict=True)}
+
+
+def cited_regions(text: str, movement: Standing) -> set[str]:
+    """Regions of the body that a text's claims are about."""
+    parts = {claim.part for claim in judge_text(text, movement).claims}
+    return {region for region, members in REGIONS.items() if parts & set(members)}
+
+
+def _counterfactual(
+    explained: Sequence[Explained], clusters: np.ndarray, bootstrap: Sequence[np.ndarray], interval: tuple[float, float]
+) -> dict:
+    """Over the clips whose greedy text cites some regions and not others."""
+    losses = []
+    for one, cluster in zip(explained, clusters, strict=True):
+        cited = cited_regions(one.texts[GREEDY], one.standing)
+        whole, fell = one.without_region["nothing"], dict[bool, list[float]]()
+        for region in REGIONS:
+            fell.setdefault(region in cited, []).append(whole - one.without_region[region])
+        if len(fell) == 2:
+            losses.append((int(cluster), float(np.mean(fell[True])), float(np.mean(fell[False]))))
+    if not losses:
+        return {"clips": 0}
+    sums = np.zeros((clusters.max() + 1, 2))  # (G, difference and clips)
+    for cluster, cited_loss, other_loss in losses:
+        sums[cluster] += (cited_loss - other_loss, 1)
+    drawn = np.stack([weights @ sums for weights in bootstrap])  # (resamples, 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        difference = drawn[:, 0] / drawn[:, 1]
+    return {
+        "clips": len(losses),
+        "loss_without_cited": float(np.mean([cited for _, cited, _ in losses])),
+        "loss_without_uncited": float(np.mean([other for _, _, other in losses])),
+        "share_cited_matters_more": float(np.mean([cited > other for _, cited, other in losses])),
+        "difference_interval": _bounds(difference, interval),
+    }
+
+
+def _number(value: np.ndarray) -> float | None:
+    """None instead of NaN, which JSON does not have."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _bounds(values: np.ndarray, interval: tuple[float, float]) -> list[float] | None:
+    known = values[np.isfinite(values)]
+    return np.percentile(known, interval).tolist() if len(known) else None

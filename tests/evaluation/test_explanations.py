@@ -1,0 +1,83 @@
+"""Explanations are held against the movement beside what they have to beat, and all figures follow from predictions.jsonl."""
+
+import json
+
+import numpy as np
+import pytest
+
+from emotion_llm.evaluation.evaluate import EvaluateSettings
+from emotion_llm.evaluation.explanations import REGIONS, Explained, cited_regions, explanation_metrics, region_tokens
+from emotion_llm.evaluation.metrics import metrics_from_predictions
+from emotion_llm.grounding.claims import PARTS
+from emotion_llm.motion.layout import read_layout
+from launch.evaluate import evaluate
+
+SLOW, FAST = {"throughout": {"speed_mean": 10.0}}, {"throughout": {"speed_mean": 90.0}}
+
+
+@pytest.fixture(scope="module")
+def evaluated(description_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    return evaluate(EvaluateSettings(run=description_run, explanations=3, candidates=2, output=folder)), folder / "predictions.jsonl"
+
+
+def test_figures_about_explanations_follow_from_the_predictions_file_alone(evaluated):
+    result, path = evaluated
+    for name, values in metrics_from_predictions(path).items():
+        assert values["description"] == result["corpora"][name]["description"]
+        assert {"greedy", "verified", "other_motion", "label_template"} == values["description"]["methods"].keys()
+
+
+def test_every_explained_clip_has_its_claims_with_their_verdicts(evaluated):
+    _, path = evaluated
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    explained = [record for record in records if record["explained"]]
+    assert len(explained) == 6
+    for record in explained:
+        assert record["explanation"] == record["explained"]["texts"]["verified"]
+        template = record["claims"]["label_template"]
+        assert len(template) == 2
+        assert {claim["outcome"] for claim in template} <= {"supported", "contradicted", "neither", "uncheckable"}
+        assert not any(claim["outcome"] == "contradicted" for claim in record["claims"]["verified"])
+        assert record["predicted"] in record["explained"]["texts"]["label_template"]
+        assert record["explained"]["without_region"].keys() == {"nothing", *REGIONS}
+
+
+def explained(text: str, standing: dict, **regions: float) -> Explained:
+    return Explained({"greedy": text}, standing, [], {"nothing": 0.9} | dict.fromkeys(REGIONS, 0.9) | regions)
+
+
+def metrics(records: list[Explained]) -> dict:
+    clusters = np.arange(len(records))
+    weights = [np.bincount([i, i], minlength=len(records)) for i in range(len(records))]
+    return explanation_metrics(records, ["joy"] * len(records), ["joy", "anger"], clusters, weights, (2.5, 97.5))
+
+
+def test_intervals_come_from_whole_clusters():
+    found = metrics([explained("Joy: the movement is fast.", SLOW), explained("Joy: the movement is slow.", SLOW)])["methods"]["greedy"]
+    assert found["supported"] == 0.5
+    assert found["intervals"]["supported"] == pytest.approx([0.025, 0.975])
+
+
+def test_a_cited_region_that_matters_more_is_found():
+    found = metrics([explained("The head is bowed.", FAST, head=0.5), explained("The knees are bent.", FAST, legs=0.7)])["counterfactual"]
+    assert found["clips"] == 2
+    assert found["loss_without_cited"] == pytest.approx(0.3)
+    assert found["loss_without_uncited"] == pytest.approx(0)
+    assert found["share_cited_matters_more"] == 1
+
+
+def test_a_text_that_cites_no_region_says_nothing_about_tokens():
+    assert metrics([explained("The movement is fast.", FAST)])["counterfactual"] == {"clips": 0}
+
+
+def test_a_share_of_nothing_is_null():
+    assert metrics([explained("Joy.", FAST)])["methods"]["greedy"]["supported"] is None
+
+
+def test_regions_hold_known_parts_and_disjoint_tokens():
+    assert set().union(*REGIONS.values()) <= PARTS.keys()
+    tokens = region_tokens(read_layout("kinect_v2_25"))
+    assert all(tokens.values())
+    assert len({token for group in tokens.values() for token in group}) == sum(map(len, tokens.values()))
+    assert cited_regions("The left elbow is bent and the head is bowed.", FAST) == {"arms", "head"}
