@@ -16,6 +16,7 @@ import torch
 from pydantic.dataclasses import dataclass as validated_dataclass
 from torchmetrics.functional.text import bleu_score, rouge_score
 
+from emotion_llm.evaluation.answer import JudgedClaim
 from emotion_llm.evaluation.trained_run import TrainedRun
 from emotion_llm.grounding.claims import QUALITIES
 from emotion_llm.grounding.judge import Standing, standing
@@ -88,14 +89,22 @@ def explain_clips(trained: TrainedRun, encoded: EncodedCorpus, scores: CorpusSco
 
 
 def explanation_record(explained: Explained | None) -> dict:
-    """The fields of a line of predictions.jsonl: the text to show, its claims with their verdicts, and what the metrics are made of."""
+    """The fields of a line of predictions.jsonl: the text to show and its judged claims, those of all methods, and what the metrics are made of."""
     if explained is None:
-        return {"explanation": None, "claims": {}, "explained": None}
-    claims = {}
-    for method, text in explained.texts.items():
-        judged = judge_text(text, explained.standing)
-        claims[method] = [claim.to_json() | asdict(verdict) for claim, verdict in zip(judged.claims, judged.verdicts, strict=True)]
-    return {"explanation": explained.texts[VERIFIED], "claims": claims, "explained": asdict(explained)}
+        return {"explanation": None, "claims": [], "claims_of": {}, "explained": None}
+    claims = {
+        method: [asdict(claim) | {"claim": claim.claim.to_json()} for claim in judged_claims(text, explained.standing)]
+        for method, text in explained.texts.items()
+    }
+    return {"explanation": explained.texts[VERIFIED], "claims": claims[VERIFIED], "claims_of": claims, "explained": asdict(explained)}
+
+
+def judged_claims(text: str, movement: Standing) -> tuple[JudgedClaim, ...]:
+    """A text's claims with their verdicts, as an Answer holds them."""
+    judged = judge_text(text, movement)
+    return tuple(
+        JudgedClaim(claim, found.outcome, found.contradiction) for claim, found in zip(judged.claims, judged.verdicts, strict=True)
+    )
 
 
 def label_templates(encoded: EncodedCorpus, measured: Sequence[Measured], norms: Norms) -> dict[str, str]:

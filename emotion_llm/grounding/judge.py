@@ -1,6 +1,6 @@
 """Whether a movement bears out what is claimed of it.
 
-Claim, Standing  ->  Verdict: supported, contradicted (and how), neither or uncheckable
+Claim, Standing  ->  Verdict: supported, contradicted (and how), indeterminate or uncheckable
 
 A movement's standing is what the judge needs of it: the percentile of every descriptor among the training clips of its corpus. The kinds of
 contradiction are named after MotionHalluc; limits and procedure are ours.
@@ -30,7 +30,7 @@ NOT_TO = 50.0
 
 Standing = Mapping[str, Mapping[str, float]]
 """Moment or change -> descriptor -> percentile, 0 to 100; of a change, 50 is none. What is not measured is absent."""
-Outcome = Literal["supported", "contradicted", "neither", "uncheckable"]
+Outcome = Literal["supported", "contradicted", "indeterminate", "uncheckable"]
 Contradiction = Literal["directional", "attributional", "temporal"]
 
 
@@ -63,12 +63,12 @@ def judge(claim: Claim, movement: Standing) -> Verdict:
         return Verdict("uncheckable")
     agreement = _agreement(percentile, claim.direction)
     if claim.negated:
-        outcome: Outcome = "supported" if agreement <= NOT_TO else "contradicted" if agreement >= SUPPORTED_FROM else "neither"
+        outcome: Outcome = "supported" if agreement <= NOT_TO else "contradicted" if agreement >= SUPPORTED_FROM else "indeterminate"
         return Verdict(outcome, "directional" if outcome == "contradicted" else None, percentile)
     if agreement >= (STRONG_FROM if claim.extent == "strong" else SUPPORTED_FROM):
         return Verdict("supported", None, percentile)
     if agreement > CONTRADICTED_TO:
-        return Verdict("neither", None, percentile)
+        return Verdict("indeterminate", None, percentile)
     return Verdict("contradicted", _kind(claim, movement), percentile)
 
 

@@ -19,7 +19,7 @@ from emotion_llm.grounding.claims import Claim
 from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.grounding.judge import Standing, Verdict, judge
 
-OUTCOMES = ("supported", "contradicted", "neither")
+OUTCOMES = ("supported", "contradicted", "indeterminate")
 CONTRADICTIONS = ("directional", "attributional", "temporal")
 COUNTS = ("texts", *OUTCOMES, *CONTRADICTIONS, "uncheckable", "repeating", "consistent", *(f"shuffled_{name}" for name in OUTCOMES))
 """What is counted per text. The shuffled ones are means over the derangements."""
@@ -83,15 +83,16 @@ def text_counts(texts: Sequence[str], movements: Sequence[Standing], answered: S
         judged = judge_text(text, movements[index])
         kinds = [verdict.contradiction for verdict in judged.verdicts]
         shuffled = [[judge(claim, movements[order[index]]).outcome for claim in judged.claims] for order in others]
-        rows.append([
+        row: list[float] = [
             1,
             *(judged.count(outcome) for outcome in OUTCOMES),
-            *(kinds.count(kind) for kind in CONTRADICTIONS),  # type: ignore[arg-type]
+            *(sum(kind == wanted for kind in kinds) for wanted in CONTRADICTIONS),
             judged.count("uncheckable") + len(judged.uncheckable),
             repeats_a_clause(text),
             named_emotions(text, emotions) == {label},
-            *(sum(outcomes.count(outcome) for outcomes in shuffled) / max(len(others), 1) for outcome in OUTCOMES),  # type: ignore[arg-type]
-        ])  # fmt: skip
+            *(sum(found == outcome for outcomes in shuffled for found in outcomes) / max(len(others), 1) for outcome in OUTCOMES),
+        ]
+        rows.append(row)
     return np.array(rows, dtype=float)
 
 
@@ -109,7 +110,7 @@ def derangements(size: int) -> list[np.ndarray]:
 def shares(counts: np.ndarray) -> dict[str, np.ndarray]:
     """The metrics of summed counts.
 
-    `supported`, `contradicted` and `neither` are shares of the checkable claims, which are these three; `uncheckable` is a share of
+    `supported`, `contradicted` and `indeterminate` are shares of the checkable claims, which are these three; `uncheckable` is a share of
     all statements; NaN where there is nothing to divide by.
 
     Shape:

@@ -27,7 +27,7 @@ def best_supported(texts: Sequence[str], movement: Standing, emotion: str) -> st
 
 
 def _merit(judged: JudgedText, emotion: str) -> tuple[float, ...]:
-    unclear = judged.count("neither") + judged.count("uncheckable") + len(judged.uncheckable)
+    unclear = judged.count("indeterminate") + judged.count("uncheckable") + len(judged.uncheckable)
     named = bool(named_emotions(judged.text, [emotion]))
     return (
         -judged.count("contradicted"),

@@ -35,10 +35,10 @@ def test_every_explained_clip_has_its_claims_with_their_verdicts(evaluated):
     assert len(explained) == 6
     for record in explained:
         assert record["explanation"] == record["explained"]["texts"]["verified"]
-        template = record["claims"]["label_template"]
+        template = record["claims_of"]["label_template"]
         assert len(template) == 2
-        assert {claim["outcome"] for claim in template} <= {"supported", "contradicted", "neither", "uncheckable"}
-        assert not any(claim["outcome"] == "contradicted" for claim in record["claims"]["verified"])
+        assert {claim["verdict"] for claim in template} <= {"supported", "contradicted", "indeterminate", "uncheckable"}
+        assert not any(claim["verdict"] == "contradicted" for claim in record["claims"])
         assert record["predicted"] in record["explained"]["texts"]["label_template"]
         assert record["explained"]["without_region"].keys() == {"nothing", *REGIONS}
 

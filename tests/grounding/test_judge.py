@@ -9,7 +9,7 @@ from emotion_llm.grounding.judge import Verdict, judge
 def test_opposite_claims_are_never_both_supported():
     for percentile in range(101):
         outcomes = {judge(Claim("speed", direction), {"throughout": {"speed_mean": percentile}}).outcome for direction in (-1, 1)}
-        assert outcomes in ({"supported", "contradicted"}, {"neither"})
+        assert outcomes in ({"supported", "contradicted"}, {"indeterminate"})
 
 
 def test_a_claim_and_its_negation_are_never_both_supported():
@@ -44,7 +44,7 @@ def test_a_fall_is_read_from_the_same_number_as_a_rise():
 def test_strong_words_need_more():
     movement = {"throughout": {"speed_mean": 65}}
     assert judge(Claim("speed", 1), movement).outcome == "supported"
-    assert judge(Claim("speed", 1, extent="strong"), movement).outcome == "neither"
+    assert judge(Claim("speed", 1, extent="strong"), movement).outcome == "indeterminate"
 
 
 def test_what_is_not_measured_is_uncheckable():
