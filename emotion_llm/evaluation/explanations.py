@@ -21,6 +21,7 @@ from emotion_llm.evaluation.trained_run import TrainedRun
 from emotion_llm.grounding.claims import QUALITIES
 from emotion_llm.grounding.judge import Standing, standing
 from emotion_llm.grounding.metrics import cider, derangements, distinct_share, judge_text, shares, text_counts
+from emotion_llm.grounding.narrator import narrate
 from emotion_llm.grounding.norms import Measured, Norms, load_norms, make_norms, measure_corpus
 from emotion_llm.language.explaining import explain, explain_verified, middle
 from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
@@ -29,7 +30,7 @@ from emotion_llm.runtime.processes import gather_over_processes, process_count, 
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 from emotion_llm.skeleton_tokens.unified import MotionFeatures
 
-GREEDY, VERIFIED, OTHER_MOTION, TEMPLATE = "greedy", "verified", "other_motion", "label_template"
+GREEDY, VERIFIED, OTHER_MOTION, TEMPLATE, NARRATOR = "greedy", "verified", "other_motion", "label_template", "narrator"
 REGIONS: dict[str, tuple[str, ...]] = {
     "head": ("head",),
     "trunk": ("trunk", "shoulders"),
@@ -37,6 +38,8 @@ REGIONS: dict[str, tuple[str, ...]] = {
     "legs": ("hips", "legs", "knees", "feet", "steps"),
 }
 """Region of the body -> the parts of claims that cite it. A claim about the whole body cites none."""
+NARRATOR_SEED = 1 << 16
+"""Not that of any reference text."""
 TEMPLATE_QUALITIES = 2
 """Qualities that the label's template tells."""
 
@@ -47,11 +50,13 @@ class Explained:
 
     texts: dict[str, str]
     """Method -> text: `greedy`, `verified`; `other_motion`, the model given another clip's motion; `label_template`, which knows the label
-    alone."""
+    alone; `narrator`, which knows the measured movement and writes what reference texts may be made of (grounding/narrator.py)."""
     standing: dict[str, dict[str, float]]
     """Moment -> descriptor -> percentile among the corpus's training clips."""
     references: list[str]
     """Texts that the corpus has for the clip."""
+    generated_references: bool
+    """They were written by the narrator, not by people."""
     without_region: dict[str, float]
     """Probability of the answered emotion with all of the motion's tokens ("nothing") and without those of one region of the body."""
 
@@ -82,14 +87,16 @@ def explain_clips(trained: TrainedRun, encoded: EncodedCorpus, scores: CorpusSco
             VERIFIED: explain_verified(trained.model, trained.prompts, motions[place], emotion, stands, greedy[place], candidates),
             OTHER_MOTION: of_others[place],
             TEMPLATE: templates[emotion],
+            NARRATOR: narrate(measured[clip], norms, emotion, np.random.default_rng([NARRATOR_SEED, clip]))[0],
         }
         removed = _without_regions(trained, motions[place], encoded.corpus.layout, scores.emotions, emotion)
-        explained.append((clip, Explained(texts, stands, list(encoded.corpus.clip(clip).texts), removed)))
+        about = encoded.corpus.clip(clip)
+        explained.append((clip, Explained(texts, stands, list(about.texts), about.generated, removed)))
     return dict(pair for part in gather_over_processes(explained) for pair in part)
 
 
 def explanation_record(explained: Explained | None) -> dict:
-    """The fields of a line of predictions.jsonl: the text to show and its judged claims, those of all methods, and what the metrics are made of."""
+    """Fields of a line of predictions.jsonl: the text to show, its judged claims, those of all methods, and what the metrics are made of."""
     if explained is None:
         return {"explanation": None, "claims": [], "claims_of": {}, "explained": None}
     claims = {
@@ -123,7 +130,7 @@ def label_templates(encoded: EncodedCorpus, measured: Sequence[Measured], norms:
         for name in told:
             part, word = QUALITIES[name].part, QUALITIES[name].pole(1 if medians[name] > 0 else -1).adjectives[0]
             clauses.append(f"the {part} {'are' if part.endswith('s') or part == 'feet' else 'is'} {word}")
-        templates[emotion] = f"The movement reads as {emotion}: {' and '.join(clauses)}."
+        templates[emotion] = f"The movement reads as {emotion}{': ' if clauses else ''}{' and '.join(clauses)}."
     return templates
 
 
@@ -144,12 +151,18 @@ def explanation_metrics(
         interval: percentiles of the resamples.
 
     Returns:
-        `clips`; `methods`: name -> shares (grounding/metrics.py), `distinct`, `intervals`, and `rouge_l`, `bleu`, `cider` where all clips
-        have texts; `counterfactual`: mean loss of the answered emotion's probability without the tokens of the regions that the greedy text
-        cites, and without those of others.
+        `clips`; `generated_references`: how many have texts by the narrator; `methods`: name -> shares (grounding/metrics.py), `distinct`,
+        `intervals`, and `rouge_l`, `bleu`, `cider` where all clips have texts; `counterfactual`: mean loss of the answered emotion's
+        probability without the tokens of the regions that the greedy text cites, and without those of others.
     """  # fmt: skip
     movements: list[Standing] = [one.standing for one in explained]
-    result: dict = {"clips": len(explained), "methods": {}, "counterfactual": _counterfactual(explained, clusters, bootstrap, interval)}
+    generated = sum(one.generated_references for one in explained)
+    result: dict = {
+        "clips": len(explained),
+        "generated_references": generated,
+        "methods": {},
+        "counterfactual": _counterfactual(explained, clusters, bootstrap, interval),
+    }
     references = [one.references for one in explained]
     for method in explained[0].texts:
         texts = [one.texts[method] for one in explained]
