@@ -115,8 +115,30 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("model.train(was_training)", "model.train()"),
         ("self.probabilities.argmax(1) == self.truth", "self.probabilities.argmin(1) == self.truth"),
     ]),
-    ("emotion_llm/evaluation/metrics.py", "tests/evaluation", [
+    ("emotion_llm/evaluation/explanations.py", "tests/evaluation/test_explanations.py tests/evaluation/test_metrics.py", [
         ('rouge["rougeL_fmeasure"]', 'rouge["rougeL_recall"]'),
+        ("fell.setdefault(region in cited, [])", "fell.setdefault(region not in cited, [])"),
+        ("[weights @ summed for weights in bootstrap]", "[summed.sum(axis=0) for weights in bootstrap]"),
+    ]),
+    ("emotion_llm/grounding/judge.py", "tests/grounding/test_judge.py", [
+        ("return percentile if direction > 0 else 100 - percentile", "return percentile"),
+        ("if agreement <= NOT_TO", "if agreement < SUPPORTED_FROM + 1"),
+        ("claim.direction * (-1 if quality.mirrored != own.mirrored else 1)", "claim.direction"),
+        ('STRONG_FROM if claim.extent == "strong" else SUPPORTED_FROM', "SUPPORTED_FROM"),
+    ]),
+    ("emotion_llm/grounding/grammar.py", "tests/grounding/test_sentences.py", [
+        ("direction = -direction if self.less else direction", "direction = direction"),
+        ("if self.suspended or self._compares(place):", "if self._compares(place):"),
+        ("self.subject = []  # an unknown word", "pass  # an unknown word"),
+        ("self.negated = not self.negated", "pass"),
+    ]),
+    ("emotion_llm/grounding/selection.py", "tests/grounding/test_metrics.py", [
+        ('-judged.count("contradicted"),', 'judged.count("contradicted"),'),
+        ("best.text if not best.contradicted else", "best.text if True else"),
+    ]),
+    ("emotion_llm/grounding/metrics.py", "tests/grounding/test_metrics.py", [
+        ("np.roll(order, 1)", "order"),
+        ("found == outcome for outcomes", "found != outcome for outcomes"),
     ]),
     ("emotion_llm/training/engine.py", "tests/training/test_engine.py", [
         ('"gradient_clipping": gradient_clipping,', '"gradient_clipping": 0.0,'),
