@@ -75,7 +75,8 @@ def attribute_recording(
     Args:
         starts: first frame of each window.
     """
-    joints, moments = torch.zeros(layout.joints, dtype=torch.float64), {}
+    joints = torch.zeros(layout.joints, dtype=torch.float64)
+    moments: dict[int, list[float]] = {}
     for window, start in zip(windows, starts, strict=True):
         weights = attribute(model, prompts, window, emotions, emotion, device)
         joints += weights[1 : 1 + window.joints] / len(windows)
@@ -105,7 +106,7 @@ def faithfulness(
         answered = emotion_probabilities(model, prompts, [motion], emotions, device)[0].argmax()
         weights = attribute(model, prompts, motion, emotions, emotions[int(answered)], device).numpy()
         orders = (np.argsort(-weights, kind="stable"), random.permutation(len(weights)))
-        left = [motion.keep(np.sort(order[round(fraction * len(order)) :])) for order in orders for fraction in FRACTIONS]
+        left = [motion.keep(order[round(fraction * len(order)) :].tolist()) for order in orders for fraction in FRACTIONS]
         curves += emotion_probabilities(model, prompts, left, emotions, device)[:, answered].view(2, -1).numpy() / len(motions)
     area = float(np.trapezoid(curves[1] - curves[0], FRACTIONS))
     return {"fractions": list(FRACTIONS), "by_weight": curves[0].tolist(), "at_random": curves[1].tolist(), "area": area}

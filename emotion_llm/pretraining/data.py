@@ -22,6 +22,7 @@ from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, collate, joint_inputs
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
+from emotion_llm.skeleton_encoder.statistics import STATISTICS, StatisticsMap, movement_statistics
 
 
 @dataclass(frozen=True)
@@ -162,3 +163,22 @@ def set_input_statistics(encoder: SkeletonEncoder, data: PretrainingData) -> Non
         mean = torch.lerp(total, sign * total[:, order], data.mirror_probability) / count
         mean_square = torch.lerp(square, square[:, order], data.mirror_probability) / count
         encoder.set_input_statistics(index, mean, (mean_square - mean.square()).clamp(min=0).sqrt())
+
+
+def set_movement_statistics(statistics: StatisticsMap, data: PretrainingData) -> None:
+    """Sets every layout's mean and standard deviation of the movement statistics from its training windows, mirrored with the mirror
+    probability."""
+    for index, layout in enumerate(data.layouts):
+        order, shares = mirror_order(layout), (1 - data.mirror_probability, data.mirror_probability)
+        (total, square), count = torch.zeros(2, STATISTICS, layout.joints, dtype=torch.float64), 0
+        for corpus, split, its_layout in zip(data.corpora, data.splits, data.layout_index, strict=True):
+            for clip in split.train if its_layout == index else ():
+                positions = corpus.positions(clip)
+                parts = [positions[start : start + frames] for start, frames in windows(len(positions), data.window_frames)]
+                for share, cut in zip(shares, (parts, [mirror(part, order) for part in parts]), strict=True):
+                    batch = collate(cut, [index] * len(cut), data.frames_per_second)
+                    values = movement_statistics(batch.positions, batch.frame_mask, layout.parents, data.frames_per_second).double()
+                    total, square = total + share * values.sum(1), square + share * values.square().sum(1)  # (9, V)
+                count += len(parts)
+        mean = total / count
+        statistics.set_statistics(index, mean, (square / count - mean.square()).clamp(min=0).sqrt())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotion_llm.pretraining.data import PretrainBatch, PretrainingData, set_input_statistics
+from emotion_llm.pretraining.data import PretrainBatch, PretrainingData, set_input_statistics, set_movement_statistics
 from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.pretraining.text_alignment import TextAlignment, embed_emotions
 from emotion_llm.runtime.launcher import is_first_rank
@@ -32,8 +32,12 @@ class PretrainingModel(nn.Module):
         self.alignment = alignment
 
     def forward(self, batch: PretrainBatch) -> tuple[Tensor, Tensor]:
-        semantic = pool(self.encoder(batch.motions)).semantic  # (N, C)
-        classification = F.cross_entropy(self.classifier(semantic, batch.candidates), batch.emotion, reduction="none")
+        encoded = self.encoder(batch.motions)
+        semantic = pool(encoded).semantic  # (N, C)
+        # Network and statistics learn to name the emotion alone; together their logits add up, as those of two independent models.
+        parts = (semantic,) if encoded.parts is None else encoded.parts
+        losses = [F.cross_entropy(self.classifier(part, batch.candidates), batch.emotion, reduction="none") for part in parts]
+        classification = torch.stack(losses).mean(0)  # (N,)
         if self.alignment is None:
             return classification, torch.zeros_like(classification)
         return classification, F.cross_entropy(self.alignment(semantic, batch.candidates), batch.emotion, reduction="none")
@@ -48,6 +52,8 @@ def build_model(settings: PretrainSettings, data: PretrainingData) -> Pretrainin
         embeddings = gather_over_processes(embed_emotions(settings.text_encoder, data.emotions) if is_first_rank() else None)[0]
         alignment = TextAlignment(encoder.width, embeddings, settings.temperature)
     set_input_statistics(encoder, data)
+    if encoder.statistics is not None:
+        set_movement_statistics(encoder.statistics, data)
     return PretrainingModel(encoder, classifier, alignment)
 
 

@@ -25,6 +25,7 @@ from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, joint_inputs
 from emotion_llm.skeleton_encoder.graph import adjacency_subsets
 from emotion_llm.skeleton_encoder.layers import Block, Group, Rows
+from emotion_llm.skeleton_encoder.statistics import StatisticsMap, movement_statistics
 
 TEMPORAL_STRIDE = 4  # Frames per feature frame: T' = ceil(T / 4)
 SMALLEST_STD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.05)
@@ -42,6 +43,11 @@ class BlockSettings:
     """Channels after each block (our choice: CTR-GCN's); the last is C."""
     strides: tuple[Stride, ...] = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
     """Temporal stride of each block (our choice: CTR-GCN's); their product is 4."""
+
+    statistics: bool = True
+    """Add a linear map of each joint's movement statistics to the features (our choice; skeleton_encoder/statistics.py)."""
+    network_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Weight of the network's features beside the statistics': alone, it is too sure of people it has never seen (our choice)."""
 
     @model_validator(mode="after")
     def _check_blocks(self) -> Self:
@@ -71,6 +77,7 @@ class EncodedMotion:
     features: Tensor  # (N, C, T', V), zero at padding
     frame_mask: Tensor  # (N, T') bool
     joint_mask: Tensor  # (N, V) bool
+    parts: tuple[Tensor, Tensor] | None = None  # (N, C) each: means over joints and frames of network and statistics; None without them
 
 
 class SkeletonEncoder(nn.Module):
@@ -95,6 +102,7 @@ class SkeletonEncoder(nn.Module):
             self.register_buffer(f"input_mean_{index}", torch.zeros(INPUT_CHANNELS, layout.joints))
             self.register_buffer(f"input_std_{index}", torch.ones(INPUT_CHANNELS, layout.joints))
         self.blocks = nn.ModuleList(blocks)
+        self.statistics = StatisticsMap(self.layouts, width) if settings.statistics else None
 
     def forward(self, batch: MotionBatch) -> EncodedMotion:
         rows = self._rows(batch)
@@ -104,7 +112,23 @@ class SkeletonEncoder(nn.Module):
         features = x.new_zeros(len(batch), batch.positions.shape[2], self.width, x.shape[-1])  # (N, V, C, T')
         for group, part in zip(rows.groups, x.split([group.size for group in rows.groups], dim=1), strict=True):
             features[group.samples, : group.joints] = part.unflatten(1, (-1, group.joints)).permute(1, 2, 0, 3)
-        return EncodedMotion(features.permute(0, 2, 3, 1), batch.frame_mask[:, ::TEMPORAL_STRIDE], batch.joint_mask)
+        features, frame_mask = features.permute(0, 2, 3, 1), batch.frame_mask[:, ::TEMPORAL_STRIDE]  # (N, C, T', V)
+        if self.statistics is None:
+            return EncodedMotion(features, frame_mask, batch.joint_mask)
+        mapped = self._map_statistics(batch, rows, self.statistics)  # (N, C, V)
+        joints, frames = batch.joint_mask.sum(1)[:, None], frame_mask.sum(1)[:, None]  # (N, 1) each
+        parts = features.sum((2, 3)) / (joints * frames), mapped.sum(-1) / joints
+        features = self.settings.network_share * features + mapped[:, :, None] * frame_mask[:, None, :, None]
+        return EncodedMotion(features, frame_mask, batch.joint_mask, parts)
+
+    def _map_statistics(self, batch: MotionBatch, rows: Rows, statistics: StatisticsMap) -> Tensor:
+        mapped = batch.positions.new_zeros(len(batch), self.width, batch.positions.shape[2])  # (N, C, V)
+        for group in rows.groups:
+            positions = batch.positions[group.samples, :, : group.joints]  # (N, T, V, 3)
+            parents = self.layouts[group.layout].parents
+            values = movement_statistics(positions, batch.frame_mask[group.samples], parents, batch.frames_per_second)  # (9, N, V)
+            mapped[group.samples, :, : group.joints] = statistics(values, group.layout)
+        return mapped
 
     def _rows(self, batch: MotionBatch) -> Rows:
         groups, real = [], []

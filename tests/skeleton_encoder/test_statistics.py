@@ -1,0 +1,62 @@
+"""Movement statistics: of real frames only, of any body size, and learnt beside the network."""
+
+import pytest
+import torch
+
+from emotion_llm.skeleton_encoder.batch import collate
+from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
+from emotion_llm.skeleton_encoder.pooling import pool
+from emotion_llm.skeleton_encoder.statistics import STATISTICS, movement_statistics
+
+PARENTS = (-1, 0, 1)
+
+
+def walk(frames: int) -> torch.Tensor:
+    """A chain of three joints that swings; (1, T, 3, 3)."""
+    t = torch.arange(frames) / 30.0
+    swing = torch.stack([0.3 * torch.sin(4 * t), -torch.cos(0.3 * torch.sin(4 * t)), 0 * t], dim=1)
+    return torch.stack([0 * swing, swing, 2 * swing], dim=1)[None]
+
+
+def test_padded_frames_do_not_count():
+    positions, mask = walk(20), torch.ones(1, 20, dtype=torch.bool)
+    padded = torch.cat([positions, torch.full((1, 9, 3, 3), 7.0)], dim=1)
+    long = movement_statistics(padded, torch.cat([mask, torch.zeros(1, 9, dtype=torch.bool)], dim=1), PARENTS, 30.0)
+    torch.testing.assert_close(long, movement_statistics(positions, mask, PARENTS, 30.0))
+
+
+def test_directions_do_not_depend_on_size_and_speeds_grow_with_it():
+    mask = torch.ones(1, 40, dtype=torch.bool)
+    small, large = (movement_statistics(scale * walk(40), mask, PARENTS, 30.0)[:, 0] for scale in (1.0, 1.5))
+    torch.testing.assert_close(small[:6], large[:6])
+    assert (large[6:, 1:] > small[6:, 1:]).all()
+    assert (small[:3, 0] == 0).all()  # the root has no bone
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_the_shortest_windows_have_finite_statistics(frames):
+    values = movement_statistics(walk(frames), torch.ones(1, frames, dtype=torch.bool), PARENTS, 30.0)
+    assert values.shape == (STATISTICS, 1, 3)
+    assert values.isfinite().all()
+
+
+def test_what_the_statistics_add_to_the_semantic_feature_is_told_apart(layouts, motion):
+    encoder = CtrGcnSettings((4, 8), (2, 2)).build(layouts).eval()
+    batch = collate([motion(layouts[0], 30), motion(layouts[1], 9)], [0, 1], 30.0)
+    assert (encoder(batch).parts[1] == 0).all()
+    torch.nn.init.normal_(encoder.statistics.weight)
+    after = encoder(batch)
+    network, statistics = after.parts
+    share = encoder.settings.network_share
+    torch.testing.assert_close(pool(after).semantic, share * network + statistics, rtol=1e-4, atol=1e-4)
+    assert statistics.abs().min() > 0
+    assert (after.features[1, :, 3:] == 0).all() and (after.features[0, :, :, layouts[0].joints :] == 0).all()
+    assert CtrGcnSettings((4, 8), (2, 2), statistics=False).build(layouts)(batch).parts is None
+
+
+def test_a_value_far_from_all_training_is_bounded(layouts, motion):
+    encoder = CtrGcnSettings((4, 8), (2, 2)).build(layouts).eval()
+    torch.nn.init.ones_(encoder.statistics.weight)
+    wild = encoder(collate([1e6 * motion(layouts[0], 30)], [0], 30.0)).parts[1].abs().max()
+    assert wild.isfinite()
+    assert wild <= 4.0 * STATISTICS * layouts[0].joints ** 0.5
