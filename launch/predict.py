@@ -2,6 +2,7 @@
 
 python launch/predict.py clip.bvh --run runs/description
 python launch/predict.py recordings 'more/**/*.bvh' --run runs/description --output answers.jsonl      # resumed if interrupted
+python launch/predict.py recordings --run runs/description --html report                              # pages, with report/index.html
 deepspeed --num_gpus 4 launch/predict.py recordings --run runs/description --output answers.jsonl      # shared among four processes
 
 Exit status: 0 success; 2 nothing was done, one line says why; 3 done, but some files could not be read (named above).
@@ -10,16 +11,30 @@ Exit status: 0 success; 2 nothing was done, one line says why; 3 done, but some 
 import contextlib
 import sys
 
-from emotion_llm.evaluation.prediction import PRESETS, predict
-from emotion_llm.runtime.console import parse_settings, run
+from emotion_llm.evaluation.prediction import PRESETS, PredictSettings, predict
+from emotion_llm.evaluation.recordings import find_clips
+from emotion_llm.runtime.console import parse_settings, run, say
+from emotion_llm.runtime.launcher import is_first_rank
 
 
 def main() -> None:
     settings = parse_settings(PRESETS, __doc__)
     with contextlib.redirect_stdout(sys.stderr) if settings.json else contextlib.nullcontext():
-        status = predict(settings)
+        status = predict_with_pages(settings) if settings.html is not None else predict(settings)
     if status:
         sys.exit(status)
+
+
+def predict_with_pages(settings: PredictSettings) -> int:
+    """Answers, and writes the answers as pages."""
+    from emotion_llm.report.sources import PredictedPages  # most predictions need no report and should start quickly
+
+    assert settings.html is not None
+    pages = PredictedPages(settings.html, len(find_clips(settings.clips)), settings.choices)
+    status = predict(settings, pages.add)
+    if is_first_rank() and (page := pages.close(f"Clips read by {settings.run}")):
+        say(f"the report is in {page}")
+    return status
 
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import tyro
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.evaluation.answer import NO_EXPLANATION, Answer, Unread
-from emotion_llm.evaluation.recordings import ReadingChoices, Recording, find_clips, open_recording
+from emotion_llm.evaluation.recordings import Conventions, ReadingChoices, Recording, find_clips, open_recording
 from emotion_llm.evaluation.timeline import Timeline
 from emotion_llm.motion.canonical import MetresPerUnit, Up
 from emotion_llm.motion.reading import read_motion_file
@@ -65,6 +65,9 @@ class PredictSettings:
     """Clips answered together by each process."""
     explanation: bool = True
     """Explain the emotion in words; without, only the emotion is named, which is many times faster."""
+    html: Path | None = None
+    """Folder for a page per clip and an index of them, or a file (*.html) for a page of one clip, or of two side by side. Shows what each
+    answer rests on too, which takes as long as many answers."""
     long: bool = False
     """Long recordings: an emotion curve over time by sliding windows, and one explanation per segment."""
     json: bool = False
@@ -82,8 +85,14 @@ PRESETS = {
 }
 
 
-def predict(settings: PredictSettings) -> int:
+OnAnswer: TypeAlias = Callable[[Answer | Timeline, Conventions], None]
+"""Receives every answer, on the first rank only, and how the run reads files."""
+
+
+def predict(settings: PredictSettings, on_answer: OnAnswer | None = None) -> int:
     """Answers all clips; returns the exit status. Under a launcher the clips are shared among all processes.
+
+    Answers that `settings.output` holds already are given to `on_answer` too.
 
     Raises:
         UserError: a word names no file, none of the files can be read, or the run cannot be loaded.
@@ -99,25 +108,37 @@ def predict(settings: PredictSettings) -> int:
     found = find_run(settings.run)
     if len(paths) == 1 and settings.output is None and process_count() == 1 and not settings.long:
         recording = open_recording(paths[0], found.conventions, settings.choices)
-        return predict_one(recording, TrainedModel.of(found, settings.llm, device), settings)
+        return predict_one(recording, TrainedModel.of(found, settings.llm, device), settings, on_answer)
     file = None if settings.output is None else AnswerFile.open(settings.output, found, settings)
     left = [path for path in paths if file is None or not file.answers(path)]
     if len(left) < len(paths):
         say(f"{settings.output}: {len(paths) - len(left):,} of {len(paths):,} clips are answered already")
+    if file is not None and on_answer is not None and is_first_rank():
+        for answer in file.read(paths):
+            on_answer(answer, found.conventions)
     unread = 0
     if left:
-        unread = predict_many(left, TrainedModel.of(found, settings.llm, device), settings, file)
+        unread = predict_many(left, TrainedModel.of(found, settings.llm, device), settings, file, on_answer)
     if unread == len(paths):
         raise UserError(f"none of the {len(paths):,} files could be read; see the reasons above")
     say(f"{len(paths) - unread:,} of {len(paths):,} clips answered" + (f" in {settings.output}" if file else ""))
     return UNREAD_STATUS if unread else 0
 
 
-def predict_one(recording: Recording, model: TrainedModel, settings: PredictSettings) -> int:
+def predict_one(recording: Recording, model: TrainedModel, settings: PredictSettings, on_answer: OnAnswer | None = None) -> int:
     """One clip: the emotion is printed as soon as it is known, and the explanation while it is written."""
+    attribution = settings.html is not None
     if settings.json:
-        _print_json(model.answer([recording], settings.explanation)[0])
-        return 0
+        answer = model.answer([recording], settings.explanation, attribution)[0]
+        _print_json(answer)
+    else:
+        answer = _answer_aloud(recording, model, settings.explanation, attribution)
+    if on_answer is not None:
+        on_answer(answer, model.conventions)
+    return 0
+
+
+def _answer_aloud(recording: Recording, model: TrainedModel, explanation: bool, attribution: bool) -> Answer:
     say(model.trained.title)
     stdout = BestEffort(sys.stdout)
 
@@ -125,14 +146,16 @@ def predict_one(recording: Recording, model: TrainedModel, settings: PredictSett
         stdout.write(printable(text))
         stdout.flush()
 
-    answer = model.answer([recording], settings.explanation, on_emotion=lambda answer: say(answer.heading()), on_text=write)[0]
+    answer = model.answer([recording], explanation, attribution, on_emotion=lambda answer: say(answer.heading()), on_text=write)[0]
     write("\n" if answer.explanation else f"{NO_EXPLANATION}\n" if not model.explains else "")
     for remark in answer.remarks():
         say(remark)
-    return 0
+    return answer
 
 
-def predict_many(paths: Sequence[Path], model: TrainedModel, settings: PredictSettings, file: AnswerFile | None) -> int:
+def predict_many(
+    paths: Sequence[Path], model: TrainedModel, settings: PredictSettings, file: AnswerFile | None, on_answer: OnAnswer | None = None
+) -> int:
     """Many clips, shared among all processes; returns how many could not be read. Every process must call it."""
     from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 
@@ -146,6 +169,8 @@ def predict_many(paths: Sequence[Path], model: TrainedModel, settings: PredictSe
                 for result in part:
                     unread += isinstance(result, Unread)
                     _show(result, settings, quiet=file is not None)
+                    if on_answer is not None and is_first_rank() and not isinstance(result, Unread):
+                        on_answer(result, model.conventions)
                 if file is not None:
                     file.append(part)
                 bar.update(len(part))
@@ -155,7 +180,7 @@ def predict_many(paths: Sequence[Path], model: TrainedModel, settings: PredictSe
 def answer_files(model: TrainedModel, paths: Sequence[Path], settings: PredictSettings) -> list[Result]:
     """One batch: an answer for each clip, or for long recordings a timeline."""
     if not settings.long:
-        return [*model.answer_files(paths, settings.choices, settings.explanation)]
+        return [*model.answer_files(paths, settings.choices, settings.explanation, settings.html is not None)]
     results: list[Result] = []
     for path in paths:
         try:
@@ -231,6 +256,15 @@ class AnswerFile:
     def answers(self, path: Path) -> bool:
         """Whether the clip is answered, and has not changed since."""
         return str(path) in self.known
+
+    def read(self, paths: Sequence[Path]) -> Iterator[Answer | Timeline]:
+        """The answers to these clips that the file holds."""
+        wanted = self.known.keys() & set(map(str, paths))
+        for line in self.path.read_text(encoding="utf-8").splitlines() if wanted else ():
+            record = json.loads(line)
+            if record["clip"] in wanted:
+                kind = Timeline if "segments" in record else Answer
+                yield TypeAdapter(kind).validate_python({field.name: record[field.name] for field in fields(kind)})
 
     def append(self, results: Sequence[Result]) -> None:
         """Adds answers; on the first rank only. They are on disk when it returns."""

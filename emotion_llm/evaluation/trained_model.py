@@ -201,7 +201,9 @@ class TrainedModel:
             raise UserError("array: its frame rate is missing; give frames_per_second")
         return recording_of_array(source, choices.frames_per_second, self.conventions, layout, choices)
 
-    def answer_files(self, paths: Sequence[Path], choices: ReadingChoices, explanation: bool = True) -> list[Answer | Unread]:
+    def answer_files(
+        self, paths: Sequence[Path], choices: ReadingChoices, explanation: bool = True, attribution: bool = False
+    ) -> list[Answer | Unread]:
         """One batch of files."""
         opened: list[Recording | Unread] = []
         for path in paths:
@@ -209,7 +211,7 @@ class TrainedModel:
                 opened.append(open_recording(path, self.conventions, choices))
             except UserError as error:
                 opened.append(Unread(str(path), str(error)))
-        answers = iter(self.answer([recording for recording in opened if isinstance(recording, Recording)], explanation))
+        answers = iter(self.answer([recording for recording in opened if isinstance(recording, Recording)], explanation, attribution))
         return [next(answers) if isinstance(recording, Recording) else recording for recording in opened]
 
     def answer(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from emotion_llm.evaluation.answer import Answer, JudgedClaim
+from emotion_llm.evaluation.timeline import Timeline
 from emotion_llm.grounding.claims import MOMENTS, PARTS, QUALITIES, Claim
 from emotion_llm.motion.layout import Layout
 from emotion_llm.motion.motion import Motion
@@ -28,36 +29,14 @@ HAND_METRES, FOOT_METRES = 0.026, 0.05
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A stretch of a long recording with one emotion."""
-
-    begin: float
-    end: float
-    """Seconds from the recording's start."""
-    emotion: str
-    explanation: str | None = None
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The emotions' probabilities over time, of windows that slide over a long recording."""
-
-    seconds: tuple[float, ...]
-    """Middle of each window (W), in seconds from the recording's start."""
-    probabilities: dict[str, tuple[float, ...]]
-    """Emotion -> W probabilities."""
-    segments: tuple[Segment, ...] = ()
-
-
-@dataclass(frozen=True)
 class ReportClip:
     """What is known of one clip."""
 
     name: str
     motion: Motion
     """In canonical form: the floor at height 0 (motion/canonical.py)."""
-    answer: Answer | None = None
-    """None for a clip of a corpus that no model has seen."""
+    answer: Answer | Timeline | None = None
+    """A timeline for a long recording, None for a clip of a corpus that no model has seen."""
     truth: str | None = None
     """Its label, if it has one."""
     corpus: str | None = None
@@ -65,7 +44,17 @@ class ReportClip:
     action: str | None = None
     texts: tuple[str, ...] = ()
     """Descriptions that belong to it."""
-    curve: Curve | None = None
+
+    @property
+    def judged(self) -> list[tuple[JudgedClaim, float, float]]:
+        """All claims, each with the share of the clip where what it was read from begins and ends."""
+        if isinstance(self.answer, Timeline):
+            return [
+                (claim, segment.start / self.motion.seconds, min(1.0, segment.end / self.motion.seconds))
+                for segment in self.answer.segments
+                for claim in segment.claims
+            ]
+        return [(claim, 0.0, 1.0) for claim in self.answer.claims] if self.answer else []
 
 
 def clip_record(clip: ReportClip) -> dict[str, Any]:
@@ -74,7 +63,8 @@ def clip_record(clip: ReportClip) -> dict[str, Any]:
     Raises:
         ValueError: a position is not a finite number.
     """
-    motion, layout, answer = clip.motion, clip.motion.layout, clip.answer
+    motion, layout = clip.motion, clip.motion.layout
+    answer = clip.answer if isinstance(clip.answer, Answer) else None
     known = [fact for fact in (clip.corpus, clip.actor, clip.action) if fact]
     about = [*known, layout.name, f"{motion.seconds:.1f} s", f"{motion.frames_per_second:g} frames/s"]
     return {
@@ -93,11 +83,11 @@ def clip_record(clip: ReportClip) -> dict[str, Any]:
         "emotion": line(answer.emotion) if answer else None,
         "probabilities": [[line(emotion), value] for emotion, value in answer.probabilities.items()] if answer else [],
         "explanation": _as_long(answer.explanation) if answer and answer.explanation else None,
-        "claims": [claim_record(judged, layout) for judged in answer.claims] if answer else [],
+        "claims": [claim_record(judged, layout, begin, end) for judged, begin, end in clip.judged],
         "attribution": _attribution(answer, layout) if answer else None,
         "texts": [line(text) for text in clip.texts],
-        "findings": [line(finding) for finding in answer.findings] if answer else [],
-        "curve": _curve(clip.curve) if clip.curve else None,
+        "findings": [line(finding) for finding in clip.answer.findings] if clip.answer else [],
+        "curve": _curve(clip.answer) if isinstance(clip.answer, Timeline) else None,
     }
 
 
@@ -182,19 +172,23 @@ def claim_joints(layout: Layout, part: str, side: str | None) -> list[int]:
     }.get(part, whole)
 
 
-def claim_record(judged: JudgedClaim, layout: Layout) -> dict[str, Any]:
-    """A claim in words, with its joints and its share of the clip."""
+def claim_record(judged: JudgedClaim, layout: Layout, begin: float = 0.0, end: float = 1.0) -> dict[str, Any]:
+    """A claim in words, with its joints and its share of the clip.
+
+    Args:
+        begin, end: share of the clip that the claim's text is about.
+    """
     claim = judged.claim if isinstance(judged.claim, Claim) else Claim.from_json(judged.claim)
     pole = QUALITIES[claim.quality].pole(claim.direction)
     words = pole.adjectives[0] if pole.adjectives else pole.verbs[0]
     extent = {"slight": "slightly ", "strong": "strongly "}.get(claim.extent, "") if pole.adjectives else ""
-    begin, end = MOMENTS.get(claim.moment, (0.0, 1.0))
+    moment = MOMENTS.get(claim.moment, (0.0, 1.0))
     return {
         "about": f"{claim.side} {PARTS[claim.part][0]}" if claim.side else claim.part,
         "what": f"{'not ' if claim.negated else ''}{extent}{words}",
         "moment": claim.moment,
-        "from": begin,
-        "to": end,
+        "from": begin + moment[0] * (end - begin),
+        "to": begin + moment[1] * (end - begin),
         "joints": claim_joints(layout, claim.part, claim.side),
         "span": list(claim.span) if claim.span else None,
         "verdict": judged.verdict,
@@ -219,14 +213,25 @@ def _scaled(weights: Sequence[float]) -> list[float]:
     return [round(weight / largest, 4) for weight in weights]
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
+def _curve(timeline: Timeline) -> dict[str, Any]:
+    """The smoothed curve, one row per emotion, and the segments with the numbers of their claims among all."""
+    segments, first = [], 0
+    for segment in timeline.segments:
+        last = first + len(segment.claims)
+        segments.append(
+            {
+                "from": segment.start,
+                "to": segment.end,
+                "emotion": line(segment.emotion),
+                "probability": segment.probability,
+                "explanation": _as_long(segment.explanation) if segment.explanation else None,
+                "claims": list(range(first, last)),
+            }
+        )
+        first = last
     return {
-        "seconds": list(curve.seconds),
-        "emotions": [line(emotion) for emotion in curve.probabilities],
-        "values": [[round(value, 4) for value in row] for row in curve.probabilities.values()],
-        "segments": [{"from": segment.begin, "to": segment.end, **_words(segment)} for segment in curve.segments],
+        "seconds": list(timeline.seconds),
+        "emotions": [line(emotion) for emotion in timeline.emotions],
+        "values": [[round(row[place], 4) for row in timeline.smoothed] for place in range(len(timeline.emotions))],
+        "segments": segments,
     }
-
-
-def _words(segment: Segment) -> dict[str, str | None]:
-    return {name: value and line(value) for name, value in asdict(segment).items() if name in ("emotion", "explanation")}

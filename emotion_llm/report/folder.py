@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from emotion_llm.evaluation.answer import Answer
+from emotion_llm.evaluation.timeline import Timeline
 from emotion_llm.motion.layout import Layout
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip, line
@@ -93,8 +95,8 @@ def write_page(path: Path, page: str) -> Path:
 
 def _entry(clip: ReportClip) -> dict[str, Any]:
     """What the index shows of a clip."""
-    answer = clip.answer
-    verdicts = Counter(judged.verdict for judged in answer.claims) if answer else Counter()
+    verdicts = Counter(judged.verdict for judged, _, _ in clip.judged)
+    emotion, probability, said = _said(clip.answer)
     known = (verdicts["supported"], verdicts["contradicted"])
     return {
         "name": line(clip.name),
@@ -102,14 +104,25 @@ def _entry(clip: ReportClip) -> dict[str, Any]:
         "actor": clip.actor and line(clip.actor),
         "action": clip.action and line(clip.action),
         "truth": clip.truth and line(clip.truth),
-        "emotion": line(answer.emotion) if answer else None,
-        "probability": answer.probability if answer else None,
-        "text": " ".join([*clip.texts, (answer.explanation or "") if answer else ""]).strip() or None,
+        "emotion": emotion and line(emotion),
+        "probability": probability,
+        "text": " ".join([*clip.texts, *said]) or None,
         "claims": [*known, verdicts.total() - sum(known)] if verdicts else None,
         "seconds": clip.motion.seconds,
         "layout": clip.motion.layout.name,
         "poses": base64.b64encode(thumbnail(clip.motion).tobytes()).decode("ascii"),
     }
+
+
+def _said(answer: Answer | Timeline | None) -> tuple[str | None, float | None, list[str]]:
+    """Emotion, its probability, explanations; of a long recording the emotion that lasts longest."""
+    if isinstance(answer, Timeline):
+        seconds: dict[str, float] = {}
+        for segment in answer.segments:
+            seconds[segment.emotion] = seconds.get(segment.emotion, 0.0) + segment.end - segment.start
+        longest = max(seconds, key=seconds.__getitem__)
+        return longest, None, [segment.explanation for segment in answer.segments if segment.explanation]
+    return (answer.emotion, answer.probability, [answer.explanation] if answer.explanation else []) if answer else (None, None, [])
 
 
 def thumbnail(motion: Motion) -> np.ndarray:

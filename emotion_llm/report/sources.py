@@ -15,11 +15,12 @@ from pydantic import TypeAdapter
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.evaluation.answer import Answer, JudgedClaim, ranked
 from emotion_llm.evaluation.recordings import Conventions, ReadingChoices, open_recording
+from emotion_llm.evaluation.timeline import Timeline
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip
 from emotion_llm.report.folder import ReportFolder, write_page
 from emotion_llm.report.page import clip_page
-from emotion_llm.runtime.console import progress
+from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
 
 _CLAIMS = TypeAdapter(tuple[JudgedClaim, ...])
@@ -73,9 +74,13 @@ class PredictedPages:
         self._folder = None if self._file else ReportFolder(target)
         self._clips: list[ReportClip] = []
 
-    def add(self, answer: Answer, conventions: Conventions) -> None:
+    def add(self, answer: Answer | Timeline, conventions: Conventions) -> None:
         """Adds the answer to a motion file, which is read again: processes exchange answers, not motions."""
-        recording = open_recording(Path(answer.clip), conventions, self._choices)
+        try:
+            recording = open_recording(Path(answer.clip), conventions, self._choices)
+        except UserError as error:  # parts of a long recording were answered, but it cannot be drawn as one
+            say(f"no page: {error}")
+            return
         clip = ReportClip(Path(answer.clip).stem, recording.canonical, answer, corpus=answer.corpus)
         if self._folder is None:
             self._clips.append(clip)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from emotion_llm.evaluation.answer import Answer, Attribution, JudgedClaim
+from emotion_llm.evaluation.timeline import Segment, Timeline
 from emotion_llm.grounding.claims import Claim
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.motion import Motion
-from emotion_llm.report.clip import Curve, ReportClip, Segment
+from emotion_llm.report.clip import ReportClip
 from emotion_llm.synthetic.body import joint_angles, local_rotations, posed, rest_offsets, walked_root
 from emotion_llm.synthetic.emotions import invited_actors, performance
 
@@ -57,19 +58,21 @@ def example_answer(motion: Motion, clip: str = "F01A0V1", explanation: str = EXP
     return Answer(clip, "kdae", "anger", probabilities, explanation, claims, attribution, ("the right wrist jumps 0.3 m within one frame",))
 
 
-def example_curve(motion: Motion) -> Curve:
-    """A smooth curve of four emotions, in two segments."""
+def example_timeline(motion: Motion, clip: str = "F01A0V1") -> Timeline:
+    """A smooth curve of four emotions, in two segments with the claims of EXPLANATION each."""
     seconds = np.linspace(0, motion.seconds, 40)
     phase = seconds / motion.seconds
-    raw = np.stack([np.exp(2.5 * np.sin(4 * phase + shift)) for shift in (0.4, 2.6, 4.4, 5.6)])
-    shares = raw / raw.sum(0)
-    half = motion.seconds / 2
-    segments = (Segment(0.0, half, "anger", "The hands are fast."), Segment(half, motion.seconds, "sadness", "The head is bowed."))
-    rows = {emotion: tuple(row.tolist()) for emotion, row in zip(("anger", "happiness", "sadness", "neutral"), shares, strict=True)}
-    return Curve(tuple(seconds.tolist()), rows, segments)
+    raw = np.stack([np.exp(2.5 * np.sin(4 * phase + shift)) for shift in (0.4, 2.6, 4.4, 5.6)], axis=1)
+    rows = tuple(map(tuple, (raw / raw.sum(1, keepdims=True)).tolist()))
+    half, claims = motion.seconds / 2, example_answer(motion).claims
+    segments = (
+        Segment(0.0, half, "anger", 0.8, EXPLANATION, claims),
+        Segment(half, motion.seconds, "sadness", 0.7, EXPLANATION, claims),
+    )
+    return Timeline(clip, "kdae", ("anger", "happiness", "sadness", "neutral"), tuple(seconds.tolist()), rows, rows, segments)
 
 
-def example_clip(layout_name: str = "kdae_72", frames: int = 150, name: str = "F01A0V1", curve: bool = False, **choices) -> ReportClip:
+def example_clip(layout_name: str = "kdae_72", frames: int = 150, name: str = "F01A0V1", long: bool = False, **choices) -> ReportClip:
     motion = example_motion(layout_name, frames, **choices)
-    curves = example_curve(motion) if curve else None
-    return ReportClip(name, motion, example_answer(motion, name), "anger", "kdae", "F01", "walking", curve=curves)
+    answer = example_timeline(motion, name) if long else example_answer(motion, name)
+    return ReportClip(name, motion, answer, None if long else "anger", "kdae", "F01", "walking")

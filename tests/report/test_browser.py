@@ -90,7 +90,7 @@ def write(path: Path, *clips) -> Path:
 
 @pytest.mark.parametrize("layout", known_layouts())
 def test_every_layout_plays_scrubs_and_answers_clicks_on_claims(browser, tmp_path, layout):
-    browser.show(write(tmp_path / "clip.html", example_clip(layout, curve=True)))
+    browser.show(write(tmp_path / "clip.html", example_clip(layout)))
     browser.wait("return state.playing && state.time > 0.3")
     browser.one("#play").click()
     stopped = browser.js("return state.time")
@@ -156,14 +156,16 @@ def origin(element):
 
 
 def test_a_click_on_the_timeline_or_a_segment_goes_there(browser, tmp_path):
-    browser.show(write(tmp_path / "clip.html", example_clip(curve=True)))
+    browser.show(write(tmp_path / "clip.html", example_clip(long=True)))
     browser.js("play(false)")
     lanes = browser.one(".curve")
     ActionChains(browser).move_to_element_with_offset(lanes, lanes.size["width"] // 4, 0).click().perform()
     browser.wait("return Math.abs(state.time / lastTime() - 0.75) < 0.01")
     browser.find_elements(By.CSS_SELECTOR, ".segments button")[1].click()
     browser.wait("return Math.abs(state.time / lastTime() - 0.5) < 0.01")
-    assert browser.one(".segment-words").text == "The head is bowed."
+    browser.find_elements(By.CSS_SELECTOR, ".explanation .contradicted")[1].click()  # at the end of the second segment
+    browser.wait("return Math.abs(state.time / lastTime() - 5 / 6) < 0.01")
+    assert browser.one(".emotion").text == "anger → sadness" and browser.errors() == []
 
 
 def test_two_clips_of_different_lengths_keep_step(browser, tmp_path):
@@ -240,7 +242,7 @@ def test_a_phone_needs_no_sideways_scrolling(browser, tmp_path):
     index = write_reports(tmp_path, "all", answers())
     try:
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True})
-        for page in (index, write(tmp_path / "clip.html", example_clip(curve=True)), write(tmp_path / "two.html", *[example_clip()] * 2)):
+        for page in (index, write(tmp_path / "clip.html", example_clip(long=True)), write(tmp_path / "two.html", *[example_clip()] * 2)):
             browser.show(page)
             assert browser.js("return document.documentElement.scrollWidth") <= 390
             assert browser.errors() == []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from emotion_llm.evaluation.answer import JudgedClaim
+from emotion_llm.evaluation.timeline import Segment, Timeline
 from emotion_llm.grounding.claims import CHANGES, MOMENTS, PARTS, QUALITIES, Claim
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.motion.motion import Motion
@@ -40,7 +41,7 @@ def embedded(page: str) -> dict:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return clip_page([example_clip(curve=True)])
+    return clip_page([example_clip()])
 
 
 def test_a_page_is_below_one_megabyte_without_its_motion(page):
@@ -99,6 +100,26 @@ def test_a_body_that_does_not_move_can_be_shown():
     layout = read_layout("kinect_v2_25")
     record = clip_record(ReportClip("still", Motion(layout, np.zeros((1, layout.joints, 3)), 30.0)))
     assert record["emotion"] is None and record["claims"] == []
+
+
+def test_claims_of_a_segment_lie_within_it():
+    record = clip_record(example_clip(long=True))
+    first, second = record["curve"]["segments"]
+    assert [claim["verdict"] for claim in record["claims"]] == 2 * ["supported", "contradicted", "indeterminate", "uncheckable"]
+    assert all(record["claims"][number]["to"] <= 0.5 for number in first["claims"])
+    assert all(record["claims"][number]["from"] >= 0.5 for number in second["claims"])
+    assert (record["claims"][5]["from"], record["claims"][5]["to"]) == pytest.approx((5 / 6, 1))
+    for values, seconds in zip(record["curve"]["values"], [record["curve"]["seconds"]] * 4, strict=True):
+        assert len(values) == len(seconds)
+
+
+def test_the_index_names_the_emotion_that_lasts_longest(tmp_path):
+    clip = example_clip(long=True)
+    assert isinstance(clip.answer, Timeline)
+    segments = (Segment(0, 2, "anger", 0.5), Segment(2, 5, "fear", 0.5), Segment(5, 8, "anger", 0.5), Segment(8, 12, "fear", 0.5))
+    page = write_reports(tmp_path, "long", [replace(clip, answer=replace(clip.answer, segments=segments))]).read_text(encoding="utf-8")
+    (entry,) = embedded(page)["entries"]
+    assert (entry["emotion"], entry["probability"]) == ("fear", None)
 
 
 @pytest.mark.parametrize("layout_name", known_layouts())

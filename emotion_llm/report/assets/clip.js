@@ -28,7 +28,7 @@ class ClipView {
     const close = removable ? element("button", {class: "close", "aria-label": `Remove ${record.name}`, onclick: () => removeClip(this)}, "✕") : null;
     this.stage = element("div", {class: "stage"}, this.canvas, this.caption, this.legend(), close);
     this.lanes = this.makeLanes();
-    this.article = element("article", {class: "clip", "aria-label": record.name},
+    this.article = element("article", {class: record.emotion || record.curve ? "clip" : "clip plain", "aria-label": record.name},
       element("header", {}, element("h2", {}, record.name), element("p", {class: "faint"}, ...record.about.map((fact) => element("span", {}, fact)))),
       element("div", {class: "columns"}, element("div", {class: "movement"}, this.stage, this.lanes), this.answer()));
     listenToOrbit(this.canvas);
@@ -127,10 +127,7 @@ class ClipView {
     if (!segments.length) return null;
     const whole = this.motion.seconds;
     return element("div", {class: "segments"}, ...segments.map((segment) => {
-      const button = element("button", {title: segment.explanation || segment.emotion, onclick: () => {
-        seek(this.timeAt(segment.from / whole));
-        this.words.textContent = segment.explanation || segment.emotion;
-      }}, segment.emotion);
+      const button = element("button", {title: segment.explanation || segment.emotion, onclick: () => seek(this.timeAt(segment.from / whole))}, segment.emotion);
       button.style.left = `${(100 * segment.from) / whole}%`;
       button.style.width = `${(100 * (segment.to - segment.from)) / whole}%`;
       return button;
@@ -145,10 +142,9 @@ class ClipView {
       if (record.truth) parts.push(element("p", {class: agrees ? "truth right" : "truth wrong"}, agrees ? "✓ agrees with the label" : `✕ the label is ${record.truth}`));
       parts.push(element("h3", {}, "Probabilities"), this.probabilities());
     } else if (record.truth) parts.push(element("p", {class: "emotion"}, record.truth, element("span", {}, "label")));
-    if (record.explanation) parts.push(element("h3", {}, "Explanation"), this.explanation());
+    if (record.curve) parts.push(...this.story());
+    if (record.explanation) parts.push(element("h3", {}, "Explanation"), this.explanation(record.explanation, record.claims.map((claim, i) => i)));
     if (record.claims.length) parts.push(element("h3", {}, "Claims, held against the movement"), this.claims());
-    this.words = element("p", {class: "segment-words", "aria-live": "polite"});
-    parts.push(this.words);
     for (const [title, lines] of [["Descriptions", record.texts], ["Findings", record.findings]])
       if (lines.length) parts.push(element("h3", {}, title), element("ul", {class: "lines"}, ...lines.map((line) => element("li", {}, line))));
     return element("section", {class: "answer", "aria-label": "Answer"}, ...parts);
@@ -163,13 +159,22 @@ class ClipView {
     }));
   }
 
-  // The text, with each claim that tells its place in it as a button.
-  explanation() {
-    const {explanation: text, claims} = this.record, paragraph = element("p", {class: "explanation"});
+  // A long recording: its emotions in a row, and each segment with its explanation.
+  story() {
+    const {segments} = this.record.curve, names = segments.map((segment) => segment.emotion);
+    return [element("p", {class: "emotion"}, names.slice(0, 4).join(" → ") + (names.length > 4 ? " → …" : "")), ...segments.flatMap((segment) => [
+      element("h3", {class: "when"}, element("button", {onclick: () => seek(this.timeAt(segment.from / this.motion.seconds))},
+        `${segment.from.toFixed(1)}–${segment.to.toFixed(1)} s`), ` ${segment.emotion} ${percent(segment.probability)}`),
+      segment.explanation ? this.explanation(segment.explanation, segment.claims) : null,
+    ].filter(Boolean))];
+  }
+
+  // The text, with each of these claims that tells its place in it as a button.
+  explanation(text, numbers) {
+    const {claims} = this.record, paragraph = element("p", {class: "explanation"});
     let done = 0;
-    const placed = claims.map((claim, i) => [claim, i]).filter(([claim]) => claim.span).sort((a, b) => a[0].span[0] - b[0].span[0]);
-    for (const [claim, i] of placed) {
-      const [from, to] = claim.span;
+    for (const i of numbers.filter((n) => claims[n].span).sort((a, b) => claims[a].span[0] - claims[b].span[0])) {
+      const claim = claims[i], [from, to] = claim.span;
       if (from < done) continue; // overlaps another claim; both are in the list
       paragraph.append(text.slice(done, from), this.claimButton(claim, i, "\u2060", text.slice(from, to)));
       done = to;
