@@ -40,6 +40,7 @@ LEFT_OUT_STATUS = 3
 def main() -> None:
     with options_of_the_command_line():
         settings = parse_settings(PRESETS, __doc__)
+        settings = replace(settings, workers=settings.workers or len(os.sched_getaffinity(0)))
     if settings.list:
         say(known_corpora())
     elif settings.infer_layout is not None:
@@ -109,7 +110,7 @@ def write_synthetic(settings: PrepareSettings) -> Path:
 
 def check(definition: CorpusDefinition, source: Path, settings: PrepareSettings) -> Report:
     """Reads one corpus and prints its report; writes nothing."""
-    report = check_corpus(definition, source, settings.canonical, worker_count(settings))
+    report = check_corpus(definition, source, settings.canonical, settings.workers)
     say(report_text(report) + "checked; nothing was written")
     return report
 
@@ -118,7 +119,7 @@ def import_with_pictures(definition: CorpusDefinition, source: Path, settings: P
     """Imports one corpus, draws it and prints its report."""
     from emotion_llm.corpus.report_pictures import PICTURES, write_pictures  # matplotlib, which the workers should not import
 
-    imported = import_corpus(definition, source, settings.output, settings.canonical, worker_count(settings))
+    imported = import_corpus(definition, source, settings.output, settings.canonical, settings.workers)
     report, folder, board = imported.report, imported.corpus.folder, settings.output / "tensorboard" / definition.name
     if not imported.up_to_date or not board.is_dir() or not all((folder / name).is_file() for name in PICTURES):
         write_pictures(report, imported.corpus, board)
@@ -127,8 +128,7 @@ def import_with_pictures(definition: CorpusDefinition, source: Path, settings: P
         done += f" (without {report.faults:,} files or rows that need attention: see above)"
     if settings.narrate:
         done += f"; {narrate(folder, settings)}"
-    narrated = open_corpus(folder).narration.get("clips", 0)
-    if narrated:
+    if narrated := open_corpus(folder).narration.get("clips", 0):
         report = replace(report, narrated_clips=narrated)
         write_report(report, folder)
     say(
@@ -150,18 +150,10 @@ def write_pages(settings: PrepareSettings, names: list[str]) -> Path:
 
 
 def narrate(folder: Path, settings: PrepareSettings) -> str:
-    """Generates descriptions for a prepared corpus; says what was done.
-
-    Raises:
-        UserError: no corpus there, or its clips cannot be split.
-    """
+    """Generates descriptions for a prepared corpus; says what was done. Raises UserError: no corpus there, or its clips cannot be split."""
     corpus = open_corpus(folder)
     clips = narrate_corpus(corpus, settings.split.of(corpus), settings.seed)
     return f"{clips:,} clips have generated descriptions in {folder / 'narration.csv'}, their claims in narration.jsonl"
-
-
-def worker_count(settings: PrepareSettings) -> int:
-    return settings.workers or len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,8 @@ from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
 from emotion_llm.runtime.files import write_json
 from emotion_llm.runtime.output import printable
 
-MAX_EXAMPLES = 3
-"""Files named per reason in the text; the JSON names all."""
-MAX_LINES, MAX_ROWS = 12, 40
-"""Lines per list and rows per table in the text."""
+MAX_EXAMPLES = 3  # Files named per reason in the text; the JSON names all
+MAX_LINES, MAX_ROWS = 12, 40  # Lines per list and rows per table in the text
 BAR_WIDTH = 24
 NUMBER = re.compile(r"\d+(\.\d+)?")
 
@@ -30,8 +28,7 @@ class Group:
     word: str
     clips: int
     seconds: float
-    shortest: float
-    """Seconds, as are the next two."""
+    shortest: float  # Seconds, as are the next two
     median: float
     longest: float
 
@@ -47,25 +44,17 @@ class Report:
     layout: str
     joints: int
     frames_per_second: float
-    data_hash: str
-    """Empty where the corpus was only checked."""
+    data_hash: str  # Empty where the corpus was only checked
     all: Group
-    emotions: tuple[Group, ...]
-    """In label order, including emotions without clips."""
-    actors: tuple[Group, ...]
-    """By name; empty if the corpus has no actors."""
+    emotions: tuple[Group, ...]  # In label order, including emotions without clips
+    actors: tuple[Group, ...]  # By name; empty if the corpus has no actors
     actions: tuple[Group, ...]
-    described_clips: int
-    """Clips that people have described."""
+    described_clips: int  # Clips that people have described
     left_out: tuple[LeftOut, ...]
-    missing: tuple[str, ...]
-    """What a table lists but the source does not hold."""
-    duplicates: tuple[tuple[str, ...], ...]
-    """Clips that hold the same movement, by name."""
-    suspicious: tuple[tuple[str, str], ...]
-    """(clip, finding); these clips are in the corpus."""
-    narrated_clips: int = 0
-    """Clips with a generated description."""
+    missing: tuple[str, ...]  # What a table lists but the source does not hold
+    duplicates: tuple[tuple[str, ...], ...]  # Clips that hold the same movement, by name
+    suspicious: tuple[tuple[str, str], ...]  # (clip, finding); these clips are in the corpus
+    narrated_clips: int = 0  # Clips with a generated description
 
     @property
     def faults(self) -> int:
@@ -84,7 +73,10 @@ def make_report(
     for file, reading in kept:
         same.setdefault(reading.movement, []).append(file.name)
     return Report(
-        **{name: printable(getattr(definition, name)) for name in ("name", "title", "licence", "note")},
+        name=definition.name,
+        title=printable(definition.title),
+        licence=printable(definition.licence),
+        note=printable(definition.note),
         layout=definition.layout.name,
         joints=definition.layout.joints,
         frames_per_second=frames_per_second,

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -32,8 +32,7 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write, content_hash, file_hash, write_json
 from emotion_llm.runtime.validation import read_json_object, validate_record
 
-FORMAT = 2
-"""Increases when the files above change; a folder in another format is refused."""
+FORMAT = 2  # Increases when the files above change; a folder in another format is refused
 NARRATION = "narration.json"
 CLIP_FIELDS = np.dtype(
     [
@@ -63,14 +62,8 @@ class Clip:
     emotion: str
     actor: str | None
     action: str | None
-    texts: tuple[str, ...]
-    """Descriptions of this movement; may be empty."""
-    generated: bool = False
-    """True: the descriptions were generated, not written by people."""
-
-
-def _layout(value: Any) -> Any:
-    return layout_from_dict(value, place="corpus.json") if isinstance(value, dict) else value
+    texts: tuple[str, ...]  # Descriptions of this movement; may be empty
+    generated: bool = False  # True: the descriptions were generated, not written by people
 
 
 @validated_dataclass(frozen=True, config=ConfigDict(arbitrary_types_allowed=True, extra="ignore"))
@@ -79,27 +72,21 @@ class Corpus:
 
     folder: Path
     name: Annotated[str, AfterValidator(check_name)]
-    layout: Annotated[Layout, BeforeValidator(_layout)]
-    emotions: Annotated[tuple[str, ...], Field(min_length=1)]
-    """The label set, in the order of the emotion indices."""
+    layout: Annotated[Layout, BeforeValidator(lambda value: layout_from_dict(value, place="corpus.json"))]
+    emotions: Annotated[tuple[str, ...], Field(min_length=1)]  # The label set, in the order of the emotion indices
     actors: tuple[str, ...]
     actions: tuple[str, ...]
     frames_per_second: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
     data_hash: str
     """Hash of layout, label set, canonical settings, and every clip's labels and positions: two corpora with the same hash are the
     same data, wherever their files came from."""
-    texts_hash: str
-    """Hash of the descriptions, apart from `data_hash`: only the description stage depends on them."""
-    canonical: dict[str, Any]
-    """The canonical settings that the positions were made with (motion/canonical.py)."""
-    reading: dict[str, Any]
-    """How the motion files were read (ReadingSettings.conventions)."""
-    files: dict[str, str]
-    """Name -> hash of each of CONTENT_FILES that the folder holds."""
+    texts_hash: str  # Hash of the descriptions, apart from `data_hash`: only the description stage depends on them
+    canonical: dict[str, Any]  # The canonical settings that the positions were made with (motion/canonical.py)
+    reading: dict[str, Any]  # How the motion files were read (ReadingSettings.conventions)
+    files: dict[str, str]  # Name -> hash of each of CONTENT_FILES that the folder holds
     narration: dict[str, Any] = Field(default_factory=dict)
     """Of a narrated corpus: "generated" (always true), the number of clips, and the split whose training clips it was narrated by."""
-    import_hash: str = ""
-    """Hash of everything that the import depended on besides the content of the source files."""
+    import_hash: str = ""  # Hash of everything that the import depended on besides the content of the source files
 
     @cached_property
     def clips(self) -> np.ndarray:
@@ -165,7 +152,7 @@ def open_corpus(folder: Path) -> Corpus:
     folder = Path(folder)
     path = folder / "corpus.json"
     if not path.is_file():
-        # A new import that was killed between its two renames leaves the complete old corpus under this name.
+        # An import that was killed between its two renames leaves the complete old corpus under this name.
         set_aside = folder.with_name(folder.name + ".old")
         if (set_aside / "corpus.json").is_file():
             return open_corpus(set_aside)
@@ -177,8 +164,7 @@ def open_corpus(folder: Path) -> Corpus:
         corpus = validate_record(Corpus, metadata | {"folder": folder}, str(path))
     except UserError as error:
         raise UserError(f"{error}; {_IMPORT_AGAIN}") from None
-    fault = _fault(corpus)
-    if fault:
+    if fault := _fault(corpus):
         raise UserError(f"{folder}: {fault}; {_IMPORT_AGAIN}")
     return corpus
 
@@ -189,12 +175,8 @@ def check_content(corpus: Corpus) -> None:
     Raises:
         UserError: a file was changed or damaged since.
     """
-    changed = []
-    for name in CONTENT_FILES:
-        path = corpus.folder / name
-        if (content_hash(path) if path.is_file() else None) != corpus.files.get(name):
-            changed.append(name)
-    if changed:
+    found = {name: content_hash(corpus.folder / name) for name in CONTENT_FILES if (corpus.folder / name).is_file()}
+    if changed := [name for name in CONTENT_FILES if found.get(name) != corpus.files.get(name)]:
         raise UserError(f"{corpus.folder}: {' and '.join(changed)} changed since the import; restore the files, or {_IMPORT_AGAIN}")
 
 
@@ -204,19 +186,15 @@ def write_positions(path: Path, tracks: Iterable[np.ndarray], joints: int) -> No
     Shape:
         tracks, each (T, V, 3)  ->  (all frames, V, 3)
     """
+    header = {"descr": "<f4", "fortran_order": False, "shape": (0, joints, 3)}
     with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
         frames = 0
-        _write_header(file, frames, joints)
         for track in tracks:
             file.write(np.ascontiguousarray(track, dtype="<f4").data)
             frames += len(track)
-        file.seek(0)
-        _write_header(file, frames, joints)
-
-
-def _write_header(file: BinaryIO, frames: int, joints: int) -> None:
-    """NumPy pads headers so that the first axis may grow later: the length of the header does not depend on `frames`."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (frames, joints, 3)})
+        file.seek(0)  # numpy pads headers so that the first axis may grow: the length of the header does not depend on it
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (frames, joints, 3)})
 
 
 def write_corpus(folder: Path, metadata: dict, rows: np.ndarray, names: Sequence[str], texts: Mapping[str, Sequence[str]]) -> None:
@@ -285,11 +263,9 @@ def texts_hash(texts: Iterable[tuple[str, Iterable[str]]]) -> str:
 
 def _no_corpus(folder: Path) -> str:
     there = sorted(other.parent.name for other in folder.parent.glob("*/corpus.json") if other.parent.suffix != ".old")
-    return (
-        f"{folder}: no prepared corpus here; "
-        + (f"prepared in {folder.parent}: {', '.join(there)}; " if there else "")
-        + f"make one with: python launch/prepare.py --corpus {folder.name} --source DIR --output {folder.parent}"
-    )
+    known = f"prepared in {folder.parent}: {', '.join(there)}; " if there else ""
+    command = f"python launch/prepare.py --corpus {folder.name} --source DIR --output {folder.parent}"
+    return f"{folder}: no prepared corpus here; {known}make one with: {command}"
 
 
 def _open_array(path: Path) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Three synthetic corpora, written as raw files in the three corpora's own formats.
+"""Three synthetic corpora in the file formats of the real ones.
 
-seed, clips per emotion  ->  kdae/ (72-node BVH), emilya/ (28-node BVH), egbm/ (25-joint Kinect tables), as their owners would send them
+seed, clips per emotion  ->  kdae/ (72-node BVH), emilya/ (28-node BVH), egbm/ (25-joint Kinect tables)
 
-The formats, rates, units, trees, file names and emotion sets follow the real corpora (corpus/definitions); every movement is made
-up (synthetic_body.py) from movement qualities that follow the emotion, the actor and chance (synthetic_emotions.py). For the
-demo and the tests: they show that the path works, and say nothing about how well it works on people.
+Formats, rates, units, folders, file names and emotions follow the real corpora (corpus/definitions); the movements are generated
+(body.py) from movement qualities that depend on emotion, actor and chance (emotions.py). They are for the demo and the tests: they
+show that the code works, and say nothing about accuracy on people.
 """
 
 import csv
@@ -23,19 +23,14 @@ from emotion_llm.synthetic.emotions import Actor, invited_actors, performance
 class Plan:
     """What is recorded for one corpus."""
 
-    number: int
-    """Sets the corpus's random numbers apart from the others'."""
+    number: int  # Part of the random seed: corpora differ
     layout: str
-    emotions: dict[str, str]
-    """The corpus's own code or spelling -> the canonical word."""
+    emotions: dict[str, str]  # The corpus's own code or spelling -> the canonical word
     actors: tuple[str, ...]
-    actions: dict[str, str]
-    """The corpus's own code -> action of synthetic_body.ACTIONS."""
+    actions: dict[str, str]  # The corpus's own code -> a key of body.ACTIONS
     frames_per_second: float
-    seconds: tuple[float, float]
-    """Shortest and longest clip."""
-    facing: tuple[float, float] = (-180.0, 180.0)
-    """Degrees that the body is turned to its left from facing +Z, least and most."""
+    seconds: tuple[float, float]  # Shortest and longest clip
+    facing: tuple[float, float] = (-180.0, 180.0)  # Range of the yaw, degrees: 0 faces +Z, positive is to the left
 
 
 KDAE = Plan(
@@ -81,19 +76,13 @@ class Take:
     emotion_code: str
     actor: Actor
     action_code: str
-    number: int
-    """Counts the takes of one emotion from 0."""
+    number: int  # Counts the takes of one emotion from 0
     qualities: Qualities
-    angles: dict[str, np.ndarray]
-    """Joint angle -> degrees (T,)."""
-    yaw: float
-    """Degrees that the body is turned to its left from facing +Z."""
-    start: np.ndarray
-    """(2,) metres, X and Z of the first frame."""
-    finger_curl: float
-    """Degrees."""
-    noise_seed: int
-    """For what a sensor adds."""
+    angles: dict[str, np.ndarray]  # Joint angle -> degrees (T,)
+    yaw: float  # Degrees: 0 faces +Z, positive is to the left
+    start: np.ndarray  # (2,) metres, X and Z of the first frame
+    finger_curl: float  # Degrees
+    noise_seed: int  # Of the simulated sensor's noise
 
 
 def write_synthetic_corpora(folder: Path, clips_per_emotion: int, seed: int) -> None:
@@ -107,7 +96,7 @@ def write_synthetic_corpora(folder: Path, clips_per_emotion: int, seed: int) -> 
 
 
 def takes(plan: Plan, clips_per_emotion: int, seed: int) -> Iterator[Take]:
-    """The recordings of one corpus; emotions, actors and actions are crossed, so that none gives another away."""
+    """The recordings of one corpus; emotions, actors and actions are crossed, so that none predicts another."""
     actors = invited_actors(plan.actors, np.random.default_rng([seed, plan.number]))
     for emotion_number, (code, emotion) in enumerate(plan.emotions.items()):
         action_codes = np.random.default_rng([seed, plan.number, emotion_number]).permutation(list(plan.actions))
@@ -157,7 +146,7 @@ def write_egbm(folder: Path, clips_per_emotion: int, seed: int) -> None:
 
 
 def body_positions(layout: Layout, take: Take) -> np.ndarray:
-    """(T, V, 3) metres: where the joints of a BVH layout really are."""
+    """(T, V, 3) metres: the joint positions that the BVH file describes."""
     offsets, rotations, root = _body(layout, take)
     return posed(layout, offsets, rotations, root)
 
@@ -208,8 +197,7 @@ def euler_degrees(rotations: np.ndarray, order: str) -> np.ndarray:
     return np.degrees(np.stack([first, second, third], axis=-1))
 
 
-SENSOR_HEIGHT, SENSOR_DISTANCE = 0.9, 2.6
-"""Metres above the floor, and from the sensor to where the actor starts."""
+SENSOR_HEIGHT, SENSOR_DISTANCE = 0.9, 2.6  # Metres above the floor, and from the sensor to where the actor starts
 KINECT_FROM_BODY = {
     "SpineBase": "Hips", "SpineMid": "Spine2", "SpineShoulder": "LeftShoulder RightShoulder", "Neck": "Neck", "Head": "Head Head_end",
     "Shoulder": "Arm", "Elbow": "ForeArm", "Wrist": "Hand", "Hand": "InHandMiddle", "HandTip": "HandMiddle3_end", "Thumb": "HandThumb3",

@@ -71,10 +71,8 @@ SPREAD = Qualities(
     tempo=0.11, amplitude=0.14, abruptness=0.11, tremor=0.35, startle=0.08,
 )  # fmt: skip
 """Standard deviation of every quality over people and performances of one emotion."""
-HABIT_SHARE = 0.6
-"""Standard deviation of an actor's habits as a share of SPREAD; the rest is the single performance's."""
-STRENGTH = (0.7, 1.2)
-"""How strongly a performance shows its emotion: least and most."""
+HABIT_SHARE = 0.6  # Standard deviation of an actor's habits as a share of SPREAD; the rest is the single performance's
+STRENGTH = (0.7, 1.2)  # How strongly a performance shows its emotion: least and most
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,7 @@ class Actor:
     name: str
     build: Build
     right_handed: bool
-    habits: np.ndarray
-    """(qualities,) what this person adds to every quality, whatever the emotion."""
+    habits: np.ndarray  # (qualities,) what this person adds to every quality, whatever the emotion
 
 
 def invited_actors(names: tuple[str, ...], rng: np.random.Generator) -> list[Actor]:
@@ -106,8 +103,7 @@ def performance(emotion: str, actor: Actor, rng: np.random.Generator) -> Qualiti
     return Qualities.from_vector(neutral + pull + actor.habits + SPREAD.vector * chance)
 
 
-MOST_IMAGINED = 6
-"""Claims of a text about an imagined movement: more than of a real one, so that each text teaches more."""
+MOST_IMAGINED = 6  # Claims of a text about an imagined movement: more than of a real one, so that each text teaches more
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,7 @@ CHAT_TEMPLATE = (
 )
 VOCABULARY, WIDTH, LAYERS, HEADS = 1024, 128, 4, 4
 CONVERSATIONS_PER_STEP, RECOGNITIONS_PER_STEP, PEAK_LEARNING_RATE = 32, 8, 3e-3
-VOCABULARY_TEXTS = 2000
-"""Texts from which the text tokenizer is learnt."""
+VOCABULARY_TEXTS = 2000  # Texts from which the text tokenizer is learnt
 
 
 def build_text_tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:

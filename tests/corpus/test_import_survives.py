@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion_llm.corpus import importing, store
+from emotion_llm.corpus import importing, report, store
 from emotion_llm.corpus.store import open_corpus
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.synthetic.corpora import write_egbm
@@ -92,7 +92,7 @@ def test_killed_at_any_step_of_the_writing_either_the_old_or_the_new_corpus_is_t
     def killed_import(kill_at):
         for holder, name in (
             (importing, "flush"),
-            (importing, "write_json"),
+            (report, "write_json"),
             (store, "write_json"),
             (Path, "rename"),
             (shutil, "rmtree"),
