@@ -117,7 +117,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ]),
     ("emotion_llm/evaluation/explanations.py", "tests/evaluation/test_explanations.py tests/evaluation/test_metrics.py", [
         ('rouge["rougeL_fmeasure"]', 'rouge["rougeL_recall"]'),
-        ("fell.setdefault(region in cited, [])", "fell.setdefault(region not in cited, [])"),
+        ("loss - loss.mean(axis=0)", "loss"),
         ("[weights @ summed for weights in bootstrap]", "[summed.sum(axis=0) for weights in bootstrap]"),
     ]),
     ("emotion_llm/grounding/judge.py", "tests/grounding/test_judge.py", [
@@ -126,7 +126,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("claim.direction * (-1 if quality.mirrored != own.mirrored else 1)", "claim.direction"),
         ('STRONG_FROM if claim.extent == "strong" else SUPPORTED_FROM', "SUPPORTED_FROM"),
     ]),
-    ("emotion_llm/grounding/grammar.py", "tests/grounding/test_sentences.py", [
+    ("emotion_llm/grounding/grammar.py", "tests/grounding/test_sentences.py tests/grounding/test_grammar.py", [
         ("direction = -direction if self.less else direction", "direction = direction"),
         ("if self.suspended or self._compares(place):", "if self._compares(place):"),
         ("self.subject = []  # an unknown word", "pass  # an unknown word"),

@@ -123,7 +123,7 @@ def label_templates(encoded: EncodedCorpus, measured: Sequence[Measured], norms:
         medians = {}
         for name, quality in QUALITIES.items():
             values = [where[quality.descriptor] for where in stands if quality.descriptor in where]
-            if values and quality.low.adjectives and quality.high.adjectives:
+            if len(values) > len(stands) / 2 and quality.low.adjectives and quality.high.adjectives:
                 medians[name] = float(np.median(values)) - 50
         told = sorted(medians, key=lambda name: -abs(medians[name]))[:TEMPLATE_QUALITIES]
         clauses = []
@@ -224,30 +224,37 @@ def cited_regions(text: str, movement: Standing) -> set[str]:
 def _counterfactual(
     explained: Sequence[Explained], clusters: np.ndarray, bootstrap: Sequence[np.ndarray], interval: tuple[float, float]
 ) -> dict:
-    """Over the clips whose greedy text cites some regions and not others."""
-    losses = []
-    for one, cluster in zip(explained, clusters, strict=True):
-        cited = cited_regions(one.texts[GREEDY], one.standing)
-        whole, fell = one.without_region["nothing"], dict[bool, list[float]]()
-        for region in REGIONS:
-            fell.setdefault(region in cited, []).append(whole - one.without_region[region])
-        if len(fell) == 2:
-            losses.append((int(cluster), float(np.mean(fell[True])), float(np.mean(fell[False]))))
-    if not losses:
+    """Over the clips whose greedy text cites some regions and not others.
+
+    Some regions have more tokens and matter more for every clip. `difference` therefore compares losses beyond the mean loss of the same
+    region over these clips.
+    """
+    cites = [cited_regions(one.texts[GREEDY], one.standing) for one in explained]
+    used = [index for index, cited in enumerate(cites) if 0 < len(cited) < len(REGIONS)]
+    if not used:
         return {"clips": 0}
+    cited = np.array([[region in cites[index] for region in REGIONS] for index in used])  # (clips, regions)
+    without = [explained[index].without_region for index in used]
+    loss = np.array([[one["nothing"] - one[region] for region in REGIONS] for one in without])  # (clips, regions)
+    gap, beyond = (_mean_where(values, cited) - _mean_where(values, ~cited) for values in (loss, loss - loss.mean(axis=0)))  # (clips,)
     sums = np.zeros((clusters.max() + 1, 2))  # (G, difference and clips)
-    for cluster, cited_loss, other_loss in losses:
-        sums[cluster] += (cited_loss - other_loss, 1)
+    np.add.at(sums, clusters[used], np.stack([beyond, np.ones(len(used))], axis=1))
     drawn = np.stack([weights @ sums for weights in bootstrap])  # (resamples, 2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        difference = drawn[:, 0] / drawn[:, 1]
+        resampled = drawn[:, 0] / drawn[:, 1]
     return {
-        "clips": len(losses),
-        "loss_without_cited": float(np.mean([cited for _, cited, _ in losses])),
-        "loss_without_uncited": float(np.mean([other for _, _, other in losses])),
-        "share_cited_matters_more": float(np.mean([cited > other for _, cited, other in losses])),
-        "difference_interval": _bounds(difference, interval),
+        "clips": len(used),
+        "loss_without_cited": float(_mean_where(loss, cited).mean()),
+        "loss_without_uncited": float(_mean_where(loss, ~cited).mean()),
+        "share_cited_matters_more": float((gap > 0).mean()),
+        "difference": float(beyond.mean()),
+        "difference_interval": _bounds(resampled, interval),
     }
+
+
+def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(clips, regions) -> mean over the chosen regions (clips,)."""
+    return (values * chosen).sum(axis=1) / chosen.sum(axis=1)
 
 
 def _number(value: np.ndarray) -> float | None:

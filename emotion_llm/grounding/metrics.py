@@ -59,8 +59,8 @@ def repeats_a_clause(text: str) -> bool:
 
 
 def named_emotions(text: str, emotions: Iterable[str]) -> set[str]:
-    """The labels that a text names; one inside a longer label ("fear" in "panic fear") is not named by it."""
-    found, rest = set(), text.lower()
+    """The labels that a text names; one inside a longer label ("fear" in "panic fear") is not, nor is one compared with ("neutral clips")."""
+    found, rest = set(), re.sub(r"\b(?:compared (?:with|to)|than|unlike)[^,.;]*", "|", text.lower())
     for emotion in sorted(emotions, key=len, reverse=True):
         words = r"\b" + re.escape(emotion.lower()).replace(r"\-", "[- ]") + r"\b"
         if re.search(words, rest):

@@ -63,8 +63,14 @@ def test_a_cited_region_that_matters_more_is_found():
     found = metrics([explained("The head is bowed.", FAST, head=0.5), explained("The knees are bent.", FAST, legs=0.7)])["counterfactual"]
     assert found["clips"] == 2
     assert found["loss_without_cited"] == pytest.approx(0.3)
+    assert found["difference"] > 0
     assert found["loss_without_uncited"] == pytest.approx(0)
     assert found["share_cited_matters_more"] == 1
+
+
+def test_a_region_that_matters_for_every_clip_alike_makes_no_difference():
+    found = metrics([explained("The head is bowed.", FAST, head=0.5), explained("The knees are bent.", FAST, head=0.5)])["counterfactual"]
+    assert found["difference"] == pytest.approx(0)
 
 
 def test_a_text_that_cites_no_region_says_nothing_about_tokens():

@@ -48,6 +48,7 @@ def test_a_text_is_consistent_if_it_names_the_answered_emotion_and_no_other():
 def test_a_label_inside_a_longer_one_is_not_named():
     assert named_emotions("It reads as panic fear.", ["fear", "panic fear"]) == {"panic fear"}
     assert named_emotions("It seems not confident", ["not-confident"]) == {"not-confident"}
+    assert named_emotions("Compared with neutral clips, the movement is fast, which reads as joy.", ["neutral", "joy"]) == {"joy"}
     assert named_emotions("enjoyment", ["joy"]) == set()
 
 
