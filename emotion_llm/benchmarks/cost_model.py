@@ -83,7 +83,7 @@ class StepCost:
 
 def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost:
     """The model's prediction for one step."""
-    busy = largest_divisor(batch, cluster.gpus)
+    busy = max(count for count in range(1, min(batch, cluster.gpus) + 1) if batch % count == 0)  # every process has as many motions
     motions = batch // busy
     micro_steps = -(-motions // MICRO_BATCH)
     frozen, adapter = matrix_weights(shape)
@@ -99,11 +99,6 @@ def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost
     seconds = limits[limit] + communication + cluster.fixed_seconds
     dollars = seconds * cluster.gpus * cluster.dollars_per_gpu_hour / 3600
     return StepCost(busy, limit, limits[limit], communication, cluster.fixed_seconds, dollars)
-
-
-def largest_divisor(batch: int, gpus: int) -> int:
-    """How many of the GPUs can divide the batch evenly; every process must have the same number of motions."""
-    return max(count for count in range(1, min(batch, gpus) + 1) if batch % count == 0)
 
 
 def matrix_weights(shape: LlmShape) -> tuple[int, int]:

@@ -25,7 +25,8 @@ from emotion_llm.language.model import EmotionLLM
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import file_hash
 from emotion_llm.runtime.validation import read_json_object, validate_record
-from emotion_llm.training.checkpoint import TOKENIZER, Checkpoint, RunRecord
+from emotion_llm.training.checkpoint import TOKENIZER, Checkpoint
+from emotion_llm.training.checkpoint_record import RunRecord
 
 EXPORT = "export.json"
 LLM, ENCODER = "llm", "encoder"

@@ -20,10 +20,11 @@ from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
 from emotion_llm.runtime.console import say
+from emotion_llm.runtime.files import file_hash
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.assembly import build_model, check_same_origin, check_same_prompts
-from emotion_llm.training.checkpoint import RECORD, Checkpoint, file_checksum, find_checkpoint
+from emotion_llm.training.checkpoint import RECORD, Checkpoint, find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class FoundRun:
         """Hashes of the trained weights, the LLM and the encoder."""
         metadata = self.checkpoint.metadata
         record = self.checkpoint.folder / (RECORD if self.exported is None else EXPORT)
-        return [file_checksum(record), metadata["llm_fingerprint"], metadata["encoder_hash"]]
+        return [file_hash(record), metadata["llm_fingerprint"], metadata["encoder_hash"]]
 
 
 def find_run(path: Path) -> FoundRun:

@@ -1,4 +1,4 @@
-"""Why: an explanation in words, resting on the emotion that was recognised.
+"""Explanations in words, given the recognised emotion.
 
 motion features, emotion  ->  explain: the text that the model finds likeliest
 the same, Standing        ->  explain_verified: the best supported of several, without what the movement contradicts (ours)
@@ -90,5 +90,5 @@ class TextPieces(TextStreamer):
 
 
 def middle(windows: Sequence[int] | np.ndarray) -> int:
-    """The window that speaks for its clip when one has to be explained."""
+    """The middle window of a clip: the one that is explained."""
     return int(windows[len(windows) // 2])

@@ -1,4 +1,4 @@
-"""Which emotion: the label set scored by likelihood, never parsed out of free text.
+"""Recognition by label scoring: the likelihood of every emotion of the label set, never parsed out of free text.
 
 motion features, label set  ->  probability of each emotion (K,)
 held-out clips of a corpus  ->  probabilities (clips, K), the same at any number of processes
@@ -21,12 +21,12 @@ from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 from emotion_llm.skeleton_tokens.unified import MotionFeatures
 
 WINDOWS_PER_ROW = 16
-"""Windows scored together; each brings its whole label set."""
+"""Windows per packed row, each with its whole label set."""
 
 
 @dataclass(frozen=True)
 class CorpusScores:
-    """The emotions that a model sees in some clips of one corpus."""
+    """Probabilities of the emotions of some clips of one corpus."""
 
     emotions: tuple[str, ...]
     clips: tuple[int, ...]
@@ -41,7 +41,7 @@ class CorpusScores:
 
     @property
     def chance(self) -> float:
-        """Accuracy of drawing from the label set."""
+        """Accuracy of guessing uniformly."""
         return 1 / len(self.emotions)
 
 
@@ -66,7 +66,7 @@ def emotion_probabilities(
 def score_clips(
     model: EmotionLLM, prompts: PromptWriter, encoded: EncodedCorpus, clips: Sequence[int], device: torch.device
 ) -> CorpusScores:
-    """Scores clips, each the mean over its windows. Every rank scores its part of the clips; every rank gets all the scores."""
+    """Mean probabilities over the windows of each clip. Every rank must call it: each scores a part of the clips, all get the result."""
     was_training = model.training
     model.eval()
     emotions = encoded.corpus.emotions

@@ -25,13 +25,13 @@ from emotion_llm.language.dropout import use_cheap_dropout
 from emotion_llm.language.packed import PACKED_ATTENTION
 from emotion_llm.language.packing_check import check_packing
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.validation import STRICT
+from emotion_llm.runtime.validation import STRICT, read_json_object
 
 EMBEDDING_SAMPLE = 8192
-"""Tokens that the size of embeddings is measured on, evenly spread over the vocabulary."""
+"""Tokens, evenly spaced in the vocabulary, whose embeddings are measured."""
 CPU = torch.device("cpu")
 MOST_LAYERS = 1000
-"""Of the LLMs that there are, none has a quarter of it; a model is built from its configuration before its weights are looked at."""
+"""More than four times as many as any LLM has; a model is built from its configuration before its weights are read."""
 
 disable_progress_bar()  # of loading weights; downloads from the hub keep theirs
 
@@ -54,7 +54,7 @@ def load_text_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: no such LLM, or no hub in reach.
     """
-    _refuse_what_is_no_llm(name_or_folder)
+    _check_source(name_or_folder)
     try:
         return AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
     except Exception as error:  # a damaged or hostile folder brings out errors of any kind in the libraries that read it
@@ -74,10 +74,10 @@ def load_llm(name_or_folder: str, dtype: torch.dtype, device: torch.device = CPU
         UserError: no such LLM, a folder without weights, no hub in reach, weights as pickle only, or an architecture that transformers
             does not know itself or that cannot read packed rows.
     """
-    _refuse_what_is_no_llm(name_or_folder)
+    _check_source(name_or_folder)
     try:
         config = AutoConfig.from_pretrained(name_or_folder, trust_remote_code=False)
-    except Exception as error:  # as above
+    except Exception as error:
         raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
     if not checked:
         check_packing(config)
@@ -86,13 +86,13 @@ def load_llm(name_or_folder: str, dtype: torch.dtype, device: torch.device = CPU
             name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False,
             output_loading_info=True, device_map=device,
         )  # fmt: skip
-    except Exception as error:  # as above
+    except Exception as error:
         raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
     llm, found = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
     if missing := sorted(found["missing_keys"]):
         raise UserError(
-            f"--llm {name_or_folder}: {len(missing)} of its weights are missing (first: {missing[0]}), and would be random numbers; "
-            "fetch the LLM anew with launch/get_llm.py"
+            f"--llm {name_or_folder}: {len(missing)} of its weights are missing (first: {missing[0]}) and would be random; "
+            "fetch the LLM again with launch/get_llm.py"
         )
     llm.config.use_cache = False
     llm.requires_grad_(False)
@@ -107,8 +107,8 @@ def check_text_tokenizer(llm: PeftModel | PreTrainedModel, text_tokenizer: PreTr
     embeddings = llm.get_input_embeddings().get_parameter("weight").shape[0]
     if len(text_tokenizer) > embeddings:
         raise UserError(
-            f"--llm {text_tokenizer.name_or_path}: its text tokenizer knows {len(text_tokenizer):,} tokens, but its weights only {embeddings:,}; "
-            "the two do not belong together, fetch the LLM anew"
+            f"--llm {text_tokenizer.name_or_path}: its text tokenizer has {len(text_tokenizer):,} tokens, but its embedding layer {embeddings:,}; "
+            "they belong to different LLMs, fetch the LLM again"
         )
 
 
@@ -144,7 +144,7 @@ def hub_in_reach() -> bool:
     return True
 
 
-def _refuse_what_is_no_llm(name_or_folder: str) -> None:
+def _check_source(name_or_folder: str) -> None:
     folder = Path(name_or_folder)
     if not folder.is_dir():
         looks_like_a_path = name_or_folder.count("/") != 1 or name_or_folder.startswith((".", "~", "models/", "runs/", "data/"))
@@ -156,12 +156,7 @@ def _refuse_what_is_no_llm(name_or_folder: str) -> None:
         return
     if not (folder / "config.json").is_file():
         raise UserError(f"--llm {name_or_folder}: not an LLM folder (config.json is missing); make one with launch/get_llm.py")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{folder / 'config.json'}: not a JSON file ({error}); fetch the LLM anew") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{folder / 'config.json'}: not an LLM's configuration; fetch the LLM anew")
+    config = read_json_object(folder / "config.json", "fetch the LLM again")
     if "auto_map" in config:
         raise UserError(
             f"{folder / 'config.json'}: 'auto_map' asks for Python code of that folder to be run, which is never done; "
@@ -169,29 +164,29 @@ def _refuse_what_is_no_llm(name_or_folder: str) -> None:
         )
     if (folder / "adapter_config.json").exists():
         raise UserError(
-            f"--llm {name_or_folder}: an adapter lies in this folder (adapter_config.json), and would bring in another LLM; "
-            "give a folder that holds an LLM alone"
+            f"--llm {name_or_folder}: this folder contains an adapter (adapter_config.json), which would load another LLM; "
+            "give a folder with an LLM only"
         )
     layers = config.get("num_hidden_layers")
     if isinstance(layers, int) and layers > MOST_LAYERS:
-        raise UserError(f"{folder / 'config.json'}: speaks of {layers:,} layers; this is no LLM, fetch it anew")
-    _refuse_index_that_leads_elsewhere(folder)
+        raise UserError(f"{folder / 'config.json'}: num_hidden_layers is {layers:,}; no LLM has so many, fetch it again")
+    _check_index(folder)
     if not list(folder.glob("*.safetensors")):
         raise UserError(
-            f"--llm {name_or_folder}: an LLM folder without weights (no *.safetensors); fetch the LLM anew with launch/get_llm.py"
+            f"--llm {name_or_folder}: an LLM folder without weights (no *.safetensors); fetch the LLM again with launch/get_llm.py"
         )
 
 
-def _refuse_index_that_leads_elsewhere(folder: Path) -> None:
+def _check_index(folder: Path) -> None:
     """transformers opens whatever file the index names, pickles too."""
     for index in folder.glob("*.index.json"):
         try:
             named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
             strange = sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors"))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise UserError(f"{index}: not an index of weights ({type(error).__name__}); fetch the LLM anew") from None
+            raise UserError(f"{index}: not an index of weights ({type(error).__name__}); fetch the LLM again") from None
         if strange:
-            raise UserError(f"{index}: names {strange[0]!r}, which is no safetensors file of this folder; fetch the LLM anew")
+            raise UserError(f"{index}: names {strange[0]!r}, which is no safetensors file of this folder; fetch the LLM again")
 
 
 def _cannot_load(name_or_folder: str, what: str, error: Exception) -> str:

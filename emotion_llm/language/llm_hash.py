@@ -1,8 +1,8 @@
-"""Which base LLM: a hash of its files in full.
+"""Hash of a base LLM: of the whole content of its files.
 
 name or folder  ->  hash of configuration, weights and text tokenizer
 
-An adapter is useless on another base model, so checkpoints carry this hash and refuse any other.
+An adapter only fits the LLM it was trained on: checkpoints store this hash and are refused with another LLM.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from emotion_llm.runtime.processes import gather_over_processes
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
-"""Fields of config.json that say nothing about the model."""
+"""Fields of config.json that do not change the model."""
 
 
 def llm_hash(name_or_folder: str) -> str:

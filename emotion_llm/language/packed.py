@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
@@ -135,15 +136,14 @@ class _RowBuilder:
     """Collects the tokens of a row and which of them see each other."""
 
     def __init__(self, slots: Slots) -> None:
-        self.slots = slots
+        self.slots, self.answers = slots, 0
         self.token_ids: list[int] = []
         self.position_ids: list[int] = []
         self.skeleton_rows: list[int] = []
-        self.motions: list[MotionFeatures] = []
         self.predicting_rows: list[int] = []
         self.answer_ids: list[int] = []
         self.answer_index: list[int] = []
-        self.answers = 0
+        self.motions: list[MotionFeatures] = []
         self.prefixes: list[PackedSequence] = []
         self.sequences: list[PackedSequence] = []
 
@@ -207,40 +207,29 @@ def _group(prefixes: Sequence[PackedSequence], sequences: Sequence[PackedSequenc
     places: list[int] = []
     next_place = 0
     for similar in _of_similar_size(prefixes) + _of_similar_size(sequences):
-        group = _pad_together(similar)
-        groups.append(group)
-        for index, (query_rows, _, _) in enumerate(similar):
-            start = next_place + index * group.query_rows.shape[1]
+        groups.append(_pad_together(similar))
+        for query_rows, _, _ in similar:
             rows.extend(query_rows)
-            places.extend(range(start, start + len(query_rows)))
-        next_place += group.query_rows.numel()
+            places.extend(range(next_place, next_place + len(query_rows)))
+            next_place += groups[-1].query_rows.shape[1]
     return PackedAttention(tuple(groups), torch.tensor(places)[torch.tensor(rows).argsort()])
 
 
 def _of_similar_size(sequences: Sequence[PackedSequence]) -> list[list[PackedSequence]]:
     """Sequences sorted by size and divided where padding to the largest would cost more than another call."""
     groups: list[list[PackedSequence]] = []
-    for sequence in sorted(sequences, key=_pairs):
-        if not groups or _pairs(sequence) > MOST_PADDING * _pairs(groups[-1][0]):
+    for sequence in sorted(sequences, key=lambda sequence: sequence[2].numel()):
+        if not groups or sequence[2].numel() > MOST_PADDING * groups[-1][0][2].numel():
             groups.append([])
         groups[-1].append(sequence)
     return groups
 
 
-def _pairs(sequence: PackedSequence) -> int:
-    return sequence[2].numel()
-
-
 def _pad_together(sequences: Sequence[PackedSequence]) -> AttentionGroup:
-    longest_query = max(len(query_rows) for query_rows, _, _ in sequences)
-    longest_key = max(len(key_rows) for _, key_rows, _ in sequences)
-    count = len(sequences)
-    query_rows = torch.zeros(count, longest_query, dtype=torch.long)
-    key_rows = torch.zeros(count, longest_key, dtype=torch.long)
-    visible = torch.zeros(count, 1, longest_query, longest_key, dtype=torch.bool)
+    query_rows = pad_sequence([torch.tensor(queries) for queries, _, _ in sequences], batch_first=True)  # (n, Lq)
+    key_rows = pad_sequence([torch.tensor(keys) for _, keys, _ in sequences], batch_first=True)  # (n, Lk)
+    visible = torch.zeros(len(sequences), 1, query_rows.shape[1], key_rows.shape[1], dtype=torch.bool)
     for index, (queries, keys, seen) in enumerate(sequences):
-        query_rows[index, : len(queries)] = torch.tensor(queries)
-        key_rows[index, : len(keys)] = torch.tensor(keys)
         visible[index, 0, : len(queries), : len(keys)] = seen
         visible[index, 0, len(queries) :, 0] = True  # a padded query must see something, or its unused output is NaN
     return AttentionGroup(query_rows, key_rows, visible)

@@ -1,11 +1,11 @@
-"""Checks that an LLM's architecture reads a packed row as separate sequences, before anything is trained or answered with it.
+"""Checks that an LLM's architecture treats the examples of a packed row as separate sequences, before it is trained or used.
 
 LLM configuration  ->  a small random model of the same architecture  ->  nothing, or a UserError that names the architecture
 
-Some architectures do not pass the row on to their attention, or mix tokens outside attention (convolutions, state spaces, linear
-attention, recurrences); without the check they would train, without an error, on answers that see each other. The model of the check has
-the same code, layer types and attention layout, but few layers, narrow matrices and fp32 weights: an error stands out against rounding,
-and the check takes as long for a 7B as for a small LLM.
+Some architectures do not pass the row to their attention, or mix tokens outside attention (convolutions, state spaces, linear attention,
+recurrences): they would train, without an error, on answers that see each other. The checked model has the same code, layer types and
+kinds of attention, but few layers, heads and experts, narrow matrices and fp32 weights: an error is far above rounding, and the check
+takes about a second for any LLM.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NARROW = ("intermediate_size", "intermediate_size_mlp", "moe_intermediate_size",
 EXPERTS, FEW_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 8
 """Fields with a number of experts, and how many are enough."""
 _verdicts: dict[str, str | None] = {}
-"""What is wrong with the configurations checked so far."""
+"""Configuration -> problem, of those checked so far."""
 
 
 def check_packing(config: PreTrainedConfig) -> None:

@@ -47,8 +47,6 @@ except Exception as error:
 json.dump(result, sys.stdout)
 """
 
-KNOWN_EMOTION = "\nThe emotion is {emotion}."
-
 
 @dataclass(frozen=True)
 class Prompt:
@@ -105,7 +103,7 @@ class PromptWriter:
 
 
 def _template_around_content(text_tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """What the chat template writes before and after the user's content, up to the answer.
+    """The text that the chat template puts before and after the user's content, up to the answer.
 
     Raises:
         UserError: the template fails, takes too long, or does not contain the content exactly once.
@@ -129,7 +127,7 @@ def _template_around_content(text_tokenizer: PreTrainedTokenizerBase) -> tuple[s
     parts = rendered["text"].split(SKELETON_MARK)
     if len(parts) != 2:
         raise UserError(
-            f"{name}: its chat template shows the user's words {len(parts) - 1} times, not once, so the skeleton tokens have no place; "
+            f"{name}: its chat template contains the user's message {len(parts) - 1} times, not once, so the skeleton tokens have no place; "
             "choose another LLM or fix its chat template"
         )
     return parts[0], parts[1]

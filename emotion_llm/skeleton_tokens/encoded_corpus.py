@@ -39,7 +39,7 @@ from emotion_llm.runtime.files import content_hash, flush, write_json
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.skeleton_encoder.pooling import feature_frames, pooled_rows
-from emotion_llm.skeleton_tokens.unified import SEMANTIC, SPATIAL, TEMPORAL, MotionFeatures
+from emotion_llm.skeleton_tokens.unified import MotionFeatures
 
 WINDOW_FIELDS = np.dtype([("clip", np.int32), ("start", np.int32), ("frames", np.int32), ("row", np.int64)])
 """start, frames: the window's position in its clip; row: its first row in features.npy."""
@@ -91,31 +91,25 @@ class EncodedCorpus:
         clip, start, frames, _ = self.windows[window]
         return f"{self.corpus.name}/{self.corpus.names[clip]}[{start}:{start + frames}]"
 
-    def time_steps(self, window: int) -> int:
-        """T' of a window."""
-        return feature_frames(int(self.windows["frames"][window]))
-
     def skeleton_tokens(self, window: int) -> int:
         """1 + V + T' of a window."""
-        return 1 + self.corpus.layout.joints + self.time_steps(window)
+        return 1 + self.corpus.layout.joints + feature_frames(int(self.windows["frames"][window]))
 
     def motion(self, window: int) -> MotionFeatures:
         """The window's features, copied from the memory map."""
-        row = self.windows["row"][window]
-        rows = np.array(self.features[row : row + self.skeleton_tokens(window)])  # (1 + V + T', C)
-        return MotionFeatures(torch.from_numpy(rows), self.corpus.layout.joints, self.time_steps(window))
+        row, joints, tokens = self.windows["row"][window], self.corpus.layout.joints, self.skeleton_tokens(window)
+        return MotionFeatures(torch.from_numpy(np.array(self.features[row : row + tokens])), joints, tokens - 1 - joints)
 
     def training_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and mean square of each granularity's features over the training windows, each (3, C)."""
-        total, square, count = (np.zeros((3, width)) for width in (self.features.shape[1], self.features.shape[1], 1))
+        total, square, count = (torch.zeros(3, width, dtype=torch.float64) for width in (self.features.shape[1], self.features.shape[1], 1))
         for window in self.windows_of_clips(self.split.train):
-            row, joints, end = self.windows["row"][window], self.corpus.layout.joints, self.skeleton_tokens(window)
-            rows = self.features[row : row + end].astype(np.float64)
-            for granularity, part in ((SEMANTIC, rows[:1]), (SPATIAL, rows[1 : 1 + joints]), (TEMPORAL, rows[1 + joints :])):
-                total[granularity] += part.sum(0)
-                square[granularity] += (part**2).sum(0)
-                count[granularity] += len(part)
-        return torch.from_numpy(total / count).float(), torch.from_numpy(square / count).float()
+            motion = self.motion(window)
+            rows = motion.rows.double()
+            total.index_add_(0, motion.granularities, rows)
+            square.index_add_(0, motion.granularities, rows**2)
+            count.index_add_(0, motion.granularities, torch.ones(len(rows), 1, dtype=torch.float64))
+        return (total / count).float(), (square / count).float()
 
     def classifier_probabilities(self, trained: TrainedEncoder, clip: int) -> Tensor:
         """The encoder's own prediction for a clip: mean probabilities over its windows, (E,) float64."""

@@ -1,15 +1,15 @@
-"""What a step trains on, and which process computes which part of it.
+"""Training samples of a step, and their division into micro-batches and processes.
 
 seed, step  ->  the step's global batch of items  ->  this process's micro-batches, packed into rows
 
-The global batch depends only on seed and step: the same at any number of processes, with no sampler state to save or restore. Its
-division into micro-batches sorts by length, so that all processes finish a micro-step at about the same time.
+The global batch depends only on seed and step: it is the same at any number of processes, and there is no sampler state to save. It is
+sorted by length before it is divided, so that all processes finish a micro-step at about the same time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,9 @@ class TrainingData:
             [Item(index, int(window), None) for window in encoded.windows_of_clips(encoded.split.train)]
             for index, encoded in enumerate(corpora)
         ]
+        self._recognition_sampler = self._sampler(self._recognition, settings.seed)
+        if settings.stage == "recognition":
+            return
         described = [
             [
                 Item(index, int(window), text)
@@ -57,14 +60,12 @@ class TrainingData:
             for index, encoded in enumerate(corpora)
         ]
         self._description = [items for items in described if items]  # most corpora have none
-        self._recognition_sampler = self._sampler(self._recognition, settings.seed)
-        if settings.stage == "description":
-            if not self._description:
-                raise UserError(
-                    f"{settings.data}: none of the corpora {', '.join(settings.corpora)} has descriptions to learn from; "
-                    "name a descriptions table in the corpus definition and import again, or run launch/prepare.py --narrate"
-                )
-            self._description_sampler = self._sampler(self._description, settings.seed + 1)
+        if not self._description:
+            raise UserError(
+                f"{settings.data}: none of the corpora {', '.join(settings.corpora)} has descriptions to learn from; "
+                "name a descriptions table in the corpus definition and import again, or run launch/prepare.py --narrate"
+            )
+        self._description_sampler = self._sampler(self._description, settings.seed + 1)
 
     def _sampler(self, items: list[list[Item]], seed: int) -> MixtureSampler:
         labels = tuple(
@@ -90,18 +91,19 @@ class TrainingData:
     def example(self, item: Item) -> Example:
         """The item's prompt, motion features and answer."""
         encoded = self.corpora[item.corpus]
-        emotion = encoded.emotion(item.window)
-        prompt = self.prompts.recognition() if item.text is None else self.prompts.description(emotion)
-        return Example(prompt, encoded.motion(item.window), (self.prompts.answer(emotion if item.text is None else item.text),))
+        prompt = self.prompts.recognition() if item.text is None else self.prompts.description(encoded.emotion(item.window))
+        return Example(prompt, encoded.motion(item.window), (self._answer(item),))
 
     def length(self, item: Item) -> int:
         """Tokens that the item adds to a packed row."""
-        encoded = self.corpora[item.corpus]
-        return encoded.skeleton_tokens(item.window) + self.answer_tokens(item)
+        return self.corpora[item.corpus].skeleton_tokens(item.window) + self.answer_tokens(item)
 
     def answer_tokens(self, item: Item) -> int:
         """Supervised tokens."""
-        return len(self.prompts.answer(self.corpora[item.corpus].emotion(item.window) if item.text is None else item.text))
+        return len(self._answer(item))
+
+    def _answer(self, item: Item) -> tuple[int, ...]:
+        return self.prompts.answer(self.corpora[item.corpus].emotion(item.window) if item.text is None else item.text)
 
 
 def _take(items: list[list[Item]], sampler: MixtureSampler, step: int, count: int) -> list[Item]:
@@ -152,34 +154,21 @@ def prepare_step(data: TrainingData, settings: FinetuneSettings, share: ProcessS
     return StepData(len(items), sum(data.answer_tokens(item) for item in items), divided)
 
 
-class Prefetch:
+class Prefetch(ThreadPoolExecutor):
     """Prepares the next step in a background thread while the device computes the current one."""
 
     def __init__(self, prepare: Callable[[int], StepData], last_step: int) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="prefetch")
         self._prepare, self._last_step = prepare, last_step
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
-        self._next: tuple[int, Future[StepData]] | None = None
-
-    def __enter__(self) -> Prefetch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._prepared: dict[int, Future[StepData]] = {}
 
     def take(self, step: int) -> StepData:
         """The data of a step. An error in the thread is raised here."""
-        if self._next is None or self._next[0] != step:
-            self._submit(step)
-        assert self._next is not None
-        prepared = self._next[1].result()
-        if step < self._last_step:
-            self._submit(step + 1)
-        return prepared
+        future = self._prepared.get(step) or self.submit(self._prepare, step)
+        data = future.result()
+        self._prepared = {step + 1: self.submit(self._prepare, step + 1)} if step < self._last_step else {}
+        return data
 
-    def wait(self) -> None:
-        """Until the thread is idle: the text tokenizer must not be used by two threads at once."""
-        if self._next is not None:
-            self._next[1].exception()
-
-    def _submit(self, step: int) -> None:
-        self._next = step, self._pool.submit(self._prepare, step)
+    def wait_idle(self) -> None:
+        """Waits for the thread: the text tokenizer must not be used by two threads at once."""
+        wait(self._prepared.values())

@@ -22,24 +22,18 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 from peft import PeftConfig
-from peft.utils import CONFIG_NAME
-from pydantic import AfterValidator, ConfigDict, Field, StrictInt
-from pydantic.dataclasses import dataclass as validated_dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, float32
 
-from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.runtime.console import say
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.files import flush, write_json
+from emotion_llm.runtime.files import file_hash, flush, write_json
 from emotion_llm.runtime.validation import read_json_object, validate_record
-from emotion_llm.skeleton_tokens.unified import Slots
+from emotion_llm.training.checkpoint_record import DO_NOT_USE, CheckpointRecord
 
 RECORD, TOKENIZER, MOMENT_FILE = "checkpoint.json", "skeleton_tokenizer.safetensors", "moments.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter/adapter_model.safetensors", "adapter/adapter_config.json"
@@ -49,95 +43,6 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 FOLDER_NAME = re.compile(r"step-(\d{8,})")
 MAX_RECORD_BYTES = 16 * 2**20
 """A checkpoint.json has a few thousand."""
-MAX_SLOTS = 1_000_000
-DO_NOT_USE = "do not use this checkpoint"
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError(f"{text[:40]!r} holds control characters")
-    return text
-
-
-def _canonical(settings: dict[str, Any]) -> dict[str, Any]:
-    try:
-        validate_record(CanonicalSettings, settings, "canonical settings")
-    except UserError as error:
-        raise ValueError(str(error)) from None
-    return settings
-
-
-Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-LENIENT = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
-"""Of records that may gain fields in later versions: unknown fields are kept in `Checkpoint.metadata` and not relied on."""
-
-
-@validated_dataclass(frozen=True, config=LENIENT)
-class ReadingRecord:
-    """How the motion files of a corpus were read."""
-
-    metres_per_unit: Positive
-    up: Text
-    frames_per_second: Positive | None
-    columns: dict[str, Any]
-
-
-@validated_dataclass(frozen=True, config=LENIENT)
-class CorpusRecord:
-    """A training corpus: what identifies it, and how one more clip of its kind is read."""
-
-    data_hash: Text
-    texts_hash: Text
-    split_hash: Text
-    layout: Text
-    emotions: Annotated[tuple[Text, ...], Field(min_length=1)]
-    canonical: Annotated[dict[str, Any], AfterValidator(_canonical)]
-    reading: ReadingRecord
-
-
-@validated_dataclass(frozen=True, config=LENIENT)
-class SettingsRecord:
-    """The settings that a model is rebuilt from."""
-
-    stage: Literal["recognition", "description"]
-    llm: Text
-    data: Text
-    corpora: Annotated[tuple[Text, ...], Field(min_length=1)]
-    lora: LoraSettings
-    slots: Slots
-
-
-@validated_dataclass(frozen=True, config=LENIENT)
-class RunRecord:
-    """What a run is."""
-
-    settings: SettingsRecord
-    llm_fingerprint: Text
-    encoder_hash: Text
-    prompts: dict[str, str]
-    corpora: dict[Text, CorpusRecord]
-    versions: dict[str, Text]
-
-
-@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class CheckpointRecord:
-    """checkpoint.json: everything that the readers of a checkpoint rely on is validated here."""
-
-    step: Annotated[StrictInt, Field(ge=0)]
-    updates: Annotated[StrictInt, Field(ge=0)]
-    metadata: RunRecord
-    sha256: dict[str, str]
-    checksum: str
-
-    def __post_init__(self) -> None:
-        if self.updates > self.step:
-            raise ValueError(f"{self.updates} updates in {self.step} steps; {DO_NOT_USE}")
-        lora, slots = self.metadata.settings.lora, self.metadata.settings.slots
-        if not (abs(lora.alpha) < 1e6 and abs(lora.dropout) <= 1 and slots.total <= MAX_SLOTS):
-            raise ValueError(f"unusable settings: {lora}, {slots}; {DO_NOT_USE}")
-        if missing := sorted(set(self.metadata.settings.corpora) - set(self.metadata.corpora)):
-            raise ValueError(f"corpus '{missing[0]}' is missing in its list of corpora; {DO_NOT_USE}")
 
 
 @dataclass(frozen=True)
@@ -170,15 +75,14 @@ class Checkpoint:
         return self.folder.absolute().parents[1]
 
     def load_model(self, model: EmotionLLM) -> None:
-        """Sets the adapter's and the projections' weights, strictly: all trainable weights must be in the file, and no others."""
+        """Sets the weights of the adapter and the skeleton tokenizer (`load_trainable`)."""
         load_trainable(model, self.weights())
 
     def weights(self) -> dict[str, Tensor]:
         """Parameter or buffer name in EmotionLLM -> fp32 tensor."""
         adapter, tokenizer = _read_tensors(self.folder / ADAPTER), _read_tensors(self.folder / TOKENIZER)
-        return {_model_name(name): value for name, value in adapter.items()} | {
-            f"skeleton_tokenizer.{name}": value for name, value in tokenizer.items()
-        }
+        names = {f"llm.{name.replace('.weight', '.default.weight')}": value for name, value in adapter.items()}
+        return names | {f"skeleton_tokenizer.{name}": value for name, value in tokenizer.items()}
 
     def engine_state(self, trainable: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """What `Engine.set_state` takes.
@@ -301,11 +205,6 @@ def content_checksum(content: Mapping) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def file_checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_trainable(model: EmotionLLM, weights: Mapping[str, Tensor]) -> None:
     """Copies weights into the adapter and the skeleton tokenizer.
 
@@ -324,17 +223,14 @@ def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> No
         UserError: other names or other shapes than expected.
     """
     missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing or unknown:
+    fault = f"{len(missing)} weights missing (first: {missing[:1]}), {len(unknown)} unknown (first: {unknown[:1]})"
+    if not missing and not unknown:
+        shapes = {name: (tuple(value.shape), tuple(expected[name].shape)) for name, value in found.items()}
+        fault = next((f"{name} has shape {has}, expected {needs}" for name, (has, needs) in shapes.items() if has != needs), "")
+    if fault:
         raise UserError(
-            f"the checkpoint does not fit the model: {len(missing)} weights missing (first: {missing[:1]}), {len(unknown)} unknown "
-            f"(first: {unknown[:1]}); use the LLM and the --lora settings it was trained with"
+            f"the checkpoint does not fit the model: {fault}; use the encoder, the LLM and the --lora settings it was trained with"
         )
-    for name, value in found.items():
-        if value.shape != expected[name].shape:
-            raise UserError(
-                f"the checkpoint does not fit the model: {name} has shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}; "
-                "use the encoder, the LLM and the --lora settings it was trained with"
-            )
 
 
 def _check_files(folder: Path, checksums: dict[str, str], with_moments: bool) -> None:
@@ -347,7 +243,7 @@ def _check_files(folder: Path, checksums: dict[str, str], with_moments: bool) ->
             raise UserError(f"{folder}: {name} is a link; {DO_NOT_USE}")
         if not path.is_file():
             raise UserError(f"{folder}: {name} is missing")
-        if file_checksum(path) != checksums.get(name):
+        if file_hash(path) != checksums.get(name):
             raise UserError(f"{folder}: {name} is damaged (its checksum differs from the one in {RECORD})")
 
 
@@ -382,10 +278,13 @@ def _write_files(tmp: Path, snapshot: Snapshot) -> None:
     shutil.rmtree(tmp, ignore_errors=True)
     (tmp / ADAPTER).parent.mkdir(parents=True)
     weights = snapshot.state["weight"]
-    adapter = {_peft_name(name): value for name, value in weights.items() if name.startswith("llm.")}
+    adapter = {name.removeprefix("llm.").replace(".default.", "."): weights[name] for name in weights if name.startswith("llm.")}
     projections = {name.removeprefix("skeleton_tokenizer."): value for name, value in weights.items() if not name.startswith("llm.")}
     moments = {f"{moment}/{name}": value for moment in MOMENTS for name, value in snapshot.state.get(moment, {}).items()}
-    _write_adapter_config(snapshot.adapter_config, (tmp / ADAPTER).parent)
+    snapshot.adapter_config.save_pretrained(str((tmp / ADAPTER).parent))
+    config, sets = json.loads((tmp / ADAPTER_CONFIG).read_text(encoding="utf-8")), vars(snapshot.adapter_config).items()
+    ordered = {name: sorted(config[name]) for name, value in sets if isinstance(value, set)}  # the same run writes the same bytes
+    write_json(tmp / ADAPTER_CONFIG, config | ordered)
     save_file(adapter, tmp / ADAPTER, metadata={"format": "pt"})
     save_file(snapshot.statistics | projections, tmp / TOKENIZER)
     if moments:
@@ -398,25 +297,8 @@ def _write_files(tmp: Path, snapshot: Snapshot) -> None:
         "step": snapshot.step,
         "updates": snapshot.updates,
         "metadata": snapshot.metadata,
-        "sha256": {path.relative_to(tmp).as_posix(): file_checksum(path) for path in files},
+        "sha256": {path.relative_to(tmp).as_posix(): file_hash(path) for path in files},
     }
     write_json(tmp / RECORD, content | {"checksum": content_checksum(content)})
     flush((tmp / ADAPTER).parent)
     flush(tmp)
-
-
-def _write_adapter_config(config: PeftConfig, folder: Path) -> None:
-    """PEFT's own file, with its sets sorted: the same run writes the same bytes."""
-    config.save_pretrained(str(folder))
-    path = folder / CONFIG_NAME
-    written = json.loads(path.read_text(encoding="utf-8"))
-    sets = [name for name, value in vars(config).items() if isinstance(value, set)]
-    write_json(path, written | {name: sorted(written[name]) for name in sets})
-
-
-def _peft_name(name: str) -> str:
-    return name.removeprefix("llm.").replace(".default.", ".")
-
-
-def _model_name(peft_name: str) -> str:
-    return "llm." + peft_name.replace("lora_A.", "lora_A.default.").replace("lora_B.", "lora_B.default.")

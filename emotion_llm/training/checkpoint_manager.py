@@ -91,8 +91,10 @@ class CheckpointManager:
         """
         self.wait()
         if sum_over_processes(torch.tensor([float(self._failed)])).item():
-            raise UserError(f"the checkpoint of step {self._requested_step} could not be written (see above); {self.describe_newest()}; "
-                            f"free some space in {self._run}, then run the same command again")  # fmt: skip
+            raise UserError(
+                f"the checkpoint of step {self._requested_step} could not be written (see above); {self.describe_newest()}; "
+                f"free some space in {self._run}, then run the same command again"
+            )
 
     def describe_newest(self) -> str:
         """For error messages; waits for a save in progress. Every rank must call it."""

@@ -5,6 +5,7 @@ phases of a step  ->  seconds each;  useful operations, seconds, measured matrix
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -74,14 +75,12 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, seconds: float = PEAK_
     left, right = (torch.randn(side, side, device=device, dtype=dtype, generator=noise) for _ in range(2))
     left @ right  # warm-up
     finish(device)
-    durations: list[float] = []
-    end = time.perf_counter() + seconds
-    while not durations or time.perf_counter() < end:
-        begin = time.perf_counter()
+    fastest, end = math.inf, time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
         left @ right
         finish(device)
-        durations.append(time.perf_counter() - begin)
-    return 2 * side**3 / min(durations)
+        fastest = min(fastest, time.perf_counter() - begin)
+    return 2 * side**3 / fastest
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -2,13 +2,12 @@
 
 model, settings, ds_configs/<stage>.json  ->  Engine: backward, step, state by parameter name
 
-Everything else sees ordinary single-device modules. State is gathered and set per parameter, so a checkpoint does not depend on the
-number of processes.
+All other modules use ordinary single-device models. State is gathered and set per parameter, so checkpoints do not depend on the number
+of processes.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from emotion_llm.language.model import EmotionLLM
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import bf16_is_fast_on_cpu, process_count, process_rank, start_processes
+from emotion_llm.runtime.validation import read_json_object
 from emotion_llm.training.checkpoint import MOMENTS
 
 
@@ -55,14 +55,7 @@ def divide_batch(global_batch: int, processes: int, largest_micro_batch: int) ->
 class Engine:
     """A model under training."""
 
-    def __init__(
-        self,
-        model: EmotionLLM,
-        weight_decay: float,
-        gradient_clipping: float,
-        global_batch: int,
-        ds_config: Path,
-    ) -> None:
+    def __init__(self, model: EmotionLLM, weight_decay: float, gradient_clipping: float, global_batch: int, ds_config: Path) -> None:
         """
         Args:
             model: its trainable parameters are those with requires_grad.
@@ -90,9 +83,9 @@ class Engine:
     def backward(self, loss_share: Tensor) -> None:
         """Adds the gradient of this micro-batch's share of the step's loss.
 
-        `loss_share` is the micro-batch's sum divided by the count of the *whole step*: shares add up to the step's mean loss. DeepSpeed
-        averages over processes and micro-steps, which would divide again; the factor undoes it, so that a step's gradient does not depend
-        on the division. A non-finite loss makes the gradient non-finite too, and the update is skipped on all processes.
+        `loss_share` is the micro-batch's sum divided by the count of the *whole step*: the shares add up to the step's mean loss. DeepSpeed
+        divides by the number of processes and micro-steps; the factor undoes that, so a step's gradient does not depend on how the batch
+        is divided. A non-finite loss makes the gradient non-finite too, and the update is skipped on all processes.
         """
         share = loss_share.detach()
         one_or_nan = torch.where(share.isfinite(), 1.0, torch.nan).to(share.dtype)  # on the device: no synchronisation
@@ -124,7 +117,7 @@ class Engine:
 
     @property
     def last_update_was_skipped(self) -> bool:
-        """True if the last step's gradient was not finite: the weights did not change."""
+        """True if the last step's gradient was not finite, so that the weights did not change."""
         return bool(self._engine.optimizer.overflow)
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -187,10 +180,7 @@ def read_ds_config(path: Path) -> dict:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such DeepSpeed configuration; ds_configs/ holds one per stage")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON file ({error})") from None
+    config = read_json_object(path, "ds_configs/ holds one per stage")
     for key, setting in (("train_batch_size", "--global-batch"), ("gradient_clipping", "--gradient-clipping")):
         if config.get(key, "auto") != "auto":
             raise UserError(f'{path}: {key} is {config[key]!r}; it belongs to the settings ({setting}), write "auto" here')
@@ -219,14 +209,10 @@ def _choose_precision(config: dict, device: torch.device) -> str:
     return "bf16"
 
 
-def _is_not_about_the_cpu(record: logging.LogRecord) -> bool:
-    return "Setting accelerator to CPU" not in record.getMessage()
-
-
 def _import_deepspeed():
     logger = logging.getLogger("DeepSpeed")
     logger.setLevel(logging.WARNING)
-    logger.addFilter(_is_not_about_the_cpu)
+    logger.addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
     import deepspeed.ops
 
     # A CPU extension: compiling it takes a minute at the first start, and if that is interrupted, later starts hang.

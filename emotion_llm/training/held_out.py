@@ -40,14 +40,10 @@ class HeldOutEvaluation:
             chosen = clips[:: max(1, -(-len(clips) // self.max_clips))]  # evenly spaced
             accuracies[encoded.corpus.name] = score_clips(self.model, self.prompts, encoded, chosen, self.device).accuracy
         say(f"step {step:,}: held-out accuracy " + ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items()))
-        if is_first_rank():
-            self._log_answer(step)
+        if is_first_rank():  # one explanation to read; of another clip at each evaluation
+            encoded = self.corpora[step % len(self.corpora)]
+            window = middle(encoded.windows_of_clips([encoded.split.held_out[step % len(encoded.split.held_out)]]))
+            emotion, name = encoded.emotion(window), encoded.window_name(window)
+            answer = explain(self.model, self.prompts, [encoded.motion(window)], [emotion])[0]
+            self.tensorboard.text(Tag.HELD_OUT_ANSWER, f"**{name}** ({emotion})\n\n{answer}", step)
         return accuracies
-
-    def _log_answer(self, step: int) -> None:
-        """One explanation to read; another clip at each evaluation."""
-        encoded = self.corpora[step % len(self.corpora)]
-        clip = encoded.split.held_out[step % len(encoded.split.held_out)]
-        window = middle(encoded.windows_of_clips([clip]))
-        answer = explain(self.model, self.prompts, [encoded.motion(window)], [encoded.emotion(window)])[0]
-        self.tensorboard.text(Tag.HELD_OUT_ANSWER, f"**{encoded.window_name(window)}** ({encoded.emotion(window)})\n\n{answer}", step)

@@ -30,8 +30,6 @@ from emotion_llm.training.loss_monitor import LossMonitor, MotionLoss, motion_lo
 from emotion_llm.training.schedule import learning_rate
 from emotion_llm.training.settings import FinetuneSettings
 
-FIRST_STEP = "first step of this start after"
-"""Begins a line that is printed once per start."""
 EXIT_WAIT_SECONDS = 60.0
 """How long a process that exits because of another rank waits for its checkpoint to be written."""
 
@@ -58,6 +56,18 @@ class StepReport:
     """Useful floating point operations over all processes (language/flops.py)."""
     own: tuple[MicroStep, ...]
     """What this process computed, for losses per motion."""
+
+    def curves(self) -> dict[str, float]:
+        """Values for TensorBoard."""
+        return {
+            Tag.LOSS: self.loss,
+            Tag.LEARNING_RATE: self.learning_rate,
+            Tag.GRADIENT_NORM: self.gradient_norm,
+            Tag.SAMPLES_PER_SECOND: self.samples / self.seconds,
+            Tag.TOKENS_PER_SECOND: self.tokens / self.seconds,
+            Tag.SECONDS_PER_STEP: self.seconds,
+            **{f"{Tag.SECONDS_IN}_{phase}": seconds for phase, seconds in self.phases.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def train(
             leave_marker(settings.run, manager.saved_step, stop.reason)
 
     def evaluate_saved(step: int) -> None:
-        prefetch.wait()
+        prefetch.wait_idle()
         stop.nothing_to_lose = True
         watch.at(step, 0, "evaluation")
         accuracies = evaluate(step)
@@ -127,11 +137,16 @@ def train(
             report = train_step(engine, prefetch.take, settings, step, watch, stop)
             last_step_done = step == settings.max_steps
             if step == steps_done + 1:
-                say(f"{FIRST_STEP} {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
+                say(f"first step of this start after {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
             check_losses(monitor, report, step, data, tensorboard, manager)
-            log_step(tensorboard, report, step, settings.global_batch, len(data), monitor.skipped)
-            memory = peak_memory_bytes(engine.device) / 1e9
-            tensorboard.step_scalars({Tag.MFU: report.operations / report.seconds / peak, Tag.PEAK_MEMORY_GB: memory}, step)
+            curves = {
+                Tag.SKIPPED_UPDATES: monitor.skipped,
+                Tag.SAMPLES_SEEN: step * settings.global_batch,
+                Tag.EPOCHS: step * settings.global_batch / len(data),
+                Tag.MFU: report.operations / report.seconds / peak,
+                Tag.PEAK_MEMORY_GB: peak_memory_bytes(engine.device) / 1e9,
+            }
+            tensorboard.step_scalars(report.curves() | curves, step)
             bar.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
             evaluates = is_evaluated_at(step, settings)
             if step % settings.checkpoint_every == 0 or evaluates or report.stop:
@@ -224,52 +239,31 @@ def noise_seed(seed: int, step: int, micro_step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, micro_step, rank]).generate_state(1, np.uint64)[0])
 
 
-def log_step(
-    tensorboard: TensorBoardWriter, report: StepReport, step: int, global_batch: int, epoch_items: int, skipped_updates: int
-) -> None:
-    """Writes a step to TensorBoard, against optimizer steps."""
-    tensorboard.step_scalars(
-        {
-            Tag.LOSS: report.loss,
-            Tag.LEARNING_RATE: report.learning_rate,
-            Tag.GRADIENT_NORM: report.gradient_norm,
-            Tag.SKIPPED_UPDATES: skipped_updates,
-            Tag.SAMPLES_PER_SECOND: report.samples / report.seconds,
-            Tag.TOKENS_PER_SECOND: report.tokens / report.seconds,
-            Tag.SECONDS_PER_STEP: report.seconds,
-            **{f"{Tag.SECONDS_IN}_{phase}": seconds for phase, seconds in report.phases.items()},
-            Tag.SAMPLES_SEEN: step * global_batch,
-            Tag.EPOCHS: step * global_batch / epoch_items,
-        },
-        step,
-    )
-
-
 def describe_sample(data: TrainingData, text_tokenizer: PreTrainedTokenizerBase) -> str:
     """One training sample, decoded: what the LLM reads, where the skeleton tokens stand, and which tokens carry loss."""
     item = data.draw(1)[0]
     example = data.example(item)
-    motion = example.motion
-    lines = [
-        f"one training sample ({data.corpora[item.corpus].window_name(item.window)}):",
-        f"  reads     {text_tokenizer.decode(list(example.prompt.before))!r}",
-        f"            + {len(motion.rows)} skeleton tokens: 1 semantic, {motion.joints} spatial, {motion.time_steps} temporal",
-        f"            + {text_tokenizer.decode(list(example.prompt.after))!r}",
-        f"  supervised {[text_tokenizer.decode([token]) for token in example.answers[0]]}",
-    ]
-    return "\n".join(lines)
+    motion, decode = example.motion, text_tokenizer.decode
+    return (
+        f"one training sample ({data.corpora[item.corpus].window_name(item.window)}):\n"
+        f"  reads     {decode(list(example.prompt.before))!r}\n"
+        f"            + {len(motion.rows)} skeleton tokens: 1 semantic, {motion.joints} spatial, {motion.time_steps} temporal\n"
+        f"            + {decode(list(example.prompt.after))!r}\n"
+        f"  supervised {[decode([token]) for token in example.answers[0]]}"
+    )
 
 
 def say_plan(engine: Engine, data: TrainingData, settings: FinetuneSettings) -> None:
     """Prints what trains and how the batch is divided."""
-    trainable = engine.trainable()
-    adapter = sum(value.numel() for name, value in trainable.items() if name.startswith("llm."))
-    projections = sum(value.numel() for name, value in trainable.items() if not name.startswith("llm."))
-    frozen = sum(value.numel() for value in engine.model.parameters()) - adapter - projections
-    share = engine.share
+    sizes = {"llm": 0, "skeleton_tokenizer": 0}
+    for name, value in engine.trainable().items():
+        sizes[name.partition(".")[0]] += value.numel()
+    frozen = sum(value.numel() for value in engine.model.parameters()) - sum(sizes.values())
+    share, motions = engine.share, settings.max_steps * settings.global_batch
     say(
-        f"{settings.stage}: trains LoRA {adapter:,} + projections {projections:,} parameters; frozen: LLM {frozen:,} and the skeleton encoder\n"
+        f"{settings.stage}: trains LoRA {sizes['llm']:,} + projections {sizes['skeleton_tokenizer']:,} parameters; "
+        f"frozen: LLM {frozen:,} and the skeleton encoder\n"
         f"batch {settings.global_batch} = {share.processes} processes x {share.micro_batch} motions x {share.accumulation} micro-steps; "
-        f"{settings.max_steps:,} steps = {settings.max_steps * settings.global_batch / len(data):,.1f} epochs of {len(data):,} samples; "
+        f"{settings.max_steps:,} steps = {motions / len(data):,.1f} epochs of {len(data):,} samples; "
         f"{engine.precision} on {engine.device.type}"
     )

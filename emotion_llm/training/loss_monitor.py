@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -57,19 +58,18 @@ class LossMonitor:
         if was_skipped or not math.isfinite(loss):
             self.skipped += was_skipped
             self._in_a_row += 1
-            motions = gather_motions(own())
+            motions = list(chain(*gather_over_processes(own())))
             bad = [motion for motion in motions if not math.isfinite(motion.loss)]
             which = f"motions with such a loss: {named(bad)}" if bad else f"every motion's own loss is finite: {named(motions)}"
             what = f"loss {loss:g}, gradient norm {gradient_norm:g}; the update was skipped ({self.skipped} so far)"
             return f"warning: step {step}: {what}; {which}"
-        self._in_a_row = 0
-        words = None
+        self._in_a_row, warning = 0, None
         if len(self._losses) >= SPIKE_FEWEST and loss > SPIKE_FACTOR * (median := statistics.median(self._losses)):
-            worst = sorted(gather_motions(own()), key=lambda motion: -motion.loss)
+            worst = sorted(list(chain(*gather_over_processes(own()))), key=lambda motion: -motion.loss)
             usual = f"the median of the last {len(self._losses)} is {median:.3g}"
-            words = f"warning: step {step}: the loss jumped to {loss:.3g}, {usual}; highest: {named(worst)}"
+            warning = f"warning: step {step}: the loss jumped to {loss:.3g}, {usual}; highest: {named(worst)}"
         self._losses.append(loss)
-        return words
+        return warning
 
     def check_streak(self, step: int, newest: Callable[[], str]) -> None:
         """
@@ -95,10 +95,6 @@ def motion_losses(names: Sequence[str], token_log_likelihoods: Tensor, answer_in
     """
     losses = token_log_likelihoods.new_zeros(len(names)).index_add(0, answer_index, -token_log_likelihoods)
     return [MotionLoss(name, loss) for name, loss in zip(names, (losses / torch.bincount(answer_index)).tolist(), strict=True)]
-
-
-def gather_motions(own: Iterable[MotionLoss]) -> list[MotionLoss]:
-    return [motion for of_rank in gather_over_processes(list(own)) for motion in of_rank]
 
 
 def named(motions: Sequence[MotionLoss]) -> str:

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.pretraining import trained_encoder as trained
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import file_hash
 from emotion_llm.runtime.validation import validate_record
-from emotion_llm.training.checkpoint import ADAPTER, MOMENT_FILE, RECORD, TOKENIZER, content_checksum, file_checksum, read_checkpoint
+from emotion_llm.training.checkpoint import ADAPTER, MOMENT_FILE, RECORD, TOKENIZER, content_checksum, read_checkpoint
 from tests.helpers.hostile import Payload, mutated
 
 
@@ -30,7 +31,7 @@ def folder(finished_run, tmp_path) -> Path:
 def seal(folder: Path, change=lambda content: None) -> None:
     """Makes all checksums right again, as an attacker would."""
     content = json.loads((folder / RECORD).read_text())
-    content["sha256"] = {name: file_checksum(folder / name) for name in content["sha256"] if (folder / name).is_file()}
+    content["sha256"] = {name: file_hash(folder / name) for name in content["sha256"] if (folder / name).is_file()}
     change(content)
     content.pop("checksum", None)
     (folder / RECORD).write_text(json.dumps(content | {"checksum": content_checksum(content)}))

@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from emotion_llm.runtime.watchdog import Watchdog
 from emotion_llm.training import checkpoint, engine, held_out, loop
+from launch import finetune
 
 
 def quick(_rank: int) -> None:
@@ -37,7 +39,29 @@ def kill_inside_save(call: int, rank: int) -> None:
     for name in ("fsync", "rename", "replace", "rmdir", "unlink", "mkdir"):
         setattr(os, name, deadly(getattr(os, name)))
     checkpoint.save_file = deadly(checkpoint.save_file)
-    checkpoint.file_checksum = deadly(checkpoint.file_checksum)
+    checkpoint.file_hash = deadly(checkpoint.file_hash)
+
+
+def kill_in_training(call: int, victims: tuple[int, ...], rank: int) -> None:
+    """SIGKILL of these ranks when they report their progress for the so-and-so-many-th time: before a phase of a micro-step, a checkpoint
+    or an evaluation."""
+    quick(rank)
+    calls = 0
+
+    def at(watch: Watchdog, step: int, micro_step: int, phase: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call and rank in victims:
+            os.kill(os.getpid(), signal.SIGKILL)
+        true_at(watch, step, micro_step, phase)
+
+    true_at, Watchdog.at = Watchdog.at, at
+
+
+def kill_at_start(function: str, rank: int) -> None:
+    """SIGKILL when launch/finetune.py calls this function."""
+    quick(rank)
+    setattr(finetune, function, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def bf16(rank: int) -> None:

@@ -84,8 +84,8 @@ def change(path, **values) -> None:
         ({"num_attention_heads": 0}, r"its weights cannot be loaded"),
         ({"model_type": "../../evil"}, r"its weights cannot be loaded"),
         ({"quantization_config": {"quant_method": "evil", "load_in_8bit": True}}, r"its weights cannot be loaded"),
-        ({"num_hidden_layers": 10**9}, r"config.json: speaks of 1,000,000,000 layers; this is no LLM"),
-        ({"num_hidden_layers": 3}, r"9 of its weights are missing \(first: model.layers.2.input_layernorm.weight\), and would be random"),
+        ({"num_hidden_layers": 10**9}, r"config.json: num_hidden_layers is 1,000,000,000; no LLM has so many, fetch it again"),
+        ({"num_hidden_layers": 3}, r"9 of its weights are missing \(first: model.layers.2.input_layernorm.weight\) and would be random"),
     ],
 )
 def test_a_configuration_that_the_weights_do_not_bear_out_is_refused(tmp_path, values, message):
@@ -94,10 +94,10 @@ def test_a_configuration_that_the_weights_do_not_bear_out_is_refused(tmp_path, v
         load_llm(str(tmp_path), torch.float32)
 
 
-@pytest.mark.parametrize("content", ["[]", "[" * 100_000])
-def test_a_configuration_that_is_none_is_refused(tmp_path, content):
+@pytest.mark.parametrize(("content", "said"), [("[]", "found [[][]] where a JSON object"), ("[" * 100_000, "not a JSON file")])
+def test_a_configuration_that_is_none_is_refused(tmp_path, content, said):
     (write_small_llm(tmp_path) / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"config.json: not "):
+    with pytest.raises(UserError, match=rf"config.json: {said} .*; fetch the LLM again"):
         load_llm(str(tmp_path), torch.float32)
 
 
@@ -124,10 +124,10 @@ def test_an_index_of_weights_leads_nowhere_else(tmp_path, target):
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     (folder / "evil.bin").write_bytes(pickle.dumps({"a": 1}))
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {"model.embed_tokens.weight": target}}))
-    with pytest.raises(UserError, match=rf"names {target!r}, which is no safetensors file of this folder; fetch the LLM anew"):
+    with pytest.raises(UserError, match=rf"names {target!r}, which is no safetensors file of this folder; fetch the LLM again"):
         load_llm(str(folder), torch.float32)
     (folder / "model.safetensors.index.json").write_text("[]")
-    with pytest.raises(UserError, match=r"model.safetensors.index.json: not an index of weights \(TypeError\); fetch the LLM anew"):
+    with pytest.raises(UserError, match=r"model.safetensors.index.json: not an index of weights \(TypeError\); fetch the LLM again"):
         load_llm(str(folder), torch.float32)
 
 
@@ -139,7 +139,7 @@ def test_an_adapter_in_an_llm_folder_brings_in_no_other_llm(tmp_path):
         "auto_mapping": {"base_model_class": "x", "parent_library": "evil"},
     }
     (folder / "adapter_config.json").write_text(json.dumps(hostile))
-    with pytest.raises(UserError, match=r"an adapter lies in this folder \(adapter_config.json\), and would bring in another LLM"):
+    with pytest.raises(UserError, match=r"this folder contains an adapter \(adapter_config.json\), which would load another LLM"):
         load_llm(str(folder), torch.float32)
 
 
@@ -195,7 +195,7 @@ def test_a_text_tokenizer_of_another_llm_is_refused(tmp_path):
     model, text_tokenizer = load_llm(str(folder), torch.float32), load_text_tokenizer(str(folder))
     check_text_tokenizer(model, text_tokenizer)
     text_tokenizer.add_tokens(["<a word that the LLM has never seen>"])
-    with pytest.raises(UserError, match=r"its text tokenizer knows \d+ tokens, but its weights only \d+; the two do not belong together"):
+    with pytest.raises(UserError, match=r"its text tokenizer has \d+ tokens, but its embedding layer \d+; they belong to different LLMs"):
         check_text_tokenizer(model, text_tokenizer)
 
 

@@ -36,7 +36,7 @@ def test_an_answer_ends_the_turn_and_reads_back():
 
 
 def test_a_template_that_loses_the_users_words_is_refused():
-    with pytest.raises(UserError, match="shows the user's words 0 times, not once"):
+    with pytest.raises(UserError, match="contains the user's message 0 times, not once"):
         PromptWriter(small_text_tokenizer("{% for m in messages %}{{ m['role'] }}{% endfor %}"))
 
 

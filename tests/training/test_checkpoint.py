@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from emotion_llm.evaluation.trained_run import load_run
 from emotion_llm.language import prompts
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import file_hash
 from emotion_llm.training.checkpoint import (
     ADAPTER,
     MOMENT_FILE,
@@ -20,7 +21,6 @@ from emotion_llm.training.checkpoint import (
     TOKENIZER,
     checkpoint_folders,
     content_checksum,
-    file_checksum,
     find_checkpoint,
     load_trainable,
     newest_checkpoint,
@@ -39,9 +39,7 @@ def sealed_again(folder, change=None) -> None:
     content = json.loads((folder / RECORD).read_text())
     if change is not None:
         change(content)
-    content["sha256"] = {
-        name: file_checksum(folder / name) if (folder / name).is_file() else old for name, old in content["sha256"].items()
-    }
+    content["sha256"] = {name: file_hash(folder / name) if (folder / name).is_file() else old for name, old in content["sha256"].items()}
     content.pop("checksum")
     (folder / RECORD).write_text(json.dumps(content | {"checksum": content_checksum(content)}))
 

@@ -1,6 +1,7 @@
 """One step of the engine: its gradient, its rate, what it moves, and its state that can be taken out and put back."""
 
 import copy
+import dataclasses
 import math
 import os
 import shutil
@@ -16,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from emotion_llm.language.flops import FlopCount
+from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
 from emotion_llm.runtime.processes import get_watchdog
 from emotion_llm.runtime.stopping import StopRequest
@@ -156,6 +158,45 @@ def test_dropout_noise_belongs_to_seed_step_micro_step_and_rank():
     seeds = {loop.noise_seed(*numbers) for numbers in [(0, 1, 0, 0), (1, 1, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1)]}
     assert len(seeds) == 5
     assert loop.noise_seed(0, 1, 0, 0) == loop.noise_seed(0, 1, 0, 0)
+
+
+def loss_with_noise(made, rank: int, step: int = 1) -> float:
+    """Of the first step's motions, with the dropout noise of that rank and step; the weights do not move."""
+    prepared = prepare_step(made.data, made.settings, made.engine.share, 0, FlopCount(made.engine.model), 1)
+    made.engine.rank = rank
+    with torch.no_grad():
+        made.engine.backward = made.engine.step = lambda *_: None
+        return train_step(made.engine, lambda _: prepared, made.settings, step, get_watchdog(), StopRequest()).loss
+
+
+def test_ranks_and_steps_have_different_dropout_noise_and_a_seed_repeats_it(parts):
+    made = parts(lora=LoraSettings(rank=4, alpha=8, dropout=0.5))
+    for name, value in made.engine.trainable().items():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value.data)
+    take_step(made)  # the gradient norm of a step is asked for
+    first = loss_with_noise(made, rank=0)
+    assert loss_with_noise(made, rank=0) == first
+    assert len({first, loss_with_noise(made, rank=1), loss_with_noise(made, rank=0, step=2)}) == 3
+
+
+def test_micro_steps_have_different_dropout_noise(parts, monkeypatch):
+    made, seeds = parts(micro_batch=2), []
+    true_seed = torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: seeds.append(seed) or true_seed(seed))
+    take_step(made)
+    assert len(seeds) == len(set(seeds)) == 4
+
+
+def test_the_gradient_is_scaled_by_the_processes_over_which_deepspeed_averages(parts):
+    """In this one process, which averages over one, so many processes more make the gradient as many times larger."""
+    one, three = parts(), parts()
+    three.engine.share = dataclasses.replace(three.engine.share, processes=3)
+    prepared = prepare_step(one.data, one.settings, one.engine.share, 0, FlopCount(one.engine.model), 1)
+    norms = [
+        train_step(made.engine, lambda _: prepared, made.settings, 1, get_watchdog(), StopRequest()).gradient_norm for made in (one, three)
+    ]
+    assert norms[1] == pytest.approx(3 * norms[0], rel=1e-5)
 
 
 def test_a_port_in_use_is_said_in_one_line(tmp_path):

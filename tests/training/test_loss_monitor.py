@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.training.loss_monitor import NAMED, SPIKE_FACTOR, SPIKE_FEWEST, LossMonitor, MotionLoss, motion_losses
+from emotion_llm.training.loss_monitor import NAMED, SPIKE_FACTOR, SPIKE_FEWEST, SPIKE_WINDOW, LossMonitor, MotionLoss, motion_losses
 
 NAN = float("nan")
 
@@ -50,6 +50,32 @@ def test_a_jump_of_the_loss_is_said_with_the_worst_motions_first():
     assert numbers.check(20, SPIKE_FACTOR, 1.0, False, own()) is None
     words = numbers.check(21, SPIKE_FACTOR + 0.5, 1.0, False, own(calm=1.0, wild=9.0))
     assert words == "warning: step 21: the loss jumped to 4.5, the median of the last 21 is 1; highest: wild (9), calm (1)"
+
+
+def test_the_median_is_of_the_last_hundred_losses():
+    numbers = LossMonitor(0, 5)
+    for step in range(SPIKE_WINDOW // 2 + 1):
+        numbers.check(step, 100.0, 1.0, False, own())
+    for step in range(SPIKE_WINDOW):
+        assert numbers.check(step, 1.0, 1.0, False, own()) is None
+    assert "the median of the last 100 is 1;" in numbers.check(200, 5.0, 1.0, False, own())
+
+
+def test_one_outlier_does_not_hide_the_next_spike():
+    numbers = LossMonitor(0, 5)
+    for step in range(SPIKE_FEWEST):
+        numbers.check(step, 1.0, 1.0, False, own())
+    assert numbers.check(20, 1000.0, 1.0, False, own()) is not None
+    assert numbers.check(21, SPIKE_FACTOR + 0.5, 1.0, False, own()) is not None
+
+
+def test_a_skipped_update_with_a_finite_loss_and_a_bad_loss_that_was_not_skipped_both_count_towards_the_streak():
+    numbers = LossMonitor(0, most_skipped_in_a_row=2)
+    numbers.check(1, 1.0, float("inf"), True, own())
+    numbers.check(2, NAN, 1.0, False, own())
+    assert numbers.skipped == 1
+    with pytest.raises(UserError, match="the updates of 2 steps in a row"):
+        numbers.check_streak(2, lambda: "")
 
 
 def test_a_good_step_costs_no_look_at_single_motions():
