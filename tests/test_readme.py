@@ -22,6 +22,7 @@ PROGRAMS = {
     "torchrun": [sys.executable, "-m", "torch.distributed.run"],
     "deepspeed": [sys.executable, "-m", "deepspeed.launcher.runner"],
 }
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 STAGES = [command for command in COMMANDS if command.split()[0] in PROGRAMS and command not in REAL]
 
 
@@ -63,6 +64,22 @@ def test_tensorboard_opens_on_a_run_folder(tmp_path):
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_code_runs_as_it_stands(code, small_world, description_run, tmp_path):
+    """In a folder with a clip.bvh, a folder `takes` of clips, and a run."""
+    clips = sorted((small_world.raw / "emilya").rglob("*.bvh"))[:2]
+    (tmp_path / "takes").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "description").symlink_to(description_run)
+    (tmp_path / "clip.bvh").symlink_to(clips[0])
+    for clip in clips:
+        (tmp_path / "takes" / clip.name).symlink_to(clip)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip()
 
 
 def test_nothing_is_left_out_of_these_tests():
