@@ -24,9 +24,10 @@ from emotion_llm.corpus.report import Report, report_text, write_report
 from emotion_llm.corpus.settings import PRESETS, PrepareSettings
 from emotion_llm.corpus.store import open_corpus
 from emotion_llm.grounding.narration import narrate_corpus
-from emotion_llm.motion.infer_layout import draft_layout
+from emotion_llm.motion.infer_layout import infer_layout
 from emotion_llm.motion.layout import known_layouts
 from emotion_llm.motion.reading import read_motion_file
+from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json
@@ -44,7 +45,7 @@ def main() -> None:
     if settings.list:
         say(known_corpora())
     elif settings.infer_layout is not None:
-        say(infer_layout(settings.infer_layout, settings.layout_file, settings.metres_per_unit))
+        say(write_inferred_layout(settings.infer_layout, settings.layout_file, settings.metres_per_unit, settings.columns))
     elif settings.narrate and settings.corpus and settings.source is None:
         say(narrate(settings.output / read_definition(settings.corpus).name, settings))
     else:
@@ -64,19 +65,21 @@ def known_corpora() -> str:
     return "\n".join([*lines, "", f"layouts: {', '.join(known_layouts())}"])
 
 
-def infer_layout(motion_file: Path, layout_file: Path, metres_per_unit: float) -> str:
-    """Writes a layout inferred from a motion file; returns what is left to do.
+def write_inferred_layout(motion_file: Path, layout_file: Path, metres_per_unit: float | None, columns: TableColumns) -> str:
+    """Writes a layout inferred from a motion file; returns what to check and what is left open.
 
     Raises:
-        UserError: the motion file cannot be read or has no joint tree, or the layout file exists already.
+        UserError: the motion file cannot be read, its body is not human in that unit, or the layout file exists already.
     """
     if layout_file.exists():
         raise UserError(f"{layout_file}: exists already; name another file with --layout-file")
-    draft, unknown = draft_layout(read_motion_file(motion_file), layout_file.stem, metres_per_unit)
-    write_json(layout_file, draft)
-    left = f"fill in what could not be inferred, null in the file: {'; '.join(unknown)}" if unknown else "check it"
-    joints = len(draft["joints"])
-    return f"{layout_file}: {joints} joints inferred from {motion_file}; {left}, then give its path as 'layout' of a corpus definition"
+    inferred = infer_layout(read_motion_file(motion_file, columns), layout_file.stem, metres_per_unit)
+    write_json(layout_file, inferred.draft)
+    lines = [f"{layout_file}: {len(inferred.draft['joints'])} joints inferred from {motion_file}"]
+    lines += [f"  {note}" for note in inferred.notes]
+    if inferred.open:
+        lines += ["left open, complete them in the file (layouts/README.md):", *(f"  {item}" for item in inferred.open)]
+    return "\n".join([*lines, "then give its path as 'layout' of a corpus definition"])
 
 
 def sources(settings: PrepareSettings) -> list[tuple[CorpusDefinition, Path]]:

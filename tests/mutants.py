@@ -19,6 +19,11 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("(_reference_leg_length(layout) / _leg_length(motion, place))", "1.0"),
         ("ratio = motion.frames_per_second / frames_per_second", "ratio = frames_per_second / motion.frames_per_second"),
     ]),
+    ("emotion_llm/motion/table.py", "tests/motion/test_table.py", [
+        ("JITTER = 0.1", "JITTER = 10.0"),
+        ("interval = steps[steps < 1.5 * np.median(steps)].mean()", "interval = np.median(steps)"),
+        ("at = np.interp(even, frames, np.arange(len(frames)))", "at = even * 1.0"),
+    ]),
     ("emotion_llm/motion/resampling.py", "tests/motion/test_canonical.py", [
         ("tracks[before] * (1 - share) + tracks[after] * share", "tracks[before] * share + tracks[after] * (1 - share)"),
         ("np.minimum(at, len(tracks) - 1 - at), width / 2)", "np.minimum(at, len(tracks) - 1 - at), width / 8)"),

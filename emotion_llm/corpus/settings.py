@@ -11,7 +11,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from emotion_llm.corpus.splits import SplitSettings
-from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.motion.canonical import CanonicalSettings, MetresPerUnit
+from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.validation import STRICT
 
 
@@ -36,8 +37,11 @@ class PrepareSettings:
     infer_layout: Annotated[Path | None, tyro.conf.arg(aliases=("--draw-layout",))] = None
     """Infer a layout from this motion file, to be checked and used in a corpus definition of your own."""
     layout_file: Path = Path("layout.json")  # Where the inferred layout is written
-    metres_per_unit: Annotated[float, Field(gt=0, le=1000)] = 0.01
-    """Of the motion file that a layout is inferred from: 0.01 for centimetres. (For a corpus, its definition gives it.)"""
+    metres_per_unit: MetresPerUnit | None = None
+    """Of the motion file that a layout is inferred from; by default the unit that makes arms and legs human. (A corpus's definition has
+    its own.)"""
+    columns: TableColumns = Field(default_factory=TableColumns)
+    """Of the table or array that a layout is inferred from. (A corpus's definition has its own.)"""
     synthetic_clips_per_emotion: Annotated[int, Field(ge=0)] = 0
     """Above 0: three synthetic corpora with so many clips are written to OUTPUT/raw and imported, instead of `source` (our choice)."""
     seed: Annotated[int, Field(ge=0)] = 0  # Of the synthetic corpora, and of the wording of generated descriptions

@@ -1,8 +1,8 @@
-"""What looks wrong with a recording, before anything is made canonical.
+"""Checks of a recording before it is made canonical.
 
-Motion  ->  findings in words, each "kind: what and where; what to do"; none for a clip without faults
+Motion  ->  findings in words, each "kind: what and where; what to do"
 
-A finding is a suspicion, not an error. The thresholds are ours: none of the 804 real clips that we have (BVH, 30 frames per second,
+A finding is a suspicion, not an error; the clip is kept. The thresholds are ours: none of the 804 real clips that we have (BVH, 30 frames per second,
 dance, kicks and punches among them) and no recording with a Kinect's usual noise raises a finding.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from emotion_llm.motion.motion import Motion
 
 FROZEN_SECONDS = 1.0
-"""A living body never holds all its joints for so long."""
+"""A living body never keeps all its joints still for so long."""
 FROZEN_METRES = 1e-4
 """Movement from frame to frame below which a joint stands still: a tenth of a millimetre."""
 TELEPORT_METRES_PER_SECOND = 6.0
@@ -27,24 +27,22 @@ TELEPORT_WINDOW = 7
 BONE_CHANGE = 0.35
 """Share of its median length by which a bone's length may differ between frames: a Kinect's bones change by up to a third."""
 SHORTEST_CHECKED_BONE = 0.2
-"""Metres; in shorter bones a sensor's noise is large against the length."""
+"""Metres; for shorter bones a sensor's noise is too large."""
 BODY_SIZES = (0.55, 1.6)
-"""A real body's size against the layout's reference body: from a small child to a giant."""
+"""Size of a human body relative to the reference body: from a small child to the tallest adult."""
 IMPOSSIBLE_REACH = 3.0
 """Metres from the middle of the joints that no joint can be away: a value such as -9999 that stands for a missing one, or a jump."""
 IMPOSSIBLE_JUMP, IMPOSSIBLE_METRES_PER_SECOND = 2.0, 30.0
 """The middle of the body does not move so far from one frame to the next, at such a speed."""
 SMALLEST_SIZE = 1e-6
-"""A body smaller than that is a point."""
-UNIT_FACTORS = {
-    1000: "millimetres and metres",
-    100: "centimetres and metres",
-    39.37: "inches and metres",
-    10: "millimetres and centimetres",
-    3.281: "feet and metres",
-    2.54: "inches and centimetres",
-}
-"""What is mixed up where the size is wrong by that factor, either way."""
+"""A smaller body is a point."""
+HUMAN_LIMBS_METRES = 2.74
+"""Both arms (shoulder to wrist) and both legs (hip to ankle) of an adult of 1.72 m, our reference body."""
+UNITS = {
+    1.0: "metres", 0.1: "decimetres", 0.01: "centimetres", 0.001: "millimetres", 0.0254: "inches", 0.3048: "feet",
+    0.0564: "1/0.45 inches, as in CMU's Acclaim files",
+}  # fmt: skip
+"""Metres per unit -> name of the unit."""
 UPRIGHT = 0.5
 """Cosine of the angle between the body (ankles to head, median over the recording) and the vertical: 60 degrees."""
 BACKWARDS = -0.5
@@ -64,8 +62,8 @@ def check_clip(motion: Motion) -> list[str]:
     if size < SMALLEST_SIZE:
         return [*findings, "unit: the body has no size, its joints coincide; check the file and its layout"]
     if not BODY_SIZES[0] <= size <= BODY_SIZES[1]:
-        findings.append(_wrong_unit(size))
-        motion = replace(motion, positions=motion.positions / size)  # the other checks judge it at its true size
+        findings.append(_wrong_unit(size, motion.metres_per_unit))
+        motion = replace(motion, positions=motion.positions / size)  # the other checks apply to its true size
     return findings + _frozen(motion) + _teleporting(motion) + _changing_bones(motion) + _posture(motion)
 
 
@@ -118,12 +116,21 @@ def _body_size(motion: Motion) -> float:
     return float(np.median(_bone_lengths(motion, limbs), axis=0).sum() / reference)
 
 
-def _wrong_unit(size: float) -> str:
-    factor = min(UNIT_FACTORS, key=lambda factor: abs(np.log(max(size, 1 / size) / factor)))
-    fits = BODY_SIZES[0] <= max(size, 1 / size) / factor <= BODY_SIZES[1]
-    mistake = f"about a factor of {factor:g}, as when {UNIT_FACTORS[factor]} are mixed up" if fits else "by none of the usual mistakes"
-    much, way = (size, "large") if size > 1 else (1 / size, "small")
-    return f"unit: the body is {much:.3g} times too {way}, {mistake}; correct the unit of length"
+def fitting_units(limbs: float) -> list[float]:
+    """Metres per unit (of UNITS) at which arms and legs of that length together, in the file's unit, are human; the best first."""
+    sizes = {metres: metres * limbs / HUMAN_LIMBS_METRES for metres in UNITS}
+    fitting = [metres for metres, size in sizes.items() if BODY_SIZES[0] <= size <= BODY_SIZES[1]]
+    return sorted(fitting, key=lambda metres: abs(np.log(sizes[metres])))
+
+
+def unit_text(metres: float) -> str:
+    return f"{metres:g} ({UNITS[metres]})"
+
+
+def _wrong_unit(size: float, metres_per_unit: float) -> str:
+    fitting = fitting_units(size * HUMAN_LIMBS_METRES / metres_per_unit)
+    remedy = f"metres_per_unit {' or '.join(map(unit_text, fitting))} would fit" if fitting else "no usual unit fits; check the layout"
+    return f"unit: with metres_per_unit {metres_per_unit:g} the body has {size:.3f} times a human's size; {remedy}"
 
 
 def _frozen(motion: Motion) -> list[str]:
@@ -152,7 +159,7 @@ def _teleporting(motion: Motion) -> list[str]:
     frame, joint = np.unravel_index(np.argmax(steps * jumps), steps.shape)
     return [
         f"teleporting: '{motion.layout.joint_names[fast[joint]]}' jumps {steps[frame, joint]:.2f} m to frame {frame + 1}; "
-        f"{jumps.any(axis=0).sum()} joints jump, at {jumps.any(axis=1).sum()} moments; mend or cut the recording"
+        f"{jumps.any(axis=0).sum()} joints jump, at {jumps.any(axis=1).sum()} moments; correct or cut the recording"
     ]
 
 
@@ -181,15 +188,15 @@ def _posture(motion: Motion) -> list[str]:
     body = np.median(at["head"] - (at["left_ankle"] + at["right_ankle"]) / 2, axis=0)  # (3,)
     upright = body[1] / max(float(np.linalg.norm(body)), 1e-9)
     if upright < -UPRIGHT:
-        return ["upside down: the head is below the feet; check the axis that points up"]
+        return ["upside down: the head is below the feet; set up to the axis that points up, such as -y"]
     if upright < UPRIGHT:
         axis = "xyz"[int(np.argmax(np.abs(body)))]
-        return [f"lying: the body lies along the {axis} axis; if it stood in truth, check the axis that points up"]
+        return [f"lying: the body lies along the {axis} axis; if it stands, set up to the axis that points up"]
     return _mirrored(motion)
 
 
 def _mirrored(motion: Motion) -> list[str]:
-    """Feet tell front from back; a foot in the air, when running, may point anywhere."""
+    """Feet on the floor point forward; one in the air may point anywhere."""
     layout, positions = motion.layout, motion.positions
     left, right = (sum(layout.landmark(positions, f"{side}_{word}") for word in ("hip", "shoulder")) for side in ("left", "right"))
     front = np.cross(left - right, (0, 1, 0))[:, ::2]  # (T, 2) on the floor
@@ -203,7 +210,7 @@ def _mirrored(motion: Motion) -> list[str]:
         foot, facing = (positions[:, toe] - ankle)[grounded, ::2], front[grounded]
         along.append((foot * facing).sum(axis=1) / np.maximum(np.linalg.norm(foot, axis=1) * np.linalg.norm(facing, axis=1), 1e-9))
     if toes and np.median(np.concatenate(along)) < BACKWARDS:
-        return ["mirrored: the feet point backwards; left and right are swapped, or the file's axes are left-handed"]
+        return ["mirrored: the feet point backwards; left and right are swapped, or the axes are left-handed: set handedness to left"]
     return []
 
 

@@ -13,9 +13,10 @@ from emotion_llm.corpus.definition import known_definitions
 from emotion_llm.corpus.settings import PRESETS
 from emotion_llm.corpus.store import open_corpus
 from emotion_llm.motion.layout import read_layout
+from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.synthetic.corpora import EMILYA, bvh_text, takes, write_egbm
-from launch.prepare import import_with_pictures, infer_layout, known_corpora, sources
+from launch.prepare import import_with_pictures, known_corpora, sources, write_inferred_layout
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "prepare.py"
 
@@ -93,12 +94,12 @@ def test_the_demo_does_not_write_over_other_files(tmp_path):
     assert (tmp_path / "raw").is_dir()
 
 
-def test_a_layout_is_drawn_from_a_bvh_file_and_can_be_used_at_once(write_files, tmp_path):
+def test_a_layout_is_inferred_from_a_bvh_file_and_can_be_used_at_once(write_files, tmp_path):
     layout = read_layout("emilya_28")
     text = bvh_text(layout, next(takes(EMILYA, 1, seed=0)), 120.0, "YXZ", position_channels=False)
     folder = write_files("mine", {"walk.bvh": text})
-    said = infer_layout(folder / "walk.bvh", folder / "bones.json", 0.01)
-    assert "28 joints inferred from" in said and "check it" in said
+    said = write_inferred_layout(folder / "walk.bvh", folder / "bones.json", None, TableColumns())
+    assert "28 joints inferred from" in said and "metres_per_unit is 0.01 (centimetres)" in said and "left open" not in said
     assert read_layout(folder / "bones.json").joint_names == layout.joint_names
     with pytest.raises(UserError, match=r"bones.json: exists already; name another file with --layout-file"):
-        infer_layout(folder / "walk.bvh", folder / "bones.json", 0.01)
+        write_inferred_layout(folder / "walk.bvh", folder / "bones.json", 0.01, TableColumns())

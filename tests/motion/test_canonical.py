@@ -336,6 +336,44 @@ def test_units_and_axes_become_metres_and_y_up_without_mirroring(up, axes):
     assert np.linalg.det(motion.positions[0, :3]) == pytest.approx(np.linalg.det(positions[0, :3]))
 
 
+@pytest.mark.parametrize("up", ["-x", "-y", "-z"])
+def test_the_axis_that_points_down_is_turned_without_mirroring(up):
+    layout, positions = read_layout("kinect_v2_25"), np.random.default_rng(0).normal(size=(1, 25, 3))
+    motion = to_motion(recorded(None, positions), layout, 1.0, up, None, "a.csv")
+    np.testing.assert_allclose(motion.positions[..., 1], -positions[..., "xyz".index(up[1])])
+    assert np.linalg.det(motion.positions[0, :3]) == pytest.approx(np.linalg.det(positions[0, :3]))
+
+
+@pytest.mark.parametrize("up", ["y", "z", "-x"])
+def test_left_handed_data_become_right_handed(up):
+    """A body recorded with one axis reversed is the same body once its handedness is known, up to a turn about the vertical."""
+    layout = read_layout("kinect_v2_25")
+    positions = np.random.default_rng(0).normal(size=(1, 25, 3))
+    motion = to_motion(recorded(None, positions), layout, 1.0, up, None, "a.csv", handedness="left")
+    assert np.linalg.det(motion.positions[0, :3]) == pytest.approx(-np.linalg.det(positions[0, :3]))
+    body = moving_body(layout)
+    mirrored = to_motion(recorded(None, body.positions * (1, 1, -1)), layout, 1.0, "y", None, "a.csv", handedness="left")
+    np.testing.assert_allclose(mirrored.positions, body.positions)
+
+
+def test_joints_that_a_layout_ignores_are_dropped():
+    layout = replace(read_layout("kinect_v2_25"), ignore=("Prop*", "Camera"))
+    positions = moving_body(layout, seconds=0.1).positions
+    names = ("Prop1", *layout.joint_names, "Prop_end", "Camera")
+    extended = np.concatenate([positions[:, :1] + 9, positions, positions[:, :2]], axis=1)
+    np.testing.assert_array_equal(to_motion(recorded(names, extended), layout, 1.0, "y", None, "a.csv").positions, positions)
+    with pytest.raises(MotionFileError, match=r"unexpected Prop1, Prop_end, Camera \(the layout can ignore them\)"):
+        to_motion(recorded(names, extended), read_layout("kinect_v2_25"), 1.0, "y", None, "a.csv")
+
+
+def test_an_array_with_frames_and_joints_swapped_is_recognised():
+    layout = read_layout("kinect_v2_25")
+    with pytest.raises(
+        MotionFileError, match=r"has 90 joints .* has 25; it has 25 frames: transpose the array to .frames, joints, 3., or use"
+    ):
+        to_motion(recorded(None, np.zeros((25, 90, 3))), layout, 1.0, "y", None, "a.npy")
+
+
 def test_the_files_own_rate_goes_before_the_fallback():
     layout, positions = read_layout("kinect_v2_25"), np.zeros((1, 25, 3))
     assert to_motion(recorded(None, positions, 60.0), layout, 1.0, "y", 30.0, "a.csv").frames_per_second == 60

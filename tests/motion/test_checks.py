@@ -7,7 +7,7 @@ import pytest
 
 from emotion_llm.motion.bvh import read_bvh
 from emotion_llm.motion.canonical import to_motion
-from emotion_llm.motion.checks import UNIT_FACTORS, check_clip
+from emotion_llm.motion.checks import UNITS, check_clip
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.motion import Motion
 from tests.helpers.motion_examples import moving_body
@@ -85,27 +85,28 @@ def test_bones_that_change_their_length_are_found(motion):
     assert len(found) == 1 and "change their length" in found[0]
 
 
-@pytest.mark.parametrize("factor", UNIT_FACTORS)
-@pytest.mark.parametrize("direction", [1, -1])
-def test_a_wrong_unit_is_found_and_hides_no_other_fault(motion, factor, direction):
-    wrong = changed(motion, motion.positions * factor**direction)
+@pytest.mark.parametrize("true", [1.0, 0.01, 0.001, 0.0254, 0.3048, 0.0564])
+@pytest.mark.parametrize("said", [1.0, 0.01, 0.001])
+def test_a_wrong_unit_is_found_with_the_right_one_and_hides_no_other_fault(motion, true, said):
+    wrong = replace(motion, positions=motion.positions / true * said, metres_per_unit=said)
+    if 0.55 < said / true < 1.6:
+        assert check_clip(wrong) == []
+        return
     (found,) = check_clip(wrong)
-    way = "large" if direction > 0 else "small"
-    assert (
-        found.startswith("unit: the body is") and f"times too {way}, about a factor of {factor:g}, as when {UNIT_FACTORS[factor]}" in found
-    )
+    assert found.startswith(f"unit: with metres_per_unit {said:g} the body has {said / true:.3f} times a human's size")
+    assert f"metres_per_unit {true:g} ({UNITS[true]})" in found and found.endswith("would fit")
     assert "upside down" in kinds(changed(wrong, -wrong.positions))
 
 
 def test_a_size_that_no_unit_explains_and_no_size_at_all_are_found(motion):
-    assert "by none of the usual mistakes" in check_clip(changed(motion, motion.positions * 1e6))[0]
+    assert check_clip(changed(motion, motion.positions * 1e6))[0].endswith("no usual unit fits; check the layout")
     assert check_clip(changed(motion, motion.positions * 0))[0].startswith("unit: the body has no size")
 
 
 def test_a_body_upside_down_or_along_another_axis_is_found(motion):
     x, y, z = np.moveaxis(motion.positions, 2, 0)
     assert check_clip(changed(motion, np.stack([x, -y, -z], axis=2))) == [
-        "upside down: the head is below the feet; check the axis that points up"
+        "upside down: the head is below the feet; set up to the axis that points up, such as -y"
     ]
     (found,) = check_clip(changed(motion, np.stack([x, -z, y], axis=2)))
     assert found.startswith("lying: the body lies along the z axis")
@@ -115,7 +116,7 @@ def test_a_body_upside_down_or_along_another_axis_is_found(motion):
 
 def test_swapped_sides_are_found(motion):
     found = check_clip(changed(motion, motion.positions * (-1, 1, 1)))
-    assert found == ["mirrored: the feet point backwards; left and right are swapped, or the file's axes are left-handed"]
+    assert found == ["mirrored: the feet point backwards; left and right are swapped, or the axes are left-handed: set handedness to left"]
 
 
 @pytest.mark.real

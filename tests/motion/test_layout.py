@@ -1,4 +1,4 @@
-"""Layouts: data files that are checked in full, and layouts drawn from a recording."""
+"""Layouts: data files that are validated in full."""
 
 import json
 from copy import deepcopy
@@ -6,9 +6,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from emotion_llm.motion.infer_layout import draft_layout, draw_layout
-from emotion_llm.motion.layout import LANDMARKS, PARTS, known_layouts, layout_from_dict, layout_to_dict, read_layout
-from emotion_llm.motion.motion import RecordedMotion
+from emotion_llm.motion.layout import PARTS, known_layouts, layout_from_dict, layout_to_dict, read_layout
 from emotion_llm.runtime.errors import UserError
 
 
@@ -120,89 +118,9 @@ def test_a_layout_is_found_by_name_or_by_file(tmp_path):
     assert read_layout(tmp_path / "mine.json").joint_names == read_layout("emilya_28").joint_names
     with pytest.raises(UserError, match=r"no_such: no such layout; known are .*kdae_72.*, or give the path of a JSON file"):
         read_layout("no_such")
+    text = (tmp_path / "mine.json").read_text()
+    (tmp_path / "mark.json").write_text(text, encoding="utf-8-sig")
+    assert read_layout(tmp_path / "mark.json") == read_layout(tmp_path / "mine.json")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match=r"broken\.json: not a JSON file"):
         read_layout(tmp_path / "broken.json")
-
-
-# drawing
-
-
-def recording(names: list[str], parents: list[int] | None, unit: float = 0.01) -> RecordedMotion:
-    rng = np.random.default_rng(0)
-    positions = rng.normal(size=(5, len(names), 3)) * 0.2 / unit
-    return RecordedMotion(tuple(names), None if parents is None else tuple(parents), positions, 30.0)
-
-
-@pytest.mark.parametrize("name", ["kdae_72", "emilya_28", "bandai_namco_27"])
-def test_the_layouts_that_ship_could_have_been_drawn(name):
-    layout = read_layout(name)
-    drawn = draw_layout(recording(list(layout.joint_names), list(layout.parents)), name, 0.01)
-    assert (drawn.parts, drawn.landmarks, set(drawn.mirror_pairs)) == (layout.parts, layout.landmarks, set(layout.mirror_pairs))
-
-
-BODY = {  # one chain of names after another, each hung from a joint named before
-    "mixamo": ["mixamorig:Hips mixamorig:Spine mixamorig:Neck mixamorig:Head mixamorig:Head_end"]
-    + [
-        f"mixamorig:Spine mixamorig:{s}Shoulder mixamorig:{s}Arm mixamorig:{s}ForeArm mixamorig:{s}Hand mixamorig:{s}HandThumb1"
-        for s in ("Left", "Right")
-    ]
-    + [f"mixamorig:Hips mixamorig:{s}UpLeg mixamorig:{s}Leg mixamorig:{s}Foot mixamorig:{s}ToeBase" for s in ("Left", "Right")],
-    "unreal": ["root pelvis spine_01 neck_01 head"]
-    + [f"spine_01 clavicle_{s} upperarm_{s} lowerarm_{s} hand_{s} index_01_{s}" for s in "lr"]
-    + [f"pelvis thigh_{s} calf_{s} foot_{s} ball_{s}" for s in "lr"],
-    "biped": ["Bip01 Pelvis|Bip01 Spine|Bip01 Neck|Bip01 Head"]
-    + [f"Bip01 Spine|Bip01 {s} Clavicle|Bip01 {s} UpperArm|Bip01 {s} Forearm|Bip01 {s} Hand" for s in "LR"]
-    + [f"Bip01 Pelvis|Bip01 {s} Thigh|Bip01 {s} Calf|Bip01 {s} Foot|Bip01 {s} Toe0" for s in "LR"],
-    "poser": ["hip abdomen chest neck head"]
-    + [f"chest {s}Collar {s}Shldr {s}ForeArm {s}Hand" for s in "lr"]
-    + [f"hip {s}Thigh {s}Shin {s}Foot" for s in "lr"],
-}
-
-
-@pytest.mark.parametrize("style", BODY)
-def test_the_usual_ways_of_naming_joints_are_understood(style):
-    names, parents = [], []
-    for chain in BODY[style]:
-        words = chain.split("|") if "|" in chain else chain.split()
-        for above, name in zip([None, *words], words):
-            if name not in names:
-                names.append(name)
-                parents.append(names.index(above) if above else -1)
-    if style == "unreal":
-        names = [name.replace("neck_01", "neck") for name in names]
-    layout = draw_layout(recording(names, parents), style, 0.01)
-    assert len(layout.mirror_pairs) == sum(name.startswith(("left", "right")) for name in layout.parts) // 2
-    plain = {word: layout.joint_names[joint].lower() for word, joint in layout.landmarks.items()}
-    assert set(plain) == set(LANDMARKS) and "head" in plain["head"] and "foot" in plain["left_ankle"] and "hand" in plain["right_wrist"]
-    assert all(layout.bone_lengths[left] == layout.bone_lengths[right] for left, right in layout.mirror_pairs)
-
-
-def test_bone_lengths_are_the_median_in_metres_and_travel_is_none():
-    layout = read_layout("bandai_namco_27")
-    recorded = recording(list(layout.joint_names), list(layout.parents), unit=0.01)
-    drawn = draw_layout(recorded, "mine", 0.01)
-    neck = drawn.joint_names.index("Neck")
-    bones = np.linalg.norm(recorded.positions[:, neck] - recorded.positions[:, drawn.parents[neck]], axis=1)
-    assert drawn.bone_lengths[neck] == pytest.approx(np.median(bones) / 100, abs=1e-4) and drawn.bone_lengths[:2] == (0, 0)
-
-
-def test_what_cannot_be_guessed_is_listed_with_the_way_on():
-    layout = read_layout("emilya_28")
-    names = [name.replace("Neck", "Bone7").replace("LeftToe", "LeftTip") for name in layout.joint_names]
-    recorded = recording(names, list(layout.parents))
-    with pytest.raises(
-        UserError, match=r"layout mine: cannot be drawn .* for want of landmark neck; the mirror image of 'RightToe'.*fill in what is null"
-    ):
-        draw_layout(recorded, "mine", 0.01)
-    draft, unknown = draft_layout(recorded, "mine", 0.01)
-    assert draft["landmarks"]["neck"] is None and len(unknown) == 5
-    draft["landmarks"]["neck"] = "Bone7"
-    draft["mirror_pairs"] += [["LeftTip", "RightToe"], ["LeftTip_end", "RightToe_end"]]
-    draft["joints"][names.index("LeftTip")]["part"] = draft["joints"][names.index("LeftTip_end")]["part"] = "left_leg"
-    assert layout_from_dict(draft, "mine.json").name == "mine"
-
-
-def test_a_table_has_no_bones_to_draw():
-    with pytest.raises(UserError, match="a table does not tell how joints hang together"):
-        draw_layout(recording(["Hips"], None), "mine", 1.0)

@@ -183,6 +183,43 @@ def test_uneven_time_stamps_are_put_in_even_time_and_lost_frames_are_missing():
     np.testing.assert_allclose(np.diff(even[:5]), 10, rtol=0.02)  # constant speed is constant again
 
 
+def test_time_stamps_with_jitter_give_the_mean_rate_and_constant_speed():
+    """Steps of 30, 30 and 40 ms: their mean is 33.3 ms, their median 30 ms, and no frame is missing."""
+    stamps = np.concatenate([[0], np.cumsum(np.tile([30, 30, 40], 40))]) + 5000.0
+    rows = np.stack([stamps, stamps / 1000, -stamps / 500, 0 * stamps], axis=1)
+    motion = parse(table(",", ["t", "A_x", "A_y", "A_z"], rows), time="t", seconds_per_tick=0.001)
+    assert motion.frames_per_second == pytest.approx(30, rel=1e-9) and len(motion.positions) == 121
+    assert motion.notes == ("time stamps are uneven: 121 rows resampled to even time, 0 frames of 121 missing",)
+    np.testing.assert_allclose(motion.positions[:, 0, 0], 5 + np.arange(121) / 30, rtol=1e-9)
+    np.testing.assert_allclose(motion.positions[:, 0, 1], -10 - np.arange(121) / 15, rtol=1e-9)
+
+
+def test_rounded_time_stamps_do_not_change_the_frames():
+    stamps = np.round(np.arange(100) * 1000 / 120)
+    rows = np.concatenate([stamps[:, None], np.random.default_rng(1).normal(size=(100, 3))], axis=1)
+    motion = parse(table(",", ["t", "A_x", "A_y", "A_z"], rows), time="t", seconds_per_tick=0.001)
+    assert motion.frames_per_second == pytest.approx(120, rel=1e-3) and motion.notes == ()
+    np.testing.assert_array_equal(motion.positions[:, 0], rows[:, 1:])
+
+
+@pytest.mark.parametrize("name", ["Time", "time (s)", "TimeStamp", "relative_time", "ms", "Frame", "frame_number", "t"])
+def test_a_column_that_is_called_like_time_but_not_used_is_noted(name):
+    rows = np.concatenate([np.zeros((4, 1)), POSITIONS.reshape(4, 6)], axis=1)
+    (note,) = parse(table(",", [name, *HEADER], rows)).notes
+    assert (
+        note == f"column '{name}' looks like time stamps but is not used; set columns.time and columns.seconds_per_tick, or columns.frame"
+    )
+    assert parse(table(",", ["state", *HEADER], rows)).notes == ()
+    assert parse(table(",", [name, *HEADER], rows), joints=("Head",)).notes == (note,)
+
+
+def test_a_column_that_grows_evenly_but_is_not_used_is_noted():
+    rows = np.concatenate([np.arange(4)[:, None] * 8 + 1000, POSITIONS.reshape(4, 6)], axis=1)
+    assert parse(table(" ", None, rows), first=1).notes[0].startswith("column '0' looks like time stamps but is not used")
+    assert parse(table(" ", None, rows), first=1, frame=0).notes == ()
+    assert parse(table(",", ["clock", *HEADER], rows)).notes[0].startswith("column 'clock' looks like time stamps")
+
+
 def test_frame_numbers_show_dropped_frames():
     rows = np.concatenate([np.array([[7], [8], [11], [12]]), POSITIONS.reshape(4, 6)], axis=1)
     motion = parse(table(",", ["frame", *HEADER], rows), frame="frame")
