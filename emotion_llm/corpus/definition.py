@@ -211,8 +211,3 @@ def matches_any(relative_path: str, globs: tuple[str, ...]) -> bool:
 def _plain(spelling: str) -> str:
     """The spelling without the differences that do not matter."""
     return re.sub(r"[\s_-]+", " ", spelling.strip()).casefold()
-
-
-def natural_order(word: str) -> list[tuple[int, str]]:
-    """Sort key of actors and actions: Actor2 comes before Actor10."""
-    return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in re.split(r"([0-9]+)", word)]

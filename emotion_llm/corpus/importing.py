@@ -18,24 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_llm.corpus.definition import CorpusDefinition, natural_order
+from emotion_llm.corpus.definition import CorpusDefinition
 from emotion_llm.corpus.reading import Reading, ReadingSettings, is_unchanged, read_clips
 from emotion_llm.corpus.report import Report, make_report, write_report
-from emotion_llm.corpus.scan import Scan, SourceFile, scan_source
-from emotion_llm.corpus.store import (
-    CLIP_FIELDS,
-    Corpus,
-    check_content,
-    clip_hash,
-    data_hash,
-    movement_number,
-    open_corpus,
-    texts_hash,
-    write_corpus,
-    write_positions,
-)
+from emotion_llm.corpus.scan import Scan, scan_source
+from emotion_llm.corpus.store import Corpus, StoredClip, check_content, open_corpus, write_corpus, write_positions
 from emotion_llm.motion.canonical import CanonicalSettings
-from emotion_llm.motion.layout import layout_to_dict
 from emotion_llm.runtime.console import progress
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import flush
@@ -103,38 +91,20 @@ def _write(folder: Path, scan: Scan, source: Path, settings: ReadingSettings, im
     if not kept:
         first = scan.files[0]
         raise UserError(f"none of the {len(scan.files)} files can be read; the first, {first.path}: {readings[first.path].error}")
-    metadata, rows = _describe(kept, settings)
-    names, texts = [file.name for file, _ in kept], {file.name: file.texts for file, _ in kept if file.texts}
-    write_corpus(folder, metadata | {"import_hash": import_hash}, rows, names, texts)
+    clips = [
+        StoredClip(file.name, reading.frames, file.emotion, file.actor, file.action, file.take, reading.movement, file.texts)
+        for file, reading in kept
+    ]
+    rate, about = settings.canonical.frames_per_second, {name: getattr(definition, name) for name in ("name", "title", "licence")}
+    about |= {"reading": settings.conventions, "import_hash": import_hash}
+    write_corpus(folder, definition.layout, definition.emotions, rate, asdict(settings.canonical), clips, **about)
     with (folder / "sources.jsonl").open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(asdict(readings[file.path])) + "\n" for file in scan.files)
-    report = make_report(definition, scan, readings, settings.canonical.frames_per_second, metadata["data_hash"])
+    report = make_report(definition, scan, readings, rate, open_corpus(folder).data_hash)
     write_report(report, folder)
     for path in (*folder.iterdir(), folder):
         flush(path)
     return report
-
-
-def _describe(kept: list[tuple[SourceFile, Reading]], settings: ReadingSettings) -> tuple[dict, np.ndarray]:
-    """corpus.json, and the rows of clips.npy."""
-    definition, emotions = settings.definition, settings.definition.emotions
-    actors = sorted({file.actor for file, _ in kept if file.actor is not None}, key=natural_order)
-    actions = sorted({file.action for file, _ in kept if file.action is not None}, key=natural_order)
-    index_of = [{word: index for index, word in enumerate(words)} | {None: -1} for words in (emotions, actors, actions)]
-    rows, start = [], 0
-    for file, reading in kept:
-        labels = (index[word] for index, word in zip(index_of, (file.emotion, file.actor, file.action), strict=True))
-        rows.append((start, reading.frames, *labels, file.take, movement_number(reading.movement)))
-        start += reading.frames
-    hashes = [clip_hash(file.emotion, file.actor, file.action, file.take, reading.movement) for file, reading in kept]
-    canonical, frames_per_second = asdict(settings.canonical), settings.canonical.frames_per_second
-    metadata = {
-        "name": definition.name, "title": definition.title, "licence": definition.licence, "frames_per_second": frames_per_second,
-        "emotions": emotions, "actors": actors, "actions": actions, "canonical": canonical, "layout": layout_to_dict(definition.layout),
-        "reading": settings.conventions, "data_hash": data_hash(definition.layout, emotions, frames_per_second, canonical, hashes),
-        "texts_hash": texts_hash((reading.movement, file.texts) for file, reading in kept if file.texts)
-    }  # fmt: skip
-    return metadata, np.array(rows, CLIP_FIELDS)
 
 
 def _import_hash(scan: Scan, settings: ReadingSettings) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emotion_llm.corpus.definition import CorpusDefinition, natural_order
+from emotion_llm.corpus.definition import CorpusDefinition
 from emotion_llm.corpus.reading import Reading
 from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
+from emotion_llm.corpus.store import natural_order
 from emotion_llm.runtime.files import write_json
 from emotion_llm.runtime.output import printable
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -64,6 +64,19 @@ class Clip:
     action: str | None
     texts: tuple[str, ...]  # Descriptions of this movement; may be empty
     generated: bool = False  # True: the descriptions were generated, not written by people
+
+
+class StoredClip(NamedTuple):
+    """A clip to be written."""
+
+    name: str
+    frames: int
+    emotion: str
+    actor: str | None
+    action: str | None
+    take: int  # -1 = not known
+    movement: str  # `movement_hash` of its positions
+    texts: Sequence[str] = ()
 
 
 @validated_dataclass(frozen=True, config=ConfigDict(arbitrary_types_allowed=True, extra="ignore"))
@@ -197,19 +210,41 @@ def write_positions(path: Path, tracks: Iterable[np.ndarray], joints: int) -> No
         np.lib.format.write_array_header_1_0(file, header | {"shape": (frames, joints, 3)})
 
 
-def write_corpus(folder: Path, metadata: dict, rows: np.ndarray, names: Sequence[str], texts: Mapping[str, Sequence[str]]) -> None:
+def write_corpus(
+    folder: Path,
+    layout: Layout,
+    emotions: Sequence[str],
+    frames_per_second: float,
+    canonical: dict,
+    clips: Sequence[StoredClip],
+    **metadata: Any,
+) -> None:
     """Writes the rest of what `open_corpus` reads beside positions.npy; corpus.json comes last.
 
     Args:
-        metadata: corpus.json, without `format` and `files`.
-        rows: (clips,) CLIP_FIELDS.
+        clips: in the order of their positions.
+        metadata: the other fields of corpus.json.
     """
-    np.save(folder / "clips.npy", rows)
-    np.save(folder / "names.npy", np.array(names))
-    if texts:
+    actors = sorted({clip.actor for clip in clips if clip.actor is not None}, key=natural_order)
+    actions = sorted({clip.action for clip in clips if clip.action is not None}, key=natural_order)
+    numbers = [{word: index for index, word in enumerate(words)} | {None: -1} for words in (emotions, actors, actions)]
+    starts = np.cumsum([0, *(clip.frames for clip in clips)])
+    rows = [
+        (start, clip.frames, *(number[word] for number, word in zip(numbers, clip[2:5])), clip.take, int(clip.movement[:16], 16))
+        for start, clip in zip(starts, clips)
+    ]
+    np.save(folder / "clips.npy", np.array(rows, CLIP_FIELDS))
+    np.save(folder / "names.npy", np.array([clip.name for clip in clips]))
+    if texts := {clip.name: clip.texts for clip in clips if clip.texts}:
         write_json(folder / "texts.json", texts)
-    files = {name: file_hash(folder / name) for name in CONTENT_FILES if (folder / name).is_file()}
-    write_json(folder / "corpus.json", {"format": FORMAT} | metadata | {"files": files})
+    hashes = {
+        "data_hash": data_hash(layout, emotions, frames_per_second, canonical, [clip_hash(*clip[2:7]) for clip in clips]),
+        "texts_hash": texts_hash((clip.movement, clip.texts) for clip in clips if clip.texts),
+        "files": {name: file_hash(folder / name) for name in CONTENT_FILES if (folder / name).is_file()},
+    }
+    labels = {"emotions": emotions, "actors": actors, "actions": actions}
+    made = {"layout": layout_to_dict(layout), "frames_per_second": frames_per_second, "canonical": canonical}
+    write_json(folder / "corpus.json", {"format": FORMAT} | labels | made | metadata | hashes)
 
 
 def add_narration(corpus: Corpus, texts: Mapping[str, Sequence[str]], about: Mapping[str, str], split_hash: str) -> None:
@@ -232,14 +267,14 @@ def add_narration(corpus: Corpus, texts: Mapping[str, Sequence[str]], about: Map
     write_json(corpus.folder / "corpus.json", metadata | {"texts_hash": texts_hash(told), "narration": narration, "files": files})
 
 
+def natural_order(word: str) -> list[tuple[int, str]]:
+    """Sort key of actors and actions: Actor2 comes before Actor10."""
+    return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in re.split(r"([0-9]+)", word)]
+
+
 def movement_hash(positions: np.ndarray) -> str:
     """Hash of one clip's canonical positions (T, V, 3) float32."""
     return hashlib.sha256(repr(positions.shape).encode() + np.ascontiguousarray(positions, dtype="<f4").tobytes()).hexdigest()
-
-
-def movement_number(movement: str) -> int:
-    """The first 8 bytes of a movement hash, as stored in clips.npy."""
-    return int(movement[:16], 16)
 
 
 def clip_hash(emotion: str, actor: str | None, action: str | None, take: int, movement: str) -> bytes:

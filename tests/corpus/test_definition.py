@@ -12,9 +12,9 @@ from emotion_llm.corpus.definition import (
     definition_from_dict,
     known_definitions,
     matches_any,
-    natural_order,
     read_definition,
 )
+from emotion_llm.corpus.store import natural_order
 from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
 

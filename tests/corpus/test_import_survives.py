@@ -35,7 +35,7 @@ if __name__ == "__main__":
 
 def test_an_interrupted_import_starts_over_and_ends_the_same(source, tmp_path, files_read, monkeypatch, whole):
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(importing, "_describe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        interrupted.setattr(importing, "write_corpus", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(source, tmp_path / "data")
     assert not (tmp_path / "data/egbm").exists()
