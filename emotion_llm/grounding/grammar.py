@@ -68,9 +68,9 @@ FUNCTION_WORDS = (
     "remain, stay, keep, hold, held, carry, carried, has, have, had, move, walk, swing, step, go, stand, show, display, take, make, "
     "use, perform, both, each, of, to, in, at, on, from, by, feel, do, did, does, can, one, lie, let, rest, sit, put, own, just, only, "
     "that, which, who, and, or, nor, but, with, while, whereas, although, though, because, since, as, when, so, yet, however, where, "
-    "come across, give, bring, turn, hang, pull, draw, press, place, position, execute, even, still, again, already, together, most, "
-    "it, he, she, they, him, them, more, less, through, during, over, along, after, before, toward, towards, near, against, above, "
-    "behind, under, below, between, into, beside, around, front, side, out, away, forward, backward, back, down, up, instead"
+    "give, bring, turn, hang, pull, draw, press, place, position, execute, even, still, again, already, together, most, it, he, she, "
+    "they, him, them, more, less, through, during, over, along, after, before, toward, towards, near, against, above, behind, under, "
+    "below, between, into, beside, around, front, side, out, away, forward, backward, back, down, up, instead"
 )
 BOUNDARIES = (
     "and, or, nor, but, with, while, whereas, although, though, because, since, as, which, that, who, when, so, yet, however, where, "
@@ -85,6 +85,11 @@ SUSPENDING = (
     "in contrast to, than, usually, normally, typically, least, like, imagine, may, must"
 )
 """What follows up to the next comma is no statement about this movement."""
+LABELLING = (
+    "come across as, read as, interpreted as, perceived as, seen as, classified as, recognised as, recognized as, labelled as, labeled as, "
+    "felt as, known as, suggest, express, convey, indicate, signal"
+)
+"""What follows up to the next conjunction or comma is the name of a feeling: "which reads as active"."""
 DETERMINERS = "a, an, the, his, her, their, its, both, each, some, this, these, one, own"
 HAVING = "has, have, with, by, of, in, take, make, show, display, use, perform, without, no, execute"
 ARTICLES_OF_OBJECTS = "the, his, her, their, its, both, each, one, a"
@@ -139,7 +144,8 @@ def _vocabulary() -> dict[tuple[str, ...], dict]:
             entries.setdefault(phrase, {})[kind] = value
 
     for kind, words in (("change", CHANGE_WORDS), ("negation", NEGATIONS), ("idiom", IDIOMS), ("function", FUNCTION_WORDS),
-                        ("boundary", BOUNDARIES), ("preposition", PREPOSITIONS), ("suspends", SUSPENDING), ("determiner", DETERMINERS),
+                        ("boundary", BOUNDARIES), ("preposition", PREPOSITIONS), ("suspends", SUSPENDING), ("labels", LABELLING),
+                        ("determiner", DETERMINERS),
                         ("having", HAVING), ("pronoun", PRONOUNS)):  # fmt: skip
         enter(kind, True, words)
     for kind, table in (("extent", EXTENT_WORDS), ("moment", MOMENT_WORDS), ("degree", MEASURE_WORDS), ("part", PARTS)):
@@ -263,6 +269,9 @@ class _Sentence:
     changing: bool = False
     extent: str = "clear"
     suspended: bool = False
+    labelling: bool = False
+    dangling: list[int] = field(default_factory=list)
+    """Adjectives before any subject: "bent forward, he walks"."""
     said: bool = False
     """The clause has made its statement: unknown words after it change nothing."""
     segment: int = 0
@@ -274,6 +283,8 @@ class _Sentence:
     def read(self) -> None:
         for place, item in enumerate(self.items):
             self._step(place, item)
+        self.subject = [] if self.dangling else self.subject
+        self._bind_dangling()
 
     def _item(self, place: int) -> _Item | None:
         return self.items[place] if 0 <= place < len(self.items) else None
@@ -284,6 +295,8 @@ class _Sentence:
             self.suspended = False
         if "suspends" in item:
             self.suspended = True
+        if "labels" in item or "boundary" in item:
+            self.labelling = "labels" in item
         if "moment" in item:
             self.moments.append((place, self.segment, item.kinds["moment"]))
         if "boundary" in item:
@@ -312,6 +325,9 @@ class _Sentence:
         elif "pronoun" in item:
             others = self.subject or self.before if item.word in ("it", "they") else []
             self.subject, self.person, self.said = others[:1] or [("body", None)], True, False
+            self._bind_dangling()
+        elif self.labelling and item.describes:
+            pass
         elif item.describes or ("course" in item and self.subject and self.subject[0][0].startswith("=")):
             self._pole(place, item)
         elif "extent" in item:
@@ -365,7 +381,15 @@ class _Sentence:
             if self.subject and self.subject[0] != noun:
                 self.changing = False
             self.subject = [noun]
+            self._bind_dangling()
         self.said = bool(waiting)
+
+    def _bind_dangling(self) -> None:
+        """Gives the adjectives before the subject to it, or finds that nothing is said with them."""
+        dangling, self.dangling = self.dangling, []
+        for place in dangling:
+            self._draft(place, self.subject)
+        self.said = False
 
     def _is_part(self, place: int) -> bool:
         item = self._item(place)
@@ -398,6 +422,8 @@ class _Sentence:
             self._unbound(item)  # "a strong sense of fear", "open to new ideas"
         elif item.is_verb and self.said and self.outer:  # "the woman with the bowed head moves slowly"
             self._draft(place, self.outer)
+        elif not self.subject and not self.drafts and self._before_adjectives(place) < 0:
+            self.dangling.append(place)
         else:
             self._draft(place, self.subject)
 

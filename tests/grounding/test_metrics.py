@@ -35,7 +35,7 @@ def test_shares_are_of_checkable_claims():
 
 def test_texts_held_against_other_movements_lose_their_support():
     found = summed()
-    assert found["shuffled_supported"] == pytest.approx(1 / 3)
+    assert (found["shuffled_supported"], found["shuffled_contradicted"]) == pytest.approx((1 / 3, 2 / 3))
     assert found["above_shuffled"] == pytest.approx(found["supported"] - found["shuffled_supported"])
 
 

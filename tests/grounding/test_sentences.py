@@ -3,7 +3,7 @@
 Every line of sentences.jsonl: a text, the percentiles of the movement (moment -> quality; "change" is that from the first half to the
 second), and the verdict on each of its claims; none where nothing can be checked. All other qualities stand at 80 or at 20, so a claim that a
 text does not make would be judged, and found. The lines marked held_out were first looked at when the grammar was finished: 96.9 % of their
-131 verdicts were right then. Sentences and grammar are by the same authors; another's wording may fare worse.
+131 verdicts were right then (two labels have been corrected since). Sentences and grammar are by the same authors; another's wording may fare worse.
 `python -m tests.grounding.test_sentences` prints the table of confusion.
 """
 
