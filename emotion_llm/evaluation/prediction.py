@@ -263,7 +263,7 @@ class AnswerFile:
         for line in self.path.read_text(encoding="utf-8").splitlines() if wanted else ():
             record = json.loads(line)
             if record["clip"] in wanted:
-                kind = Timeline if "segments" in record else Answer
+                kind: type[Answer | Timeline] = Timeline if "segments" in record else Answer
                 yield TypeAdapter(kind).validate_python({field.name: record[field.name] for field in fields(kind)})
 
     def append(self, results: Sequence[Result]) -> None:

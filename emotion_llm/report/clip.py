@@ -181,7 +181,7 @@ def claim_record(judged: JudgedClaim, layout: Layout, begin: float = 0.0, end: f
     claim = judged.claim if isinstance(judged.claim, Claim) else Claim.from_json(judged.claim)
     pole = QUALITIES[claim.quality].pole(claim.direction)
     words = pole.adjectives[0] if pole.adjectives else pole.verbs[0]
-    extent = {"slight": "slightly ", "strong": "strongly "}.get(claim.extent, "") if pole.adjectives else ""
+    extent = {"slight": "slightly ", "strong": "very "}.get(claim.extent, "") if pole.adjectives else ""
     moment = MOMENTS.get(claim.moment, (0.0, 1.0))
     return {
         "about": f"{claim.side} {PARTS[claim.part][0]}" if claim.side else claim.part,

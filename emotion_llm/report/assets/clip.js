@@ -186,7 +186,12 @@ class ClipView {
   claims() {
     return element("ul", {class: "claims"}, ...this.record.claims.map((claim, i) =>
       element("li", {}, this.claimButton(claim, i, element("b", {}, claim.about), ` ${claim.what}`,
-        element("span", {class: "faint"}, `${claim.moment} · ${VERDICTS[claim.verdict][1]}${claim.kind ? ` (${claim.kind})` : ""}`)))));
+        element("span", {class: "faint"}, `${claim.moment}${this.secondsOf(claim)} · ${VERDICTS[claim.verdict][1]}${claim.kind ? ` (${claim.kind})` : ""}`)))));
+  }
+
+  secondsOf({from, to}) {
+    const [begin, end] = [from, to].map((share) => (share * this.motion.seconds).toFixed(1));
+    return from > 0 || to < 1 ? `, ${begin}–${end} s` : "";
   }
 
   claimButton(claim, i, ...words) {
