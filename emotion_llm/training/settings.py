@@ -101,8 +101,8 @@ class FinetuneSettings:
 _PAPER = FinetuneSettings()
 _DEMO = replace(
     _PAPER, run=Path("runs/demo/recognition"), data=Path("data/demo"), encoder=Path("runs/demo/encoder"), llm="models/demo",
-    max_steps=150, peak_learning_rate=3e-3, warmup_steps=15, lora=LoraSettings(rank=8, alpha=16), evaluate_every=75, evaluate_clips=16,
-    checkpoint_every=50,
+    max_steps=60, peak_learning_rate=3e-3, warmup_steps=10, lora=LoraSettings(rank=8, alpha=16), evaluate_every=30, evaluate_clips=16,
+    checkpoint_every=30,
 )  # fmt: skip
 _SMOLLM2 = replace(
     _PAPER, run=Path("runs/bandai-namco-2/recognition"), corpora=("bandai-namco-2",), encoder=Path("runs/bandai-namco-2/encoder"),
@@ -122,7 +122,7 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
     "recognition": {"paper": _PAPER, "demo": _DEMO, "smollm2": _SMOLLM2},
     "description": {
         "paper": replace(_then_description(_PAPER, max_steps=10_000, warmup_steps=200), evaluate_every=1_000),
-        "demo": replace(_then_description(_DEMO, max_steps=150, warmup_steps=15), peak_learning_rate=5e-4, rehearsal=0.5),
+        "demo": replace(_then_description(_DEMO, max_steps=350, warmup_steps=20), evaluate_every=175, checkpoint_every=100),
         "smollm2": _then_description(_SMOLLM2, max_steps=160, warmup_steps=10, global_batch=8),
     },
 }
