@@ -85,7 +85,9 @@ class Corpus:
 
     folder: Path
     name: Annotated[str, AfterValidator(check_name)]
-    layout: Annotated[Layout, BeforeValidator(lambda value: layout_from_dict(value, place="corpus.json"))]
+    layout: Annotated[
+        Layout, BeforeValidator(lambda layout: layout if isinstance(layout, Layout) else layout_from_dict(layout, place="corpus.json"))
+    ]
     emotions: Annotated[tuple[str, ...], Field(min_length=1)]  # The label set, in the order of the emotion indices
     actors: tuple[str, ...]
     actions: tuple[str, ...]
