@@ -9,6 +9,7 @@ import json
 import math
 import time
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -109,7 +110,7 @@ def random_model(shape: LlmShape) -> TrainedModel:
             record=SimpleNamespace(window_frames=settings.window_frames, frames_per_second=canonical.frames_per_second),
         ),
     )  # fmt: skip
-    return TrainedModel(cast(TrainedRun, trained), torch.device("cpu"), {})
+    return TrainedModel(cast(TrainedRun, trained), torch.device("cpu"), Path())
 
 
 def stream_lines(seconds: float) -> list[str]:

@@ -72,8 +72,13 @@ class Answer:
         return f"{self.clip}: {self.emotion} ({self.probability:.1%}; {others})"
 
     def remarks(self) -> list[str]:
-        """The findings as lines."""
-        return [f"note: {finding}" for finding in self.findings]
+        """What the movement contradicts in the explanation, and the findings, as lines."""
+        contradicted = [
+            f"note: the movement contradicts {self.explanation[slice(*judged.claim.span)]!r}"
+            for judged in self.claims
+            if self.explanation and judged.verdict == "contradicted" and getattr(judged.claim, "span", None)
+        ]
+        return [*contradicted, *(f"note: {finding}" for finding in self.findings)]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

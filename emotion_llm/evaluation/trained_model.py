@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,9 +34,6 @@ from emotion_llm.evaluation.recordings import (
 )
 from emotion_llm.evaluation.timeline import STEP_SECONDS, Segment, Timeline, segment, smooth, window_starts
 from emotion_llm.evaluation.trained_run import FoundRun, TrainedRun, find_run, load_found
-from emotion_llm.grounding.grammar import read_claims
-from emotion_llm.grounding.judge import judge, standing
-from emotion_llm.grounding.norms import Norms, load_norms, measure
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.motion.checks import check_clip
@@ -43,6 +42,9 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.processes import evaluation_dtype
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motions
 from emotion_llm.skeleton_tokens.unified import MotionFeatures
+
+if TYPE_CHECKING:
+    from emotion_llm.grounding.norms import Norms
 
 BATCH = 16
 """Clips answered together."""
@@ -54,15 +56,22 @@ class TrainedModel:
 
     trained: TrainedRun
     device: torch.device
-    norms: Mapping[str, Norms]
-    """Corpus -> what is usual in it; empty for runs that have not kept it: claims are then not judged."""
+    folder: Path
+    """Holds what belongs to the run beside the checkpoint: norms."""
 
     @classmethod
     def of(cls, found: FoundRun, llm: str | None, device: torch.device, dtype: torch.dtype | None = None) -> TrainedModel:
         """Loads the LLM of a run whose conventions are known already; see `load`."""
         trained = load_found(found, llm, device, dtype or evaluation_dtype(device))
         trained.encoder.model.to(device)
-        return cls(trained, device, load_norms(found.folder))
+        return cls(trained, device, found.folder)
+
+    @cached_property
+    def norms(self) -> Mapping[str, Norms]:
+        """Corpus -> what is usual in it; empty for runs that have not kept it: claims are then not judged."""
+        from emotion_llm.grounding.norms import load_norms  # scipy's signal processing, which the first answer need not wait for
+
+        return load_norms(self.folder)
 
     @property
     def conventions(self) -> Conventions:
@@ -296,6 +305,10 @@ class TrainedModel:
         norms = self.norms.get(recording.corpus)
         if norms is None:
             return ()
+        from emotion_llm.grounding.grammar import read_claims
+        from emotion_llm.grounding.judge import judge, standing
+        from emotion_llm.grounding.norms import measure
+
         movement = standing(measure(recording.canonical), norms)
         verdicts = ((claim, judge(claim, movement)) for claim in read_claims(explanation).claims)
         return tuple(JudgedClaim(claim, verdict.outcome, verdict.contradiction) for claim, verdict in verdicts)

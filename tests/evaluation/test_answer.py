@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from emotion_llm.evaluation.answer import NO_EXPLANATION, Answer, JudgedClaim, ranked
+from emotion_llm.grounding.claims import Claim
 
 
 def test_probabilities_are_ranked_and_ties_keep_the_label_sets_order():
@@ -15,6 +16,13 @@ def test_an_answer_in_words_holds_emotion_explanation_and_findings():
     answer = Answer("clip.bvh", "kdae", "fear", {"fear": 0.9, "joy": 0.1}, "The head is bowed.", findings=("short: 3 frames",))
     assert answer.text() == "clip.bvh: fear (90.0%; joy 10.0%)\nThe head is bowed.\nnote: short: 3 frames"
     assert Answer("clip.bvh", "kdae", "fear", {"fear": 1.0}, None).text().endswith(NO_EXPLANATION)
+
+
+def test_what_the_movement_contradicts_is_said():
+    text = "The movement is slow. The head is bowed."
+    claims = (JudgedClaim(Claim("speed", -1, span=(0, 20)), "contradicted", "directional"), JudgedClaim(Claim("speed", 1), "supported"))
+    answer = Answer("clip.bvh", "kdae", "fear", {"fear": 1.0}, text, claims)
+    assert answer.text().splitlines()[-1] == "note: the movement contradicts 'The movement is slow'"
 
 
 def test_an_answer_survives_json():

@@ -34,17 +34,21 @@ def clip(small_world) -> Path:
 
 @pytest.mark.parametrize("merge", [True, False])
 def test_an_export_answers_elsewhere_without_run_data_or_llm(small_world, description_run, exports, clip, tmp_path, merge):
-    expected = emotion_llm.load(description_run).read(clip)
+    model = emotion_llm.load(description_run)
+    expected = model.read(clip)
     copied = shutil.copytree(exports[merge], tmp_path / "elsewhere")
     hidden = small_world.folder.with_name("hidden")
     copy = shutil.copy(clip, tmp_path / "clip.bvh")
     small_world.folder.rename(hidden)
     try:
-        answer = emotion_llm.load(copied).read(copy)
+        elsewhere = emotion_llm.load(copied)
+        answer = elsewhere.read(copy)
     finally:
         hidden.rename(small_world.folder)
     assert (answer.emotion, answer.explanation) == (expected.emotion, expected.explanation)
     assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    says = "The movement is fast."
+    assert elsewhere.judge(says, elsewhere.open(copy)) == model.judge(says, model.open(clip)) != ()
 
 
 @pytest.mark.parametrize("merge", [True, False])

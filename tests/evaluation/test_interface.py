@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,3 +95,20 @@ def test_an_unreadable_file_among_many_yields_its_reason(small_world, model, tmp
     assert isinstance(unread, emotion_llm.Unread)
     assert str(tmp_path / "broken.bvh") in unread.error
     assert first.probabilities == last.probabilities
+
+
+def test_claims_are_held_against_the_movement_where_the_run_has_norms(small_world, model, tmp_path):
+    clips = sorted((small_world.raw / "emilya").rglob("*.bvh"))[:6]
+    verdicts = [model.judge("The movement is fast. The movement is slow.", model.open(clip)) for clip in clips]
+    for fast, slow in verdicts:
+        assert {fast.verdict, slow.verdict} in ({"supported", "contradicted"}, {"indeterminate"})
+    assert any(fast.verdict != "indeterminate" for fast, _ in verdicts)
+    assert replace(model, folder=tmp_path).judge("The movement is fast.", model.open(clips[0])) == ()
+
+
+def test_attribution_is_given_on_request(small_world, model):
+    clip = next((small_world.raw / "emilya").rglob("*.bvh"))
+    assert model.read(clip, explanation=False).attribution is None
+    weights = model.read(clip, explanation=False, attribution=True).attribution
+    assert tuple(weights.joints) == read_layout("emilya_28").joint_names
+    assert len(weights.seconds) == len(weights.moments) > 0
