@@ -262,6 +262,10 @@ class _Sentence:
     drafts: list[_Draft] = field(default_factory=list)
     moments: list[tuple[int, int, str]] = field(default_factory=list)
     unbound: list[tuple[int, int]] = field(default_factory=list)
+    noun: int = -1
+    """Place of the subject."""
+    told: bool = False
+    """An adjective before it has told of it: "short steps, ..." does not go on as a list of subjects."""
     waiting: list[int] = field(default_factory=list)
     """Adjectives whose noun comes next."""
     negated: bool = False
@@ -324,7 +328,7 @@ class _Sentence:
             self._noun(place, (item.kinds["part"], before.kinds["side"] if before and "side" in before else None))
         elif "pronoun" in item:
             others = self.subject or self.before if item.word in ("it", "they") else []
-            self.subject, self.person, self.said = others[:1] or [("body", None)], True, False
+            self.subject, self.person, self.said, self.noun = others[:1] or [("body", None)], True, False, place
             self._bind_dangling()
         elif self.labelling and item.describes:
             pass
@@ -373,14 +377,21 @@ class _Sentence:
                 self.subject = [noun]
         elif before is not None and "preposition" in before:
             return  # "over the head"
-        elif before is not None and before.word in ("and", "or", "nor", ",") and self._is_part(first - 1) and not waiting and self.subject:
+        elif (
+            before is not None
+            and before.word in ("and", "or", "nor", ",")
+            and self._is_part(first - 1)
+            and not waiting
+            and self.subject
+            and not self.told
+        ):
             self.subject.append(noun)
         elif self._one_of_two(place) or self._owner_unknown(place):
             self.subject = []
         else:
             if self.subject and self.subject[0] != noun:
                 self.changing = False
-            self.subject = [noun]
+            self.subject, self.noun, self.told = [noun], place, bool(waiting)
             self._bind_dangling()
         self.said = bool(waiting)
 
@@ -497,9 +508,18 @@ class _Sentence:
             extent = item.extent or self.extent
             direction = -direction if self.less else direction
             changing = self.changing or course or "change" in item
-            span = (item.start, item.end)
+            span = (self.items[self._first_of_claim(place)].start, item.end)
             self.drafts.append(_Draft(quality, direction, side, extent, self.negated, changing, place, self.segment, span))
         self.extent, self.less = "clear", False
+
+    def _first_of_claim(self, place: int) -> int:
+        """Its subject with the article, if that stands before it and has not been told of before."""
+        first = self.noun
+        if not 0 <= first < place or any(first < draft.place < place for draft in self.drafts):
+            return place
+        while (before := self._item(first - 1)) and ("determiner" in before or "side" in before):
+            first -= 1
+        return first
 
     def _compares(self, place: int) -> bool:
         """ "As fast as usual", and "faster than the feet"."""

@@ -43,9 +43,10 @@ def test_every_adjective_and_verb_of_the_table_is_read_as_its_own_pole():
 
 
 def test_the_span_is_where_the_claim_stands():
-    text = "It rains. The head is bowed."
-    start, end = only(text).span
-    assert text[start:end] == "bowed"
+    text = "It rains. The head is bowed and, with short steps, the left arm hangs low."
+    spans = [claim.span for claim in read_claims(text).claims]
+    assert [text[start:end] for start, end in spans] == ["The head is bowed", "short", "the left arm hangs low"]
+    assert spans == sorted(spans)
 
 
 def test_a_sentence_that_says_nothing_checkable_is_counted_as_such():
