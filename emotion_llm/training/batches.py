@@ -50,10 +50,16 @@ class TrainingData:
         self._recognition_sampler = self._sampler(self._recognition, settings.seed)
         if settings.stage == "recognition":
             return
+        all_described = [
+            (index, clip) for index, encoded in enumerate(corpora) for clip in encoded.split.train if encoded.corpus.clip(clip).texts
+        ]
+        order = np.random.default_rng(settings.seed).permutation(len(all_described))  # a larger number adds motions to those of a smaller
+        chosen = {all_described[place] for place in order[: settings.described_motions]}
         described = [
             [
                 Item(index, int(window), text)
                 for clip in encoded.split.train
+                if (index, clip) in chosen
                 for text in encoded.corpus.clip(clip).texts
                 for window in encoded.windows_of_clips([clip])
             ]

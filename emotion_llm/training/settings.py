@@ -73,6 +73,8 @@ class FinetuneSettings:
     """Joint training on several corpora."""
     rehearsal: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Description only: share of each step spent on recognition, so that it is not forgotten (our choice)."""
+    described_motions: Count | None = None
+    """Description only: the number of described motions to learn from, over all corpora, to see how many are enough; by default all."""
     share_prefix: bool = True
     """Compute the common prompt prefix once per micro-batch; with LoRA dropout, its motions then share the noise there."""
     gradient_checkpointing: bool = False

@@ -70,6 +70,15 @@ def test_description_goes_on_naming_emotions_in_its_share_of_every_step(parts):
         )
 
 
+def test_fewer_described_motions_are_some_of_the_more(parts):
+    clips = []
+    for count in (3, 8, None):
+        made = parts(stage="description", described_motions=count)
+        clips.append({_clip(made, item) for step in range(60) for item in made.data.draw(step) if item.text is not None})
+    assert len(clips[0]) == 3 and len(clips[1]) == 8
+    assert clips[0] < clips[1] < clips[2]
+
+
 def test_description_without_any_description_is_refused(parts):
     made = parts()
     for encoded in made.corpora:
