@@ -282,7 +282,8 @@ def _in_even_time(positions: np.ndarray, stamps: np.ndarray, place: str) -> tupl
     interval = (stamps[-1] - stamps[0]) / len(steps)
     if np.abs((stamps - stamps[0]) / interval - np.arange(len(stamps))).max() <= JITTER:
         return positions, interval, ()
-    interval = steps[steps < 1.5 * np.median(steps)].mean()  # longer steps span dropped frames
+    usual = float(np.median(stamps[2:] - stamps[:-2])) / 2 if len(steps) > 1 else steps[0]  # over two steps: jitter in turns cancels
+    interval = steps[steps < 1.5 * usual].mean()  # longer steps span dropped frames
     frames = (stamps - stamps[0]) / interval  # (T,) each row in even time
     if frames[-1] > MAX_GROWTH * len(stamps):
         raise MotionFileError(f"{place}: its time stamps have gaps of up to {steps.max() / interval:.0f} frames; cut the recording there")

@@ -1,21 +1,17 @@
 """Corpus definitions: the ones that ship are sound, and a mistake in one's own is named with its field, value and remedy."""
 
 import json
-import re
-from dataclasses import fields
 
 import pytest
 
 from emotion_llm.corpus.definition import (
     DEFINITION_FOLDER,
-    CorpusDefinition,
     definition_from_dict,
     known_definitions,
     matches_any,
     read_definition,
 )
 from emotion_llm.corpus.store import natural_order
-from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
 
 SOUND = {
@@ -144,19 +140,3 @@ def test_globs_cross_slashes_and_ignore_case():
 
 def test_actors_are_sorted_as_people_count():
     assert sorted(["Actor10", "Actor2", "actor", "Actor1", "7"], key=natural_order) == ["7", "Actor1", "Actor2", "Actor10", "actor"]
-
-
-README = (DEFINITION_FOLDER / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_documents_every_field():
-    names = [field.name for kind in (CorpusDefinition, TableColumns) for field in fields(kind)]
-    assert [name for name in names if f"`{name}`" not in README] == []
-
-
-def test_the_examples_of_the_readme_are_valid_definitions(tmp_path):
-    examples = re.findall(r"^    \{\n.*?^    \}\n", README, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 2
-    for example in examples:
-        metadata = json.loads(example) | {"layout": "kinect_v2_25"}
-        assert definition_from_dict(metadata, tmp_path / "mine.json").emotions
