@@ -50,7 +50,7 @@ json.dump(result, sys.stdout)
 
 @dataclass(frozen=True)
 class Prompt:
-    """What surrounds the skeleton tokens, in text tokens."""
+    """The text tokens before and after the skeleton tokens."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]

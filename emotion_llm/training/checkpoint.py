@@ -133,7 +133,7 @@ def newest_checkpoint(run: Path) -> Checkpoint | None:
             say(f"warning: {error}; looking for an older one")
     if damaged:
         raise UserError(
-            f"{run / 'checkpoints'}: all {damaged} checkpoints are damaged; restore one from a copy, or start anew in another --run folder"
+            f"{run / 'checkpoints'}: all {damaged} checkpoints are damaged; restore one from a copy, or start a new run in another --run folder"
         )
     return None
 

@@ -122,7 +122,7 @@ class CheckpointManager:
         except OSError as error:
             self._failed = True
             say(
-                f"warning: checkpoint of step {snapshot.step} not written ({error}); training goes on, older checkpoints are intact; "
+                f"warning: checkpoint of step {snapshot.step} not written ({error}); training continues, older checkpoints are intact; "
                 f"free some space in {self._run}"
             )
         else:

@@ -1,4 +1,4 @@
-"""No space left while a checkpoint is written: training goes on, and what was there before stays whole."""
+"""No space left while a checkpoint is written: training continues, and older checkpoints stay intact."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def test_a_disk_that_is_full_for_a_while_costs_those_checkpoints_only(small_run)
     said = run_job(hindered, tamper=partial(small_files_only, 6000))
     for step in (4, 6):
         assert f"warning: checkpoint of step {step} not written (" in said
-    assert "training goes on, older checkpoints are intact; free some space in" in said
+    assert "training continues, older checkpoints are intact; free some space in" in said
     assert "warning: TensorBoard not written (" in said
     kept = sorted(int(folder.name[5:]) for folder in (hindered.run / "checkpoints").glob("step-*"))
     assert kept == [2, 8, 9]

@@ -5,7 +5,7 @@ import torch
 
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import options_of_the_command_line
-from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
+from emotion_llm.skeleton_tokens.unified import SEMANTIC, SPATIAL, TEMPORAL, MotionFeatures, Slots
 
 
 def test_a_token_has_the_same_slot_in_every_motion():
@@ -46,3 +46,21 @@ def test_a_removed_token_leaves_the_others_their_slots_and_granularities():
     assert whole.keep([]).rows.shape == (0, 4)
     with pytest.raises(ValueError, match="2 of 6 tokens are left; choose tokens of the whole motion"):
         part.keep([2])
+
+
+@pytest.mark.parametrize(
+    ("joints", "time_steps", "message"),
+    [
+        (6, 4, r"a motion has 6 joints but there are 5 spatial slots; set --slots.spatial 6"),
+        (5, 5, r"a motion has 5 time steps but there are 4 temporal slots; set --slots.temporal 5"),
+    ],
+)
+def test_one_joint_or_time_step_more_than_there_are_slots_is_refused(joints, time_steps, message):
+    assert len(Slots(5, 4).of_motion(5, 4)) == 10
+    with pytest.raises(UserError, match=message):
+        Slots(5, 4).of_motion(joints, time_steps)
+
+
+def test_the_granularities_follow_the_order_of_the_rows():
+    features = MotionFeatures(torch.zeros(6, 8), joints=3, time_steps=2)
+    assert features.granularities.tolist() == [SEMANTIC, SPATIAL, SPATIAL, SPATIAL, TEMPORAL, TEMPORAL]

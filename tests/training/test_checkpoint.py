@@ -132,7 +132,9 @@ def test_a_missing_newest_checkpoint_means_the_one_before(run):
 def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(run):
     for folder in (run / "checkpoints").glob("step-*"):
         truncate(folder / ADAPTER)
-    with pytest.raises(UserError, match=r"all 3 checkpoints are damaged; restore one from a copy, or start anew in another --run folder"):
+    with pytest.raises(
+        UserError, match=r"all 3 checkpoints are damaged; restore one from a copy, or start a new run in another --run folder"
+    ):
         newest_checkpoint(run)
 
 

@@ -83,7 +83,7 @@ def test_a_full_disk_costs_one_save_and_nothing_else(manager, monkeypatch, capsy
         UserError, match=r"the checkpoint of step 2 could not be written .*; the newest checkpoint is of step 1; free some space in"
     ):
         kept.finish()
-    assert "warning: checkpoint of step 2 not written ([Errno 28] No space left on device); training goes on" in capsys.readouterr().out
+    assert "warning: checkpoint of step 2 not written ([Errno 28] No space left on device); training continues" in capsys.readouterr().out
     monkeypatch.undo()
     kept.save(3)
     kept.finish()
