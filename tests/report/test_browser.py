@@ -190,6 +190,11 @@ def test_another_report_can_be_opened_beside_and_other_files_are_refused(browser
     browser.wait("return views.length === 2 && views[1].record.name === 'other'")
     browser.one("#file").send_keys(str(tmp_path / "wrong.html"))
     browser.wait("return byId('message').textContent.startsWith('wrong.html is no report of a clip')")
+    (tmp_path / "newer.html").write_text(other.read_text(encoding="utf-8").replace('"format":1', '"format":2'), encoding="utf-8")
+    browser.one("#file").send_keys(str(tmp_path / "newer.html"))
+    browser.wait(
+        "return byId('message').textContent.includes('newer.html is no report of a clip (another version of the report wrote it)')"
+    )
     assert browser.js("return views.length") == 2 and browser.errors() == []
 
 
@@ -229,6 +234,16 @@ def test_colours_follow_the_system_and_can_be_changed(browser, tmp_path):
     assert browser.js("return getComputedStyle(document.body).backgroundColor") == light
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     browser.js("localStorage.clear()")
+
+
+def test_paper_is_light(browser, tmp_path):
+    browser.show(write(tmp_path / "clip.html", example_clip()))
+    browser.js("play(false); setTheme('dark')")
+    ink = browser.js("return state.colours.ink")
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    assert browser.js("return [themeNow(), state.colours.ink === arguments[0]]".replace("arguments[0]", f"'{ink}'")) == ["light", False]
+    browser.js("dispatchEvent(new Event('afterprint'))")
+    assert browser.js("return [themeNow(), state.colours.ink]") == ["dark", ink]
 
 
 def test_reduced_motion_starts_still(tmp_path):

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from emotion_llm.corpus.settings import PrepareSettings
 from emotion_llm.corpus.store import open_corpus
+from emotion_llm.evaluation.answer import Answer
+from emotion_llm.evaluation.recordings import AS_RECORDED, Conventions
 from emotion_llm.report.clip import clip_record
-from emotion_llm.report.sources import corpus_clips, evaluated_clips
+from emotion_llm.report.sources import PredictedPages, corpus_clips, evaluated_clips
 from launch.prepare import write_pages
 
 
@@ -25,6 +27,13 @@ def test_a_record_of_an_evaluation_becomes_an_answer_beside_the_label(small_worl
     assert first.answer is not None and second.answer is not None
     assert list(first.answer.probabilities) == ["fear", "anger"] and first.answer.explanation is None
     assert [judged["verdict"] for judged in clip_record(second)["claims"]] == ["supported"]
+
+
+def test_a_recording_that_cannot_be_drawn_is_named(tmp_path, capsys):
+    pages = PredictedPages(tmp_path / "page.html", 1, AS_RECORDED)
+    pages.add(Answer(str(tmp_path / "gone.bvh"), "egbm", "anger", {"anger": 1.0}, None), Conventions({}, {}))
+    assert f"no page: {tmp_path}/gone.bvh: no such motion file" in capsys.readouterr().out
+    assert pages.close("") is None and not (tmp_path / "page.html").exists()
 
 
 def test_a_clip_of_a_corpus_carries_its_label_and_its_own_positions(small_world):

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ import pytest
 from emotion_llm.evaluation.answer import JudgedClaim
 from emotion_llm.evaluation.timeline import Segment, Timeline
 from emotion_llm.grounding.claims import CHANGES, MOMENTS, PARTS, QUALITIES, Claim
+from emotion_llm.grounding.judge import Outcome
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip, claim_joints, claim_record, clip_record, quantised
 from emotion_llm.report.folder import ReportFolder, write_reports
-from emotion_llm.report.page import clip_page, safe_json
+from emotion_llm.report.page import ASSETS, clip_page, safe_json
 from emotion_llm.runtime.errors import UserError
 from tests.helpers.report_examples import EXPLANATION, example_clip
 
@@ -140,6 +142,11 @@ def test_every_claim_can_be_said(quality):
         for moment in (*MOMENTS, CHANGES[0] if direction > 0 else CHANGES[1]):
             record = claim_record(JudgedClaim(Claim(quality, direction, moment=moment), "supported"), layout)
             assert record["what"].strip() and record["about"] and 0 <= record["from"] < record["to"] <= 1
+
+
+def test_the_page_has_a_sign_and_words_for_every_verdict_of_the_judge():
+    program = (ASSETS / "clip.js").read_text(encoding="utf-8")
+    assert all(f"  {outcome}: [" in program for outcome in get_args(Outcome))
 
 
 def test_claims_read_from_json_are_drawn_like_claims():

@@ -43,3 +43,13 @@ byId("theme").addEventListener("click", () => {
 });
 systemDark.addEventListener("change", () => setTheme());
 setTheme(remember("emotion_llm-theme"));
+
+let themeOnScreen; // paper is light
+addEventListener("beforeprint", () => {
+  themeOnScreen = document.documentElement.dataset.theme;
+  setTheme("light");
+});
+addEventListener("afterprint", () => {
+  delete document.documentElement.dataset.theme;
+  setTheme(themeOnScreen);
+});
