@@ -54,7 +54,7 @@ def run_ranks(settings: PretrainSettings, stop_at: int | None = None) -> list[di
     for rank in ranks:
         rank.start()
     for rank in ranks:
-        rank.join(120)
+        rank.join(300)
     assert [rank.exitcode for rank in ranks] == [0] * PROCESSES
     return [torch.load(settings.run / f"rank{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
 
