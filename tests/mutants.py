@@ -121,6 +121,52 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("model.train(was_training)", "model.train()"),
         ("self.probabilities.argmax(1) == self.truth", "self.probabilities.argmin(1) == self.truth"),
     ]),
+    ("emotion_llm/streaming/frames.py", "tests/streaming/test_frames.py", [
+        ("if not 0 < step <= GAP_SECONDS:", "if not step <= GAP_SECONDS:"),
+        ("if -GAP_SECONDS <= step <= 0:", "if -GAP_SECONDS <= step < 0:"),
+        ("if frame.positions.shape != self.positions[-1].shape:", "if False:"),
+        ("while self.duration > self.seconds and", "while self.duration > 2 * self.seconds and"),
+        ("np.linspace(times[0], times[-1], len(times)), times, np.arange(len(times)))", "times, times, np.arange(len(times)))"),
+        ("self.times: deque[float] = deque(maxlen=MAX_FRAMES)", "self.times: deque[float] = deque()"),
+        ("1 / self.frames_per_second", "1 / 30"),
+        ("[named[name] for name in layout.joint_names]", "list(named.values())"),
+    ]),
+    ("emotion_llm/streaming/session.py", "tests/streaming/test_sessions.py", [
+        ("if not live and stream.is_due:", "if stream.is_due and len(tally.delays) < 3:"),
+        ("if stream.has_news and not outbox.is_useless:", "if False:"),
+        ("tally.silent = True", "tally.silent = False"),
+    ]),
+    ("emotion_llm/streaming/connections.py", "tests/streaming/test_sessions.py", [
+        ("            self._file.flush()", "            pass"),
+        ("        self._thread.join()", "        pass"),
+        ("self._lines.popleft()", "pass"),
+        ("origins=[None], ", ""),
+    ]),
+    ("emotion_llm/evaluation/timeline.py", "tests/evaluation/test_timeline.py", [
+        ("frames - window, step), frames - window]", "frames - window, step)]"),
+        ("weights / weights.sum(1, keepdims=True) @", "weights @"),
+        ("labels[start:stop] = max(beside", "labels[start:stop] = min(beside"),
+        ("lengths[place] >= shortest", "lengths[place] >= 0"),
+    ]),
+    ("emotion_llm/evaluation/recordings.py", "tests/evaluation/test_prediction.py tests/evaluation/test_interface.py", [
+        ("choices.metres_per_unit or 1.0", "choices.metres_per_unit or 0.01"),
+        ("if frames < MIN_FRAMES:", "if frames < 1:"),
+        ("recorded = replace(recorded, frames_per_second=choices.frames_per_second)", "pass"),
+        ("if len(fitting) > 1:\n        raise UserError(f\"{path}", "if False:\n        raise UserError(f\"{path}"),
+    ]),
+    ("emotion_llm/evaluation/trained_model.py", "tests/evaluation/test_prediction.py tests/evaluation/test_interface.py", [
+        ("sums[place] / len(features[place])", "sums[place]"),
+        ("chosen = [own[middle(range(len(own)))] for own in features]", "chosen = [own[0] for own in features]"),
+        ("torch.tensor([place for place, _ in scored])", "torch.tensor(sorted(place for place, _ in scored))"),
+    ]),
+    ("emotion_llm/evaluation/prediction.py", "tests/evaluation/test_prediction.py", [
+        ("if made_by != model:", "if False:"),
+        ("if is_answer and version == _version(Path(clip)):", "if is_answer:"),
+    ]),
+    ("emotion_llm/evaluation/export_folder.py", "tests/evaluation/test_export.py", [
+        ("if file_hash(path) != expected:", "if False:"),
+        ("or _is_linked(path, folder)", ""),
+    ]),
     ("emotion_llm/evaluation/explanations.py", "tests/evaluation/test_explanations.py tests/evaluation/test_metrics.py", [
         ('rouge["rougeL_fmeasure"]', 'rouge["rougeL_recall"]'),
         ("loss - loss.mean(axis=0)", "loss"),

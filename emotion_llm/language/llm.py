@@ -19,7 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from emotion_llm.language.dropout import use_cheap_dropout
 from emotion_llm.language.packed import PACKED_ATTENTION
@@ -32,8 +32,6 @@ EMBEDDING_SAMPLE = 8192
 CPU = torch.device("cpu")
 MOST_LAYERS = 1000
 """More than four times as many as any LLM has; a model is built from its configuration before its weights are read."""
-
-disable_progress_bar()  # of loading weights; downloads from the hub keep theirs
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -81,6 +79,8 @@ def load_llm(name_or_folder: str, dtype: torch.dtype, device: torch.device = CPU
         raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
     if not checked:
         check_packing(config)
+    shown = is_progress_bar_enabled()
+    disable_progress_bar()  # of loading weights
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False,
@@ -88,6 +88,9 @@ def load_llm(name_or_folder: str, dtype: torch.dtype, device: torch.device = CPU
         )  # fmt: skip
     except Exception as error:
         raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
+    finally:
+        if shown:
+            enable_progress_bar()
     llm, found = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
     if missing := sorted(found["missing_keys"]):
         raise UserError(

@@ -46,7 +46,7 @@ import warnings, signal, torch
 import torch._dynamo, transformers.modeling_utils, peft  # libraries have side effects of their own
 def state():
     return [list(map(str, warnings.filters)), torch.get_num_threads(), [str(signal.getsignal(n)) for n in (2, 15)],
-        torch.distributed.is_initialized(), torch.get_default_dtype()]
+        torch.distributed.is_initialized(), torch.get_default_dtype(), transformers.utils.logging.is_progress_bar_enabled()]
 before = state()
 import emotion_llm
 answer = emotion_llm.load({str(recognition_run)!r}).read({str(next((small_world.raw / "emilya").rglob("*.bvh")))!r})
