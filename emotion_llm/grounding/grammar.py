@@ -11,7 +11,8 @@ text  ->  Statements: the claims, and the places that say something that cannot 
 
 Parts, measures and poles are the words of QUALITIES, compared by their stems. A clause without a subject has that of the clause before.
 A pole is a claim only if its subject is a part that has this quality, and if every word between the two is known: an unknown word
-might change the meaning. All else (moods, comparisons between parts, "as if", questions) is uncheckable, never true.
+might change the meaning. All else (moods, comparisons between parts, "as if", questions) is uncheckable, never true; so is the
+name of a feeling, even where it could tell of a movement ("which reads as active").
 """
 
 from __future__ import annotations

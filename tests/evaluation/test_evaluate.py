@@ -25,7 +25,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predictions(description_run):
-    result = evaluate(EvaluateSettings(run=description_run, explanations=2))
+    result = evaluate(EvaluateSettings(run=description_run, explanations=2, candidates=1))
     predictions = lines(description_run / "evaluation" / "predictions.jsonl")
     assert result == json.loads((description_run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     for name, values in result["corpora"].items():
@@ -117,11 +117,13 @@ def test_the_confusion_figure_says_its_accuracy():
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_figures_of_one(recognition_run, tmp_path):
-    one = evaluate(EvaluateSettings(run=recognition_run, output=tmp_path / "one"))
+def test_two_processes_give_the_figures_of_one(description_run, tmp_path):
+    one = evaluate(EvaluateSettings(run=description_run, output=tmp_path / "one", candidates=2))
     script = Path(__file__).parents[1] / "helpers" / "evaluate_in_fp32.py"
     command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29653", script]
-    subprocess.run([*command, "--run", recognition_run, "--output", tmp_path / "two"], check=True, timeout=300, env=os.environ)
+    subprocess.run(
+        [*command, "--run", description_run, "--output", tmp_path / "two", "--candidates", "2"], check=True, timeout=300, env=os.environ
+    )
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())
     assert two["corpora"] == one["corpora"]
     assert lines(tmp_path / "two" / "predictions.jsonl") == lines(tmp_path / "one" / "predictions.jsonl")

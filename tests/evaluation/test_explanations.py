@@ -1,14 +1,16 @@
 """Explanations are held against the movement beside what they have to beat, and all figures follow from predictions.jsonl."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from emotion_llm.evaluation.evaluate import EvaluateSettings
-from emotion_llm.evaluation.explanations import REGIONS, Explained, cited_regions, explanation_metrics, region_tokens
+from emotion_llm.evaluation.explanations import REGIONS, Explained, cited_regions, explanation_metrics, label_templates, region_tokens
 from emotion_llm.evaluation.metrics import metrics_from_predictions
 from emotion_llm.grounding.claims import PARTS
+from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.motion.layout import read_layout
 from launch.evaluate import evaluate
 
@@ -41,6 +43,21 @@ def test_every_explained_clip_has_its_claims_with_their_verdicts(evaluated):
         assert not any(claim["verdict"] == "contradicted" for claim in record["claims"])
         assert record["predicted"] in record["explained"]["texts"]["label_template"]
         assert record["explained"]["without_region"].keys() == {"nothing", *REGIONS}
+
+
+def test_a_labels_template_tells_what_its_training_clips_have_in_common(monkeypatch):
+    """Of two emotions, one is fast; a quality that few clips have is not told."""
+    clips = ["joy"] * 3 + ["anger"] * 3
+    speeds = [90, 80, 10, 20, 10, 30]
+    stands = [{"throughout": {"speed_mean": speed, "head_pitch_mean": 52.0} | ({"cadence": 99.0} if index == 0 else {})}
+              for index, speed in enumerate(speeds)]  # fmt: skip
+    corpus = SimpleNamespace(emotions=("joy", "anger"), clip=lambda index: SimpleNamespace(emotion=clips[index]))
+    encoded = SimpleNamespace(corpus=corpus, split=SimpleNamespace(train=range(6)))
+    monkeypatch.setattr("emotion_llm.evaluation.explanations.standing", lambda measured, norms: stands[measured])
+    templates = label_templates(encoded, range(6), None)
+    assert templates["joy"] == "The movement reads as joy: the body is fast and the head is bowed."
+    assert templates["anger"].startswith("The movement reads as anger: the body is slow")
+    assert [claim.quality for claim in read_claims(templates["joy"]).claims] == ["speed", "head pitch"]
 
 
 def explained(text: str, standing: dict, **regions: float) -> Explained:

@@ -1,9 +1,12 @@
 """A claim is supported, contradicted in one of three ways, neither, or uncheckable."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 
-from emotion_llm.grounding.claims import Claim
-from emotion_llm.grounding.judge import Verdict, judge
+from emotion_llm.grounding.claims import MOMENTS, QUALITIES, Claim
+from emotion_llm.grounding.judge import Verdict, judge, standing
 
 
 def test_opposite_claims_are_never_both_supported():
@@ -49,3 +52,19 @@ def test_strong_words_need_more():
 
 def test_what_is_not_measured_is_uncheckable():
     assert judge(Claim("cadence", 1), {"throughout": {}}) == Verdict("uncheckable")
+
+
+def test_a_standing_holds_every_descriptor_that_a_claim_can_name_at_every_moment():
+    def percentile(measured: dict, name: str, moment: str) -> float:
+        return math.nan if name == "cadence" else measured[moment] + 0.2
+
+    measured = {moment: index * 10.0 for index, moment in enumerate((*MOMENTS, "increasing"))}
+    movement = standing(measured, SimpleNamespace(percentile=percentile))
+    assert movement.keys() == measured.keys()
+    for moment, values in movement.items():
+        named = {Claim(name, 1).descriptor for name in QUALITIES} | {Claim(name, 1, "left").descriptor for name in QUALITIES}
+        assert named - {"cadence"} <= values.keys()
+        assert "cadence" not in values
+        assert values["speed_mean"] == measured[moment]
+    assert judge(Claim("speed", 1, moment="increasing"), movement).percentile == 60
+    assert judge(Claim("speed", 1, moment="second half"), movement).percentile == 50
