@@ -29,6 +29,8 @@ SUBJECTS: dict[str, str] = {
 than how it is done (travel, turning) is left out, and what mostly repeats another quality (suddenness and force, the arms' swing)."""
 ALIKE = ({"speed", "force"}, {"size", "expansion"}, {"elbow bend", "hand height"})
 """Qualities that mostly go together: a text tells one of them."""
+NOT_TOLD = {("jerkiness", -1)}
+"""Poles that no text tells: formulas of smoothness disagree where a movement is merely slow, and a model confuses the two."""
 HALVES: tuple[Moment, Moment] = ("first half", "second half")
 OF_HALVES = ("speed", "head pitch", "trunk lean", "arm opening", "elbow bend", "hand height", "knee bend")
 """Qualities that are also told of one half."""
@@ -100,7 +102,11 @@ def _notable(where: Standing, neutral: Mapping[str, float]) -> list[Claim]:
         percentile = where.get((quality, THROUGHOUT), 50.0)
         direction = 1 if percentile > 50 else -1
         stands_out = 50 + abs(percentile - 50) >= TOLD_FROM and direction * (percentile - neutral.get(quality, 50.0)) >= CONTRAST
-        if stands_out and not any({quality, claim.quality} <= group for group in ALIKE for claim in claims):
+        if (
+            stands_out
+            and (quality, direction) not in NOT_TOLD
+            and not any({quality, claim.quality} <= group for group in ALIKE for claim in claims)
+        ):
             strong = 50 + abs(percentile - 50) >= STRONG_FROM and QUALITIES[quality].part == "body"
             claims.append(Claim(quality, direction, extent="strong" if strong else "clear"))
     return claims

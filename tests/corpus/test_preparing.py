@@ -47,6 +47,20 @@ def test_a_corpus_is_imported_and_a_bad_file_shows_in_the_exit_status(source, tm
     assert json.loads((tmp_path / "data/egbm/report.json").read_text())["faults"] == 1
 
 
+def test_a_prepared_corpus_is_narrated_and_every_report_says_that_nobody_wrote_it(source, tmp_path):
+    arguments = ("--corpus", "egbm", "--output", tmp_path / "data", "--narrate")
+    missing = prepare(*arguments)
+    assert missing.returncode == 2 and "no prepared corpus here; make one with" in missing.stderr
+    write_egbm(source, clips_per_emotion=3, seed=1)
+    narrated = prepare(*arguments, "--source", source, "--workers", 1)
+    assert narrated.returncode == 0, narrated.stderr
+    assert "21 clips have GENERATED descriptions (narration.csv): nobody wrote them" in narrated.stdout
+    assert json.loads((tmp_path / "data/egbm/report.json").read_text())["narrated_clips"] == 21
+    again = prepare(*arguments, "--seed", 1)
+    assert again.returncode == 0 and "21 clips have generated descriptions in" in again.stdout
+    assert (tmp_path / "data/egbm/narration.jsonl").read_text().count('"generated": true') >= 21
+
+
 def test_checking_and_dry_runs_write_nothing(source, tmp_path):
     checked = prepare("--corpus", "egbm", "--source", source, "--output", tmp_path / "data", "--check", "--workers", 1)
     assert checked.returncode == 0 and checked.stdout.endswith("checked; nothing was written\n")

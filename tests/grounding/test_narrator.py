@@ -62,6 +62,12 @@ def test_the_most_notable_qualities_are_told_and_of_those_alike_only_one():
     assert [(claim.quality, claim.direction) for claim in claims] == [("speed", 1), ("head pitch", -1), ("knee bend", 1)]
 
 
+def test_smoothness_is_not_told_and_leaves_its_place_to_the_next():
+    where = {("jerkiness", "throughout"): 1.0, ("head pitch", "throughout"): 85.0}
+    assert [claim.quality for claim in tell(where, {}, "anger", rng())[1]] == ["head pitch"]
+    assert [claim.quality for claim in tell({("jerkiness", "throughout"): 99.0}, {}, "anger", rng())[1]] == ["jerkiness"]
+
+
 def test_what_neutral_clips_do_as_well_is_not_told():
     where = {("speed", "throughout"): 90.0, ("head pitch", "throughout"): 85.0}
     assert [claim.quality for claim in tell(where, {"speed": 80.0, "head pitch": 40.0}, "anger", rng())[1]] == ["head pitch"]

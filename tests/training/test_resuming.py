@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from emotion_llm.grounding.norms import load_norms
 from emotion_llm.runtime.console import settings_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.training import assembly, engine
@@ -164,5 +165,6 @@ def test_description_starts_from_the_exact_fp32_weights_also_in_bf16(finished_ru
 
     monkeypatch.setattr(launch_finetune, "train", train)
     small_world.train(tmp_path / "run", "description", start_from=finished_run)
+    assert load_norms(tmp_path / "run").keys() == {"egbm", "emilya"}  # what is usual there goes with the run
     expected = newest_checkpoint(finished_run).weights()
     assert started and all(torch.equal(value, expected[name]) for name, value in started.items())
