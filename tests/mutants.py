@@ -25,6 +25,23 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("if len(steps) > 1 else steps[0]", "* 0 + np.median(steps)"),
         ("at = np.interp(even, frames, np.arange(len(frames)))", "at = even * 1.0"),
     ]),
+    ("emotion_llm/motion/body_geometry.py", "tests/motion/test_infer_layout.py", [
+        ("return body if certainty >= 0 else body.mirrored()", "return body"),
+        ("left = np.cross(up, front)", "left = np.cross(front, up)"),
+        ("if (hips * shoulders).sum() < 0:", "if (hips * shoulders).sum() > 0:"),
+        ("if joint not in set(ends)]", "]"),
+        ("ASYMMETRY = 0.08", "ASYMMETRY = 1.0"),
+        ("weights[(limbs[:, None] != limbs)", "weights[(limbs[:, None] == limbs)"),
+    ]),
+    ("emotion_llm/motion/infer_layout.py", "tests/motion/test_infer_layout.py", [
+        ("body = body.mirrored() if agree < 0 else body", "body = body"),
+        ("lengths[list(pair)] = lengths[list(pair)].mean()", "pass"),
+        ("if given is not None and not 0.5 < given * limbs / HUMAN_LIMBS_METRES < 2:", "if False:"),
+    ]),
+    ("emotion_llm/motion/checks.py", "tests/motion/test_checks.py", [
+        ("size * HUMAN_LIMBS_METRES / metres_per_unit", "size * HUMAN_LIMBS_METRES"),
+        ("if not BODY_SIZES[0] <= size <= BODY_SIZES[1]:\n        findings", "if False:\n        findings"),
+    ]),
     ("emotion_llm/motion/resampling.py", "tests/motion/test_canonical.py", [
         ("tracks[before] * (1 - share) + tracks[after] * share", "tracks[before] * share + tracks[after] * (1 - share)"),
         ("np.minimum(at, len(tracks) - 1 - at), width / 2)", "np.minimum(at, len(tracks) - 1 - at), width / 8)"),

@@ -19,18 +19,18 @@ from emotion_llm.motion.layout import LANDMARKS
 from emotion_llm.motion.motion import Motion
 
 SMOOTHING_SECONDS = 0.36
-"""Span of the filter: passes what a body does on purpose (up to about 5 Hz), and 1 mm of noise costs less than 1 cm/s (our choice)."""
+"""Span of the filter: passes voluntary movement (up to about 5 Hz); 1 mm of noise causes less than 1 cm/s (our choice)."""
 SMOOTHING_DEGREE = 3
 """Lowest degree of a polynomial that has a third derivative."""
 WINDOW_SECONDS = 1.0
-"""Span over which jerk and the Laban efforts are measured, so that a clip's length does not matter (our choice)."""
+"""Span over which jerk and the Laban efforts are measured: independent of the clip's length (our choice)."""
 SMALLEST_LENGTH = 1e-9
-"""Metres, or body heights: keeps the direction of a vector without length from being NaN."""
+"""Metres or body heights: avoids NaN directions of vectors without length."""
 
 
 @dataclass(frozen=True)
 class Movement:
-    """One motion, ready to be measured. For one phase of a clip, cut the motion's positions."""
+    """One motion, prepared for measuring. For a part of a clip, slice the motion's positions."""
 
     motion: Motion
 

@@ -1,23 +1,22 @@
-"""BVH files (Biovision hierarchy), by the convention and with the oddities that are met in the wild.
+"""BVH files (Biovision hierarchy), including common deviations from the format.
 
 path  ->  RecordedMotion, End Sites included
 
-The convention: a joint's position channels *replace* its OFFSET; its rotation channels apply in the order in which they are
-listed; it may have any of the six channels, in any order, or none. An End Site is a joint named after its parent with `_end`
-appended.
+A joint's position channels *replace* its OFFSET; its rotation channels apply in the order in which they are listed; it may have
+any of the six channels, in any order, or none. An End Site is a joint named after its parent with `_end` appended.
 
-Oddities, and what is done about them:
+Deviations and how they are handled:
 
-    tabs, CRLF, lower-case keywords, byte order marks, no newline at the end    read as if they were not there
-    two joints of one name                                                      the later one gets _2, _3, ... appended
-    rows announced by `Frames:` and rows found differ                           every complete row is kept, and noted
-    the last row is cut short                                                   it is dropped, and noted
-    another row has too few or too many numbers                                 refused, naming the line
+    tabs, CRLF, lower-case keywords, byte order marks, no newline at the end    ignored
+    joints of equal names                                                       the later ones get _2, _3, ... appended
+    `Frames:` differs from the number of rows                                   all complete rows are kept; noted
+    the last row is cut short                                                   dropped; noted
+    another row has too few or too many numbers                                 refused; names the line
     `Frames: 0`, or no complete row                                             refused
     nan, inf, however spelt                                                     kept as NaN: a missing value
-    all position channels below the root are 0 though the OFFSETs are not       they are taken as additions to the OFFSETs, and noted
+    all position channels below the root are 0, the OFFSETs are not             added to the OFFSETs; noted
 
-Nothing is sized by what the header says, only by the numbers that are there.
+Memory is allocated for the numbers in the file, not for those that the header announces.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ MOTION_LINE = re.compile(rb"^[ \t]*MOTION\b", re.IGNORECASE | re.MULTILINE)
 FRAMES = re.compile(rb"\s*Frames[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
 FRAME_TIME = re.compile(rb"\s*Frame[ \t]*Time[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
 FRAME_SECONDS = (1 / FRAMES_PER_SECOND[1], 1 / FRAMES_PER_SECOND[0])
-"""Any other frame time is a frame rate, a number of milliseconds or a mistake."""
+"""Seconds; any other frame time is a rate, milliseconds or a mistake."""
 MAX_NAME = 100
 """Characters of a joint's name."""
 JOINTS_PER_CHANNEL = 4
-"""End Sites and rigid joints have no channels, but no body has so many of them; keeps a tiny row from becoming a huge frame."""
+"""Limits joints without channels (End Sites, rigid joints), and so the memory that a short row can ask for."""
 FRAMES_AT_ONCE = 512
-"""Frames whose kinematics are computed together, so that the arrays stay in the processor's cache."""
+"""Frames computed together; the arrays fit the processor's cache."""
 
 
 UNKNOWN_OFFSET = (math.nan, math.nan, math.nan)
@@ -78,7 +77,7 @@ def parse_bvh(data: bytes, place: str) -> RecordedMotion:
     text = plain_text(data, place)
     motion_line = MOTION_LINE.search(text)
     if not motion_line:
-        raise MotionFileError(f"{place}: no line says MOTION; this is no BVH file, or its end is missing: export or copy it again")
+        raise MotionFileError(f"{place}: no MOTION line; not a BVH file, or its end is missing: export or copy it again")
     joints, channels = _read_hierarchy(text[: motion_line.start()], place)
     announced, frame_seconds, table_start = _read_motion_head(text, motion_line.end(), place)
     first_line = text.count(b"\n", 0, table_start) + 1
@@ -88,7 +87,7 @@ def parse_bvh(data: bytes, place: str) -> RecordedMotion:
 
     placed = [column for joint in joints[1:] for column in joint.positions.values()]
     if placed and any(any(joint.offset) for joint in joints[1:]) and not any(values[:, column].any() for column in placed):
-        notes.append("position channels below the root are all 0: taken as additions to the OFFSETs")
+        notes.append("position channels below the root are all 0: added to the OFFSETs")
         for joint in joints[1:]:
             joint.positions.clear()
 
@@ -108,25 +107,25 @@ def parse_bvh(data: bytes, place: str) -> RecordedMotion:
 
 
 def _read_hierarchy(header: bytes, place: str) -> tuple[list[BvhJoint], int]:
-    """The joints, depth first as they stand in the file, and the number of channels of all of them."""
+    """The joints in the file's order (depth first), and their total number of channels."""
     words = iter(header.replace(b"{", b" { ").replace(b"}", b" } ").decode("utf-8", "replace").split())
     joints: list[BvhJoint] = []
     taken: set[str] = set()
-    opened: list[int] = []  # the joints whose braces are open, innermost last
+    opened: list[int] = []  # joints whose braces are open, innermost last
     channels = 0
     for word in words:
         keyword = word.lower()
         if keyword in ("root", "joint", "end"):
             if bool(opened) != (keyword != "root") or (joints and not opened):
                 raise MotionFileError(
-                    f"{place}: {word} after {len(joints)} joints stands at the wrong place; a file holds one ROOT with all JOINTs inside it"
+                    f"{place}: {word} after {len(joints)} joints is at the wrong place; a file holds one ROOT with all JOINTs inside"
                 )
             name = _joint_name(words, f"{joints[opened[-1]].name}_end" if keyword == "end" else None, taken, place)
             taken.add(name)
             joints.append(BvhJoint(name, opened[-1] if opened else -1))
             opened.append(len(joints) - 1)
             if len(joints) > MAX_JOINTS:
-                raise MotionFileError(f"{place}: more than {MAX_JOINTS} joints; remove what is no part of the body and export again")
+                raise MotionFileError(f"{place}: more than {MAX_JOINTS} joints; remove what is not part of the body and export again")
         elif keyword == "}" and opened:
             joint = joints[opened.pop()]
             if joint.offset is UNKNOWN_OFFSET:
@@ -150,7 +149,7 @@ def _read_hierarchy(header: bytes, place: str) -> tuple[list[BvhJoint], int]:
 
 
 def _joint_name(words: Iterator[str], end_site: str | None, taken: set[str], place: str) -> str:
-    """The words up to the brace, or the name of an End Site instead; made different from every name before."""
+    """The words up to the brace, or the name of an End Site; made different from the names before."""
     spelt = []
     for word in words:
         if word == "{":
@@ -158,7 +157,7 @@ def _joint_name(words: Iterator[str], end_site: str | None, taken: set[str], pla
         spelt.append(word)
     name = end_site or " ".join(spelt)
     if not (0 < len(name) <= MAX_NAME and name.isprintable()):
-        raise MotionFileError(f"{place}: {name[:40]!r} is no joint name; use 1 to {MAX_NAME} printable characters")
+        raise MotionFileError(f"{place}: {name[:40]!r} is not a joint name; use 1 to {MAX_NAME} printable characters")
     unique, times = name, 1
     while unique in taken:
         times += 1
@@ -175,7 +174,7 @@ def _offset(words: Iterator[str], joint_name: str, place: str) -> tuple[float, f
 
 
 def _add_channels(joint: BvhJoint, words: Iterator[str], channels: int, place: str) -> int:
-    """Gives the joint its columns of the motion table, the first of which is `channels`; the number of channels after it."""
+    """Assigns columns of the motion table to the joint, from `channels` on; returns the number of channels so far."""
     count = next(words, "")
     spelt = [next(words, "") for _ in range(int(count))] if count in set("0123456") else [count]
     for word in spelt:
@@ -195,7 +194,7 @@ def _add_channels(joint: BvhJoint, words: Iterator[str], channels: int, place: s
 
 
 def _read_motion_head(text: bytes, start: int, place: str) -> tuple[int, float, int]:
-    """Announced frames, seconds per frame, and where the table begins."""
+    """Announced frames, seconds per frame, and the offset of the table."""
     frames = FRAMES.match(text, start)
     if not frames or not re.fullmatch(rb"[0-9]{1,12}", frames[1]):
         raise MotionFileError(f"{place}: MOTION is not followed by 'Frames:' and a count; write the number of rows there")
@@ -215,8 +214,7 @@ def _read_motion_head(text: bytes, start: int, place: str) -> tuple[int, float, 
 def world_positions(joints: list[BvhJoint], values: np.ndarray) -> np.ndarray:
     """Forward kinematics: (T, channels) -> (T, V, 3).
 
-    A joint's axes are kept as three arrays (3, T): where its x, y and z point in the world. To turn about one of them leaves
-    it, and mixes the other two.
+    A joint's orientation is three arrays (3, T): its x, y and z axes in the world. A rotation about one of them mixes the other two.
     """
     table = np.ascontiguousarray(values.T)  # (channels, T)
     turning = [column for joint in joints for _, column in joint.rotations]

@@ -19,11 +19,11 @@ FROZEN_SECONDS = 1.0
 FROZEN_METRES = 1e-4
 """Movement from frame to frame below which a joint stands still: a tenth of a millimetre."""
 TELEPORT_METRES_PER_SECOND = 6.0
-"""A hand may well be faster, but not ..."""
+"""A hand may be faster, but not ..."""
 TELEPORT_RATIO = 8.0
-"""... so many times faster than it is around that moment."""
+"""... this many times faster than around that moment."""
 TELEPORT_WINDOW = 7
-"""Frame intervals around the moment, the moment included: their median does not see a jump there and back."""
+"""Frame intervals around and including the moment: their median ignores a jump there and back."""
 BONE_CHANGE = 0.35
 """Share of its median length by which a bone's length may differ between frames: a Kinect's bones change by up to a third."""
 SHORTEST_CHECKED_BONE = 0.2
@@ -31,9 +31,9 @@ SHORTEST_CHECKED_BONE = 0.2
 BODY_SIZES = (0.55, 1.6)
 """Size of a human body relative to the reference body: from a small child to the tallest adult."""
 IMPOSSIBLE_REACH = 3.0
-"""Metres from the middle of the joints that no joint can be away: a value such as -9999 that stands for a missing one, or a jump."""
+"""Metres from the median joint; farther joints are marks of missing values, such as -9999, or jumps."""
 IMPOSSIBLE_JUMP, IMPOSSIBLE_METRES_PER_SECOND = 2.0, 30.0
-"""The middle of the body does not move so far from one frame to the next, at such a speed."""
+"""The median joint does not move that far from one frame to the next at that speed."""
 SMALLEST_SIZE = 1e-6
 """A smaller body is a point."""
 HUMAN_LIMBS_METRES = 2.74
@@ -99,7 +99,7 @@ def _missing(motion: Motion, complete: np.ndarray) -> list[str]:
     missing = (~complete).sum(axis=0)  # (V,) frames
     worst = int(np.argmax(missing))
     return [
-        f"missing: {np.count_nonzero(missing)} joints miss values, '{motion.layout.joint_names[worst]}' most, in {missing[worst]} of "
+        f"missing: {np.count_nonzero(missing)} joints have missing values, '{motion.layout.joint_names[worst]}' most, in {missing[worst]} of "
         f"{len(complete)} frames; short gaps are filled"
     ]
 
@@ -171,13 +171,13 @@ def _changing_bones(motion: Motion) -> list[str]:
     suspects = np.flatnonzero((middle > SHORTEST_CHECKED_BONE) & (np.ptp(lengths, axis=0) > BONE_CHANGE * middle))
     if not len(suspects):
         return []
-    low, high = np.percentile(lengths[:, suspects], (5, 95), axis=0)  # a few outliers are forgiven
+    low, high = np.percentile(lengths[:, suspects], (5, 95), axis=0)  # a few outliers are allowed
     change = (high - low) / middle[suspects]
     worst = int(np.argmax(change))
     if change[worst] <= BONE_CHANGE:
         return []
     return [
-        f"bones: {np.count_nonzero(change > BONE_CHANGE)} change their length, that to '{layout.joint_names[bones[suspects[worst]]]}' from "
+        f"bones: {np.count_nonzero(change > BONE_CHANGE)} change length, that to '{layout.joint_names[bones[suspects[worst]]]}' from "
         f"{low[worst]:.2f} to {high[worst]:.2f} m; the tracking failed, or the joints are another layout's"
     ]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from emotion_llm.motion.body_geometry import Body, bone_tree, complete_frames, find_body, rerooted
 from emotion_llm.motion.checks import HUMAN_LIMBS_METRES, fitting_units, unit_text
-from emotion_llm.motion.layout import LANDMARKS, LIMBS, MAX_JOINTS, PLAIN_NAME, known_layouts, layout_from_dict, read_layout
+from emotion_llm.motion.layout import LANDMARKS, LIMBS, MAX_JOINTS, PLAIN_NAME, known_layouts, layout_from_dict, parents_first, read_layout
 from emotion_llm.motion.motion import RecordedMotion
 from emotion_llm.runtime.errors import UserError
 
@@ -116,7 +116,7 @@ def infer_layout(recorded: RecordedMotion, name: str, metres_per_unit: float | N
     members = body.members.items() if body is not None else ()
     geometric = {joint: part for part, joints_there in members for joint in joints_there}
     parts: list[str | None] = [None] * joints
-    for joint in _parents_first(parents):
+    for joint in parents_first(parents):
         parts[joint] = named_parts[joint] or geometric.get(joint) or (parts[parents[joint]] if parents[joint] >= 0 else "trunk")
     lengths = _bone_lengths(frames, parents, pelvis, pairs)
     limbs = _limb_length(lengths, parents, landmarks)
@@ -220,16 +220,6 @@ def _landmarks(words: list[list[str]]) -> dict[str, int | None]:
         spellings = [(spelling, side or None) for spelling in LANDMARK_WORDS[word]]
         landmarks[landmark] = next((plain.index(spelling) for spelling in spellings if spelling in plain), None)
     return landmarks
-
-
-def _parents_first(parents: tuple[int, ...]) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for joint, parent in enumerate(parents):
-        children.setdefault(parent, []).append(joint)
-    order = list(children[-1])
-    for joint in order:  # grows during the loop
-        order.extend(children.get(joint, ()))
-    return order
 
 
 def _bone_lengths(frames: np.ndarray, parents: tuple[int, ...], pelvis: int | None, pairs: list[tuple[int, int]]) -> np.ndarray:

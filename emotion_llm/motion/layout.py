@@ -71,13 +71,7 @@ class Layout:
     @cached_property
     def parents_first(self) -> tuple[int, ...]:
         """All joints, each parent before its children."""
-        children: dict[int, list[int]] = {}
-        for joint, parent in enumerate(self.parents):
-            children.setdefault(parent, []).append(joint)
-        order = list(children.get(-1, ()))
-        for joint in order:  # grows during the loop: breadth first
-            order.extend(children.get(joint, ()))
-        return tuple(order)
+        return parents_first(self.parents)
 
     @cached_property
     def at_pelvis(self) -> tuple[int, ...]:
@@ -155,6 +149,17 @@ class LayoutRecord:
         if faults:
             raise ValueError("; ".join(faults[:5]))
         return self
+
+
+def parents_first(parents: tuple[int, ...]) -> tuple[int, ...]:
+    """The joints of a tree, each parent before its children; without those of a cycle."""
+    children: dict[int, list[int]] = {}
+    for joint, parent in enumerate(parents):
+        children.setdefault(parent, []).append(joint)
+    order = list(children.get(-1, ()))
+    for joint in order:  # grows during the loop: breadth first
+        order.extend(children.get(joint, ()))
+    return tuple(order)
 
 
 def known_layouts() -> tuple[str, ...]:

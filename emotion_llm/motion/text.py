@@ -5,6 +5,7 @@ path  ->  bytes: UTF-8 without a byte order mark, lines end in \n  ->  rows (T, 
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -71,9 +72,10 @@ def read_rows(
     Raises:
         MotionFileError: something is not a number, another row is too short or too long, or no row is complete.
     """
-    rows = _read_regular(text, width)
-    if rows is not None:
-        return rows, []
+    for read in (_read_regular, _read_numbers):
+        rows = read(text, width)
+        if rows is not None:
+            return rows, []
     return _read_any(text, place, first_line, width, expected, missing)
 
 
@@ -93,6 +95,18 @@ def _read_regular(text: bytes, width: int) -> np.ndarray | None:
         return None
     rows[np.isinf(rows)] = np.nan
     return rows
+
+
+def _read_numbers(text: bytes, width: int) -> np.ndarray | None:
+    """The rows of a table of any whitespace and any spelling of numbers; None where a value is missing or a row is too short."""
+    if len(text.rstrip().rpartition(b"\n")[2].split()) != width:  # empty, or the last row is cut short
+        return None
+    try:
+        rows = np.loadtxt(io.BytesIO(text), comments=None, ndmin=2)
+    except ValueError:
+        return None
+    rows[np.isinf(rows)] = np.nan
+    return rows if rows.shape[1] == width else None
 
 
 def _read_any(

@@ -143,15 +143,15 @@ def test_position_channels_that_are_all_zero_add_to_the_offsets():
     ]
     motion = parse(bvh_text(skeleton, np.array([[90.0, 0, 0, 0]] * 2)))
     np.testing.assert_array_equal(motion.positions[0], [[0, 90, 0], [0, 100, 1]])
-    assert motion.notes == ("position channels below the root are all 0: taken as additions to the OFFSETs",)
+    assert motion.notes == ("position channels below the root are all 0: added to the OFFSETs",)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "arm.bvh: the file is empty"),
-        ("hello", "no line says MOTION"),
-        (ARM[: ARM.index("MOTION")], "no line says MOTION"),
+        ("hello", "no MOTION line"),
+        (ARM[: ARM.index("MOTION")], "no MOTION line"),
         (b"\0\1\2" * 9, "not a text file"),
         (ARM.replace("HIERARCHY", "HIERARCH"), "did not expect 'HIERARCH'"),
         (ARM[ARM.index("MOTION") :], "there is no ROOT"),
@@ -163,8 +163,8 @@ def test_position_channels_that_are_all_zero_add_to_the_offsets():
         (ARM.replace("CHANNELS 3", "CHANNELS 7"), "CHANNELS of joint 'Arm' say '7'"),
         (ARM.replace("CHANNELS 3 Zrotation", "CHANNELS 3 Xrotation"), "CHANNELS of joint 'Arm' say 'Xrotation'"),
         (ARM.replace("CHANNELS 3 Zrotation", "CHANNELS 3 Zscale"), "say 'Zscale'"),
-        (ARM.replace("JOINT Arm", "JOINT"), "'' is no joint name"),
-        (ARM.replace("JOINT Arm", "JOINT A\x1b[2J"), "is no joint name"),
+        (ARM.replace("JOINT Arm", "JOINT"), "'' is not a joint name"),
+        (ARM.replace("JOINT Arm", "JOINT A\x1b[2J"), "is not a joint name"),
         (ARM.replace("Frames: 3", "Frames: three"), "not followed by 'Frames:' and a count"),
         (ARM.replace("Frames: 3", "Frames: 0"), "'Frames: 0', the file holds no motion"),
         (ARM.replace("0.0083333", "0"), "'Frame Time:' says '0'"),
