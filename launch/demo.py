@@ -1,6 +1,8 @@
 """All stages at small size: motion files, corpora, encoder, both fine-tunes, evaluation, one clip explained. CPU is enough.
 
-python launch/demo.py    # writes data/demo, models/demo, runs/demo and runs/demo/summary.json
+    python launch/demo.py    # writes data/demo, models/demo, runs/demo and runs/demo/summary.json
+
+Run again, it starts over.
 """
 
 import json

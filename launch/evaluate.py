@@ -1,7 +1,9 @@
 """Evaluates a fine-tuned run on its held-out motions: metrics.json and predictions.jsonl.
 
-deepspeed --num_gpus 4 launch/evaluate.py --run runs/description
-python launch/evaluate.py --preset demo                                     # one process, the same figures
+    deepspeed --num_gpus 4 launch/evaluate.py --run runs/description
+    python launch/evaluate.py --preset demo                                     # one process, the same figures
+
+Needs a run of launch/finetune.py; a process or several give the same figures.
 """
 
 from pathlib import Path

@@ -1,7 +1,9 @@
 """Writes a trained run as one folder that works on another machine, and whose LLM opens in plain transformers.
 
-python launch/export.py exported --run runs/description                # the adapter merged into the LLM's weights
-python launch/export.py exported --run runs/description --no-merge     # base LLM and adapter apart
+    python launch/export.py exported --run runs/description                # the adapter merged into the LLM's weights
+    python launch/export.py exported --run runs/description --no-merge     # base LLM and adapter apart
+
+Needs a run of launch/finetune.py.
 """
 
 from emotion_llm.evaluation.exporting import PRESETS, export

@@ -1,8 +1,10 @@
 """Gets an LLM as an ordinary Hugging Face folder.
 
-python launch/get_llm.py --llm smollm2-135m-instruct --output models/smollm2-135m-instruct
-python launch/get_llm.py --preset demo          # builds and pre-trains the demo's small Llama
-python launch/get_llm.py --llm huggyllama/llama-7b --output models/llama-7b
+    python launch/get_llm.py --llm smollm2-135m-instruct --output models/smollm2-135m-instruct
+    python launch/get_llm.py --preset demo          # builds and pre-trains the demo's small Llama
+    python launch/get_llm.py --llm huggyllama/llama-7b --output models/llama-7b
+
+Any causal LM that the Hugging Face hub or a folder holds in safetensors will do.
 """
 
 import shutil

@@ -1,9 +1,9 @@
 """Names the emotion of motion files, with probabilities, and explains it.
 
-python launch/predict.py clip.bvh --run runs/description
-python launch/predict.py recordings 'more/**/*.bvh' --run runs/description --output answers.jsonl      # resumed if interrupted
-python launch/predict.py recordings --run runs/description --html report                              # pages, with report/index.html
-deepspeed --num_gpus 4 launch/predict.py recordings --run runs/description --output answers.jsonl      # shared among four processes
+    python launch/predict.py clip.bvh --run runs/description
+    python launch/predict.py recordings 'more/**/*.bvh' --run runs/description --output answers.jsonl      # resumed if interrupted
+    python launch/predict.py recordings --run runs/description --html report                              # pages, with report/index.html
+    deepspeed --num_gpus 4 launch/predict.py recordings --run runs/description --output answers.jsonl      # shared among four processes
 
 Exit status: 0 success; 2 nothing was done, one line says why; 3 done, but some files could not be read (named above).
 """

@@ -1,8 +1,8 @@
 """Names the emotion of a movement while it goes on: frames as JSON lines in, an answer per second as JSON lines out.
 
-sensor_bridge | python launch/stream.py --run runs/description                                     # standard input
-python launch/stream.py udp:9000 --run runs/description --output answers.jsonl                     # or websocket:9000, from this machine only
-python launch/stream.py --no-live --run runs/description < frames.jsonl                            # a recording: every second is answered
+    sensor_bridge | python launch/stream.py --run runs/description                                     # standard input
+    python launch/stream.py udp:9000 --run runs/description --output answers.jsonl                     # or websocket:9000, from this machine only
+    python launch/stream.py --no-live --run runs/description < frames.jsonl                            # a recording: every second is answered
 
 A frame is {"time": seconds, "positions": [[x, y, z], ...]} with the layout's joints in its order, or {"time": ..., "joints": {"Head": [...]}}.
 

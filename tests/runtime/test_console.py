@@ -1,5 +1,6 @@
 """What a user sees: settings, one-line errors, JSON files that are whole."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -30,6 +31,15 @@ def test_the_papers_numbers_are_the_defaults():
     for settings in (recognition, description):
         assert (settings.lora.rank, settings.lora.alpha, settings.lora.dropout) == (64, 16, 0.05)
     assert description.start_from == recognition.run
+
+
+@pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.py")), ids=lambda path: path.name)
+def test_commands_in_a_scripts_help_keep_their_lines(script):
+    """Lines that are not indented are joined to a paragraph in --help."""
+    lines = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))).splitlines()
+    commands = [line for line in lines if "launch/" in line and not line.startswith("Needs ")]
+    assert commands
+    assert all(line.startswith("    ") for line in commands)
 
 
 def test_an_unknown_preset_or_stage_is_named():
