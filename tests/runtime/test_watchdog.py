@@ -197,6 +197,22 @@ def test_a_frozen_rank_0_does_not_block_the_others_and_one_of_them_names_it(two,
     assert "waiting for rank 0" in capsys.readouterr().err
 
 
+def test_a_killed_rank_0_is_named_at_once_although_its_store_ended_with_it(two):
+    class Lost:
+        def __getattr__(self, name):
+            def call(*_):
+                raise RuntimeError("connection lost")
+
+            return call
+
+    two[1]._store = TimedStore(Lost())
+    assert two[1]._check() is None
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    two[1].peers = [replace(Peer.this(), pid=ended.pid), Peer.this()]
+    assert two[1]._check().startswith("error: rank 0 was killed")
+
+
 def test_neither_a_suspended_job_nor_a_clock_that_jumps_by_days_is_a_hang(two, monkeypatch):
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 10 * 86_400)
