@@ -111,6 +111,15 @@ def test_a_slow_reader_gets_every_answer(model, lines):
     assert [answer["seconds"] for answer in answers] == [answer["seconds"] for answer in fast]
 
 
+def test_an_answer_is_in_the_file_before_anybody_reads_it(tmp_path):
+    slow = SlowReader()
+    outbox = Outbox(slow, tmp_path / "answers.jsonl")
+    outbox.write("{}")
+    assert (tmp_path / "answers.jsonl").read_text() == "{}\n"
+    outbox.close()
+    assert slow.getvalue() == "{}\n"
+
+
 def test_answers_survive_a_reader_that_is_gone_in_the_file(model, lines, tmp_path):
     session(model, lines, stdout=GoneReader(), output=tmp_path / "answers.jsonl")
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 7
