@@ -151,7 +151,8 @@ QUALITIES: dict[str, Quality] = {
         Pole(("raised", "lifted", "held high", "up", "high", "tilted back", "upright", "erect"), ("look up", "tilt back", "rise", "face up")),
         Pole(("bowed", "lowered", "bent down", "sunken", "down", "low", "tilted forward", "bent forward", "dropped", "drooping", "bent",
               "directed downward", "inclined"),
-             ("hang down", "look down", "drop", "droop", "sink", "hang", "tilt forward", "face down", "bow", "lean forward", "point down")),
+             ("hang down", "look down", "drop", "droop", "sink", "hang", "tilt forward", "face down", "bow", "lean forward", "point down",
+              "tilt down", "tilt downward", "look downward")),
         "height", mirrored=True,
     ),
     "head nodding": Quality(

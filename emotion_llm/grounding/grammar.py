@@ -38,9 +38,9 @@ MOMENT_WORDS = {
     "middle": "in the middle, midway, halfway through, in the second third, around the middle, in the middle part",
     "end": "at the end, in the end, toward the end, towards the end, finally, at last, in the last third, in the final third, "
     "near the end, in the closing moments, at the close, by the end, at the very end",
-    "first half": "in the first half, during the first half, over the first half, for the first half",
+    "first half": "in the first half, during the first half, over the first half, for the first half, the first half",
     "second half": "in the second half, during the second half, over the second half, later, afterwards, then, later on, "
-    "for the second half",
+    "for the second half, the second half",
 }
 CHANGE_WORDS = (
     "become, becomes, became, get, gets, got, grow, grew, increasingly, gradually, progressively, more and more, over time, "
@@ -366,6 +366,7 @@ class _Sentence:
             first -= 1
         before = self._item(first)
         waiting, self.waiting = self.waiting, []
+        self.noun = -1 if waiting else self.noun
         for adjective in waiting:
             self._draft(adjective, [noun])
         if before is not None and before.word == "of" and not waiting:
@@ -376,8 +377,8 @@ class _Sentence:
                     self.subject = [(f"={same[0]}", noun[1])] if same else []
             elif self.subject == [("body", None)]:  # "the movement of the arms"
                 self.subject = [noun]
-        elif before is not None and "preposition" in before:
-            return  # "over the head"
+        elif before is not None and ("preposition" in before or (before.word == "at" and self.said)):
+            return  # "over the head", "bent at the elbows"
         elif (
             before is not None
             and before.word in ("and", "or", "nor", ",")
@@ -418,7 +419,7 @@ class _Sentence:
     def _pole(self, place: int, item: _Item) -> None:
         before, after, adverb = self._item(place - 1), self._item(place + 1), item.word.endswith("ly")
         measured = bool(self.subject) and self.subject[0][0].startswith("=")
-        if adverb and after and "poles" in after:
+        if adverb and after and ("poles" in after or "course" in after):
             self.changing |= "change" in item  # "slowly sinks": how it changes, not how it moves throughout
         elif (
             (after and "part" in after and not adverb and self._is_attribute(place))
