@@ -19,6 +19,7 @@ from emotion_llm.corpus.provenance import corpus_record, data_differences, open_
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.evaluation.baselines import baseline_scores, encoder_probe, motion_baselines
+from emotion_llm.evaluation.controls import control_scores, identity_probe
 from emotion_llm.evaluation.explanations import GREEDY, VERIFIED, explain_clips, explanation_record, explanation_summary
 from emotion_llm.evaluation.metrics import Answer, PredictionRecord, corpus_metrics
 from emotion_llm.evaluation.trained_run import TrainedRun
@@ -51,6 +52,8 @@ class EvaluateSettings:
     """Name or folder of the base LLM, if it has moved since training."""
     explanations: Annotated[int, Field(ge=0)] = 64
     """Maximum number of held-out motions per corpus to explain in words (description runs only)."""
+    controls: bool = True
+    """Also answer from another clip's movement, from a masked one and from none (evaluation/controls.py)."""
     html: Path | None = None
     """Folder for a page of every held-out clip, and an index with the confusion matrix."""
     candidates: Annotated[int, Field(ge=1)] = CANDIDATES
@@ -86,18 +89,24 @@ def evaluate_corpus(
     scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, device)
     by_encoder = encoder_scores(trained.encoder, encoded, scores.clips)
     baselines = {"encoder_classifier": by_encoder} | baseline_scores(encoded, scores.clips)
+    if settings.controls:
+        baselines |= control_scores(trained, encoded, scores.clips, device)
     predictions = prediction_records(encoded.corpus, scores, baselines)
     records = [asdict(prediction) for prediction in predictions]
     if trained.stage == "description":
         explained = explain_clips(trained, encoded, scores, settings.explanations, settings.candidates)
         predictions = [replace(record, explained=explained.get(clip)) for record, clip in zip(predictions, scores.clips, strict=True)]
         records = [asdict(record) | explanation_record(record.explained) for record in predictions]
-    metrics = corpus_metrics(predictions) | {"encoder_accuracy": by_encoder.accuracy}
+    metrics = corpus_metrics(predictions) | {"encoder_accuracy": by_encoder.accuracy, "identity_probe": identity_probe(encoded)}
     say(
         f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (encoder alone {by_encoder.accuracy:.1%}, "
         f"chance {scores.chance:.1%}), {len(scores.clips)} clips"
     )
     say("baselines: " + ", ".join(f"{name} {baseline.accuracy:.1%}" for name, baseline in baselines.items()))
+    if probe := metrics["identity_probe"]:
+        say(
+            f"identity: the actor is read from the encoder's features in {probe['accuracy']:.1%} of the clips (chance {probe['chance']:.1%})"
+        )
     for method, values in metrics.get("description", {}).get("methods", {}).items():
         say(f"explanations, {method}: {explanation_summary(values)}")
     return metrics, records
@@ -177,13 +186,17 @@ def _answer(scores: CorpusScores, place: int) -> Answer:
 
 
 def _draw(folder: Path, metrics: dict, step: int) -> None:
-    from emotion_llm.runtime.figures import confusion_figure
+    from emotion_llm.runtime.figures import confusion_figure, reliability_figure
 
     tensorboard = TensorBoardWriter(folder)
     for name, values in metrics.items():
         tensorboard.figure(
             Tag.CONFUSION.of(name), confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step
         )
+        curves = {"LLM": values["reliability"]} | {
+            method: values["baselines"][method]["reliability"] for method in ("encoder_classifier",) if method in values["baselines"]
+        }
+        tensorboard.figure(Tag.RELIABILITY.of(name), reliability_figure(curves, f"{name}: held-out clips"), step)
         for method in (GREEDY, VERIFIED):
             found = values.get("description", {}).get("methods", {}).get(method, {})
             tags = {Tag.SUPPORTED: "supported", Tag.CONTRADICTED: "contradicted", Tag.ABOVE_SHUFFLED: "above_shuffled"}

@@ -145,6 +145,7 @@ def recognition_metrics(records: Sequence[PredictionRecord], method: str | None 
         "intervals": {name: np.percentile(values, INTERVAL).tolist() for name, values in resampled.items()},
         "interval_clusters": {"kind": kind, "count": len(counts)},
         "temperature": records[0].answer(method).temperature,
+        "reliability": reliability_curve(counts.sum(axis=0), len(emotions)),
         "emotions": emotions,
         "confusion": counts.sum(axis=0)[: len(emotions) ** 2]
         .reshape(len(emotions), -1)
@@ -235,6 +236,20 @@ def scores_of_counts(counts: np.ndarray, classes: int) -> dict[str, np.ndarray]:
         "calibration_error": errors[..., 0],
         "calibration_error_after_temperature": errors[..., 1],
     }
+
+
+def reliability_curve(counts: np.ndarray, classes: int) -> list[dict[str, float]]:
+    """Per bin of confidence that holds clips: their number, mean confidence and accuracy; after the temperature, if there is one.
+
+    Shape:
+        (K K + 6 BINS,)  ->  up to BINS entries
+    """
+    bins = counts[classes**2 + 3 * BINS :].reshape(BINS, 3)
+    return [
+        {"clips": int(clips), "confidence": float(confidence / clips), "accuracy": float(right / clips)}
+        for clips, confidence, right in bins
+        if clips
+    ]
 
 
 def _mean_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

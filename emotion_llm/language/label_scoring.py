@@ -6,7 +6,7 @@ held-out clips of a corpus  ->  probabilities (clips, K), the same at any number
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,9 +64,19 @@ def emotion_probabilities(
 
 
 def score_clips(
-    model: EmotionLLM, prompts: PromptWriter, encoded: EncodedCorpus, clips: Sequence[int], device: torch.device
+    model: EmotionLLM,
+    prompts: PromptWriter,
+    encoded: EncodedCorpus,
+    clips: Sequence[int],
+    device: torch.device,
+    motion: Callable[[int], MotionFeatures] | None = None,
 ) -> CorpusScores:
-    """Mean probabilities over the windows of each clip. Every rank must call it: each scores a part of the clips, all get the result."""
+    """Mean probabilities over the windows of each clip. Every rank must call it: each scores a part of the clips, all get the result.
+
+    Args:
+        motion: what the model reads in place of a window's features.
+    """
+    motion = motion or encoded.motion
     was_training = model.training
     model.eval()
     emotions = encoded.corpus.emotions
@@ -77,7 +87,7 @@ def score_clips(
     blocks = range(0, len(flat), WINDOWS_PER_ROW)
     for start in progress(blocks, f"scoring {encoded.corpus.name}", "batch") if len(blocks) > 20 else blocks:
         block = flat[start : start + WINDOWS_PER_ROW]
-        rows = emotion_probabilities(model, prompts, [encoded.motion(window) for _, window in block], emotions, device)
+        rows = emotion_probabilities(model, prompts, [motion(window) for _, window in block], emotions, device)
         for (place, _), row in zip(block, rows, strict=True):
             probabilities[place] += row / len(windows[place])
     model.train(was_training)

@@ -189,7 +189,7 @@ class _RowBuilder:
         return PackedRow(
             token_ids=torch.tensor(self.token_ids),
             position_ids=torch.tensor(self.position_ids),
-            skeleton_rows=torch.tensor(self.skeleton_rows),
+            skeleton_rows=torch.tensor(self.skeleton_rows, dtype=torch.long),  # none, if every skeleton token is removed
             features=torch.cat([motion.rows for motion in self.motions]),
             granularities=torch.cat([motion.granularities for motion in self.motions]),
             predicting_rows=torch.tensor(self.predicting_rows),

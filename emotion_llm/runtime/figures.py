@@ -1,9 +1,10 @@
 """Pictures of results for TensorBoard.
 
 confusion counts (K, K)  ->  figure
+confidences and shares of right answers  ->  figure
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,4 +28,25 @@ def confusion_figure(counts: Sequence[Sequence[int]] | np.ndarray, emotions: Seq
     axes.set_xlabel("answered")
     axes.set_ylabel("expressed")
     axes.set_title(f"{title}, accuracy {np.trace(table) / max(table.sum(), 1):.0%}")
+    return figure
+
+
+def reliability_figure(curves: Mapping[str, Sequence[Mapping[str, float]]], title: str) -> Figure:
+    """How often answers are right (vertical) that a method gives with a certain confidence (horizontal); the area of a point is the number
+    of clips. On the diagonal, confidences are as large as they are right; below it, the method is too sure.
+
+    Args:
+        curves: method -> entries with `clips`, `confidence`, `accuracy`.
+    """
+    figure = Figure(figsize=(5.2, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot((0, 1), (0, 1), color="0.7", linewidth=1, label="calibrated")
+    for method, entries in curves.items():
+        x, y = ([entry[name] for entry in entries] for name in ("confidence", "accuracy"))
+        total = sum(entry["clips"] for entry in entries)
+        error = sum(entry["clips"] * abs(entry["confidence"] - entry["accuracy"]) for entry in entries) / max(total, 1)
+        (line,) = axes.plot(x, y, linewidth=1, label=f"{method}, calibration error {error:.2f}")
+        axes.scatter(x, y, [20 + 400 * entry["clips"] / max(total, 1) for entry in entries], color=line.get_color(), alpha=0.6)
+    axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="share of right answers", title=title)
+    axes.legend(loc="upper left", frameon=False)
     return figure

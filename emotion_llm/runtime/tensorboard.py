@@ -37,8 +37,9 @@ class Tag(StrEnum):
     CHECKPOINT_SECONDS = "speed/checkpoint_stop_seconds"
     SAMPLES_SEEN = "progress/samples_seen"
     EPOCHS = "progress/epochs"
-    HELD_OUT_ACCURACY = "held_out_accuracy"  # Followed by /<corpus>, as are the next four
+    HELD_OUT_ACCURACY = "held_out_accuracy"  # Followed by /<corpus>, as are the next five
     CONFUSION = "confusion"
+    RELIABILITY = "reliability"
     ACCURACY = "evaluation/accuracy"
     MACRO_F1 = "evaluation/macro_f1"
     CALIBRATION_ERROR = "evaluation/calibration_error"

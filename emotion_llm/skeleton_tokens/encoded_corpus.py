@@ -20,7 +20,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from emotion_llm.corpus.provenance import corpus_record, data_differences, open_
 from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.corpus.windows import windows
+from emotion_llm.pretraining.data import mirror, mirror_order
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
@@ -51,12 +52,26 @@ DAY = 86_400
 
 
 @dataclass(frozen=True)
+class View:
+    """How a window is seen before it is encoded."""
+
+    mirrored: bool
+    shifted: bool
+    """Cut half a window's distance later; clips of one window stay as they are."""
+
+
+VIEWS = (View(False, False), View(True, False), View(False, True), View(True, True))
+
+
+@dataclass(frozen=True)
 class EncodedCorpus:
     """A corpus as the fine-tunes use it: windows, each with its features and its emotion."""
 
     corpus: Corpus
     split: Split
     folder: Path
+    other_views: tuple[Path, ...] = ()
+    """Folders of the same windows seen otherwise (VIEWS), for training."""
 
     @cached_property
     def windows(self) -> np.ndarray:
@@ -67,6 +82,11 @@ class EncodedCorpus:
     def features(self) -> np.ndarray:
         """(rows, C) float32, memory-mapped."""
         return np.load(self.folder / FEATURES, mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def _views(self) -> list[np.ndarray]:
+        others = [np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False) for folder in self.other_views]
+        return [self.features, *others]
 
     @cached_property
     def _first_window(self) -> np.ndarray:
@@ -95,10 +115,10 @@ class EncodedCorpus:
         """1 + V + T' of a window."""
         return 1 + self.corpus.layout.joints + feature_frames(int(self.windows["frames"][window]))
 
-    def motion(self, window: int) -> MotionFeatures:
-        """The window's features, copied from the memory map."""
+    def motion(self, window: int, view: int = 0) -> MotionFeatures:
+        """The window's features in one of the encoded views, copied from the memory map."""
         row, joints, tokens = self.windows["row"][window], self.corpus.layout.joints, self.skeleton_tokens(window)
-        return MotionFeatures(torch.from_numpy(np.array(self.features[row : row + tokens])), joints, tokens - 1 - joints)
+        return MotionFeatures(torch.from_numpy(np.array(self._views[view][row : row + tokens])), joints, tokens - 1 - joints)
 
     def training_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and mean square of each granularity's features over the training windows, each (3, C)."""
@@ -118,9 +138,17 @@ class EncodedCorpus:
 
 
 def encode_corpora(
-    trained: TrainedEncoder, data: Path, names: Sequence[str], device: torch.device | str, accept_other_data: bool = False
+    trained: TrainedEncoder,
+    data: Path,
+    names: Sequence[str],
+    device: torch.device | str,
+    accept_other_data: bool = False,
+    views: int = 1,
 ) -> list[EncodedCorpus]:
     """The corpora with their features, encoded if necessary, and the split that the encoder was trained with. Every rank must call it.
+
+    Args:
+        views: the first so many of VIEWS are encoded; the first is the window as it is.
 
     Raises:
         UserError: there is no such corpus, its layout or frame rate is not the encoder's, or (unless accepted) data or split differ.
@@ -139,7 +167,8 @@ def encode_corpora(
         differences = data_differences(trained.record.corpora, {name: corpus_record(corpus, split)})
         if differences and not accept_other_data:
             raise UserError(f"{'; '.join(differences)}; restore the data, or pre-train the encoder on these corpora")
-        encoded.append(EncodedCorpus(corpus, split, _features_folder(trained, corpus, data / "features")))
+        first, *others = (_features_folder(trained, corpus, data / "features", view) for view in VIEWS[:views])
+        encoded.append(EncodedCorpus(corpus, split, first, tuple(others)))
     return encoded
 
 
@@ -156,11 +185,13 @@ def encode_motions(trained: TrainedEncoder, layout_index: int, motions: Sequence
     return [[next(features) for _ in cut] for cut in cuts]
 
 
-def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path) -> Path:
-    """The folder of a corpus's features; all ranks write it together if it does not exist."""
+def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path, view: View) -> Path:
+    """The folder of a corpus's features in a view; all ranks write it together if it does not exist."""
     identity = [FORMAT, trained.encoder_hash, corpus.data_hash, trained.record.window_frames]
+    if view != VIEWS[0]:
+        identity.append(asdict(view))
     target = folder / f"{corpus.name}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}"
-    table = _window_table(corpus, trained.record.window_frames)
+    table = _window_table(corpus, trained.record.window_frames, view.shifted)
     is_valid, token = gather_over_processes((is_first_rank() and _is_valid(target, table), uuid.uuid4().hex))[0]
     if is_valid:
         return target
@@ -172,7 +203,7 @@ def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path) -> P
         np.lib.format.open_memmap(tmp / FEATURES, mode="w+", dtype=np.float32, shape=(rows, trained.channels)).flush()
     gather_over_processes(None)  # the file exists
     part = np.array_split(np.arange(len(table)), process_count())[process_rank()]
-    _encode(trained, corpus, table[part], tmp / FEATURES)
+    _encode(trained, corpus, table[part], tmp / FEATURES, view.mirrored)
     gather_over_processes(None)  # every part is written
     if is_first_rank():
         write_json(tmp / CHECKSUMS, {name: content_hash(tmp / name) for name in (WINDOWS, FEATURES)})
@@ -189,10 +220,14 @@ def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path) -> P
     return target
 
 
-def _window_table(corpus: Corpus, window_frames: int) -> np.ndarray:
+def _window_table(corpus: Corpus, window_frames: int, shifted: bool = False) -> np.ndarray:
+    """The windows of every clip. Shifted ones begin half a window's distance later, the last one at most at the clip's end."""
     rows, row = [], 0
     for clip, clip_frames in enumerate(corpus.clips["frames"].tolist()):
-        for start, frames in windows(clip_frames, window_frames):
+        cut = windows(clip_frames, window_frames)
+        shift = (cut[1][0] - cut[0][0]) // 2 if shifted and len(cut) > 1 else 0
+        for start, frames in cut:
+            start = start + shift if start + shift + frames <= clip_frames else start - shift
             rows.append((clip, start, frames, row))
             row += 1 + corpus.layout.joints + feature_frames(frames)
     return np.array(rows, WINDOW_FIELDS)
@@ -208,10 +243,13 @@ def _is_valid(folder: Path, table: np.ndarray) -> bool:
         return False
 
 
-def _encode(trained: TrainedEncoder, corpus: Corpus, table: np.ndarray, path: Path) -> None:
+def _encode(trained: TrainedEncoder, corpus: Corpus, table: np.ndarray, path: Path, mirrored: bool) -> None:
     """Writes the features of some windows into the file that all ranks share. Ordinary writes, because the ranks of several machines
     would overwrite each other's rows in shared pages of a memory map."""
     motions = [corpus.positions(clip)[start : start + frames] for clip, start, frames, _ in table.tolist()]
+    if mirrored:
+        order = mirror_order(corpus.layout)
+        motions = [mirror(positions, order) for positions in motions]
     encoded = pooled_rows(trained.encoder, motions, trained.layout_index(corpus.layout), trained.record.frames_per_second)
     begin = np.load(path, mmap_mode="r", allow_pickle=False).offset
     with path.open("r+b") as file:

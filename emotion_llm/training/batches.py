@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class Item:
     window: int
     text: str | None
     """A description; None: the answer is the emotion."""
+    view: int = 0
+    """Which of the encoded views; a text, which may speak of left and right, belongs to the window as it is."""
+    kept: tuple[int, ...] | None = None
+    """The skeleton tokens that the LLM sees; None: all."""
 
 
 class TrainingData:
@@ -88,21 +92,41 @@ class TrainingData:
         """The global batch of a step."""
         count = self.settings.global_batch
         if self.settings.stage == "recognition":
-            return _take(self._recognition, self._recognition_sampler, step, count)
+            return self._varied(_take(self._recognition, self._recognition_sampler, step, count), step)
         rehearsed = round(count * self.settings.rehearsal)
-        return _take(self._description, self._description_sampler, step, count - rehearsed) + (
+        items = _take(self._description, self._description_sampler, step, count - rehearsed) + (
             _take(self._recognition, self._recognition_sampler, step, rehearsed) if rehearsed else []
         )
+        return self._varied(items, step)
+
+    def _varied(self, items: list[Item], step: int) -> list[Item]:
+        """The items with a view each, and without the tokens that are dropped; depends on seed and step alone."""
+        views, dropout = self.settings.views, self.settings.token_dropout
+        if views == 1 and not dropout:
+            return items
+        random, varied = np.random.default_rng([self.settings.seed, step]), []
+        for item in items:
+            view = int(random.integers(views)) if item.text is None else 0
+            kept = None
+            if dropout:
+                remaining = random.random(self.corpora[item.corpus].skeleton_tokens(item.window)) >= dropout
+                kept = tuple(np.flatnonzero(remaining).tolist())
+            varied.append(replace(item, view=view, kept=kept))
+        return varied
 
     def example(self, item: Item) -> Example:
         """The item's prompt, motion features and answer."""
         encoded = self.corpora[item.corpus]
         prompt = self.prompts.recognition() if item.text is None else self.prompts.description(encoded.emotion(item.window))
-        return Example(prompt, encoded.motion(item.window), (self._answer(item),))
+        motion = encoded.motion(item.window, item.view)
+        if item.kept is not None:
+            motion = motion.keep(item.kept)
+        return Example(prompt, motion, (self._answer(item),))
 
     def length(self, item: Item) -> int:
         """Tokens that the item adds to a packed row."""
-        return self.corpora[item.corpus].skeleton_tokens(item.window) + self.answer_tokens(item)
+        tokens = self.corpora[item.corpus].skeleton_tokens(item.window) if item.kept is None else len(item.kept)
+        return tokens + self.answer_tokens(item)
 
     def answer_tokens(self, item: Item) -> int:
         """Supervised tokens."""

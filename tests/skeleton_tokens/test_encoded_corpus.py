@@ -6,6 +6,7 @@ import torch
 
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.windows import windows
+from emotion_llm.pretraining.data import mirror, mirror_order
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.trained_encoder import ABOUT, TrainedEncoder, load_encoder, save_encoder
 from emotion_llm.runtime.errors import UserError
@@ -171,3 +172,20 @@ def test_positions_that_were_zeroed_since_the_import_are_refused(trained, two_co
     path.write_bytes(path.read_bytes()[:128] + bytes(path.stat().st_size - 128))
     with pytest.raises(UserError, match=r"one: positions.npy changed since the import; restore the files"):
         encode_corpora(trained, tmp_path / "data", ("one",), "cpu")
+
+
+def test_a_view_holds_the_same_windows_mirrored_or_cut_later(small_world):
+    trained = load_encoder(small_world.encoder)
+    (encoded,) = encode_corpora(trained, small_world.data, ("egbm",), "cpu", views=4)
+    order, corpus = mirror_order(encoded.corpus.layout), encoded.corpus
+    for window, (clip, start, frames, _) in enumerate(encoded.windows.tolist()):
+        mirrored = mirror(corpus.positions(clip)[start : start + frames], order)
+        expected = encode_motions(trained, trained.layout_index(corpus.layout), [mirrored])[0][0]
+        torch.testing.assert_close(encoded.motion(window, 1).rows, expected.rows, rtol=1e-4, atol=1e-5)
+        one_window = len(encoded.windows_of_clips([clip])) == 1
+        assert torch.equal(encoded.motion(window, 2).rows, encoded.motion(window).rows) == one_window
+    for folder in encoded.other_views[1:]:
+        shifted = np.load(folder / "windows.npy")
+        ends = shifted["start"] + shifted["frames"]
+        assert (shifted["start"] >= 0).all() and (ends <= corpus.clips["frames"][shifted["clip"]]).all()
+        assert (shifted["row"] == encoded.windows["row"]).all()

@@ -60,6 +60,20 @@ def test_no_held_out_motion_is_ever_drawn(parts, stage):
     assert not drawn & held_out
 
 
+def test_views_and_dropped_tokens_follow_from_seed_and_step_and_texts_keep_their_own_view(parts):
+    made = parts(stage="description", views=4, token_dropout=0.3)
+    items = [item for step in range(30) for item in made.data.draw(step)]
+    assert {item.view for item in items if item.text is None} == {0, 1, 2, 3}
+    assert {item.view for item in items if item.text is not None} == {0}
+    kept = sum(len(item.kept) for item in items) / sum(made.corpora[item.corpus].skeleton_tokens(item.window) for item in items)
+    assert kept == pytest.approx(0.7, abs=0.03)
+    assert made.data.draw(7) == made.data.draw(7) != made.data.draw(8)
+    item = next(item for item in items if item.view == 0)
+    assert len(made.data.example(item).motion.rows) == len(item.kept)
+    plain = parts()
+    assert all(item.view == 0 and item.kept is None for item in plain.data.draw(7))
+
+
 def test_description_goes_on_naming_emotions_in_its_share_of_every_step(parts):
     made = parts(stage="description", rehearsal=0.25)
     for step in range(5):
