@@ -221,3 +221,19 @@ def test_neither_a_suspended_job_nor_a_clock_that_jumps_by_days_is_a_hang(two, m
             two[0]._checked -= 10 * 86_400  # as after SIGSTOP and SIGCONT
             two[0]._tick()
         assert two[0]._check() is None
+
+
+def test_after_the_work_a_long_wait_is_no_hang(two):
+    with expecting(two[0], 8):
+        two[0].at(1, 0, "data")
+    two[1]._check()
+    two[0]._clock += 1000
+    two[0]._heard = {0: (0, 1000.0), 1: (0, 1000.0)}
+    assert two[0]._check() is None
+
+
+@pytest.mark.parametrize(("file", "waits"), [("/lib/torch/distributed/c10d.py", True), ("/lib/torch/nn/linear.py", False)])
+def test_a_thread_inside_torchs_collectives_waits_for_others(file, waits):
+    names = {}
+    exec(compile("def call(function): return function()", file, "exec"), names)
+    assert names["call"](lambda: heartbeat_of(1, Progress(), 60.0, threading.get_ident())).in_collective is waits
