@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emotion_llm.evaluation.answer import Answer, Unread
-    from emotion_llm.evaluation.timeline import Timeline
-    from emotion_llm.evaluation.trained_model import TrainedModel, load
+    from emotion_llm.inference.answer import Answer, Unread
+    from emotion_llm.inference.timeline import Timeline
+    from emotion_llm.inference.trained_model import TrainedModel, load
 
 __all__ = ["Answer", "Timeline", "TrainedModel", "Unread", "load"]
 
@@ -27,15 +27,15 @@ __all__ = ["Answer", "Timeline", "TrainedModel", "Unread", "load"]
 def __getattr__(name: str) -> Any:
     """The public interface, imported when it is first used: `import emotion_llm` takes milliseconds and loads no torch."""
     if name in ("load", "TrainedModel"):
-        from emotion_llm.evaluation import trained_model
+        from emotion_llm.inference import trained_model
 
         return getattr(trained_model, name)
     if name in ("Answer", "Unread"):
-        from emotion_llm.evaluation import answer
+        from emotion_llm.inference import answer
 
         return getattr(answer, name)
     if name == "Timeline":
-        from emotion_llm.evaluation.timeline import Timeline
+        from emotion_llm.inference.timeline import Timeline
 
         return Timeline
     raise AttributeError(f"module 'emotion_llm' has no attribute {name!r}")

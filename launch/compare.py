@@ -25,7 +25,7 @@ from emotion_llm.evaluation.comparison import (
 )
 from emotion_llm.evaluation.evaluate import baseline_records, training_records
 from emotion_llm.evaluation.metrics import PredictionRecord
-from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.inference.trained_run import load_run
 from emotion_llm.pretraining.trained_encoder import load_encoder
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.processes import evaluation_dtype, start_processes

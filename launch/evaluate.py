@@ -9,7 +9,7 @@ Needs a run of launch/finetune.py; a process or several give the same figures.
 from pathlib import Path
 
 from emotion_llm.evaluation.evaluate import PRESETS, EvaluateSettings, check_same_data, evaluate_corpus, write_results
-from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.inference.trained_run import load_run
 from emotion_llm.report.folder import write_reports
 from emotion_llm.report.sources import evaluated_clips
 from emotion_llm.runtime.console import parse_settings, run, say

@@ -6,8 +6,8 @@
 Needs a run of launch/finetune.py.
 """
 
-from emotion_llm.evaluation.exporting import PRESETS, export
-from emotion_llm.evaluation.trained_run import find_run
+from emotion_llm.inference.exporting import PRESETS, export
+from emotion_llm.inference.trained_run import find_run
 from emotion_llm.runtime.console import parse_settings, run, say
 
 

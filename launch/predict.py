@@ -11,8 +11,8 @@ Exit status: 0 success; 2 nothing was done, one line says why; 3 done, but some 
 import contextlib
 import sys
 
-from emotion_llm.evaluation.prediction import PRESETS, PredictSettings, predict
-from emotion_llm.evaluation.recordings import find_clips
+from emotion_llm.inference.prediction import PRESETS, PredictSettings, predict
+from emotion_llm.inference.recordings import find_clips
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.launcher import is_first_rank
 

@@ -29,8 +29,8 @@ def main() -> None:
 
 
 def answer_stream(settings: StreamSettings) -> Tally:
-    from emotion_llm.evaluation.trained_model import TrainedModel
-    from emotion_llm.evaluation.trained_run import find_run
+    from emotion_llm.inference.trained_model import TrainedModel
+    from emotion_llm.inference.trained_run import find_run
     from emotion_llm.streaming.stream import Stream
 
     found = find_run(settings.run)

@@ -159,28 +159,28 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("self._lines.popleft()", "pass"),
         ("origins=[None], ", ""),
     ]),
-    ("emotion_llm/evaluation/timeline.py", "tests/evaluation/test_timeline.py", [
+    ("emotion_llm/inference/timeline.py", "tests/inference/test_timeline.py", [
         ("frames - window, step), frames - window]", "frames - window, step)]"),
         ("weights / weights.sum(1, keepdims=True) @", "weights @"),
         ("labels[start:stop] = max(beside", "labels[start:stop] = min(beside"),
         ("lengths[place] >= shortest", "lengths[place] >= 0"),
     ]),
-    ("emotion_llm/evaluation/recordings.py", "tests/evaluation/test_prediction.py tests/evaluation/test_interface.py", [
+    ("emotion_llm/inference/recordings.py", "tests/inference/test_prediction.py tests/inference/test_interface.py", [
         ("choices.metres_per_unit or 1.0", "choices.metres_per_unit or 0.01"),
         ("if frames < MIN_FRAMES:", "if frames < 1:"),
         ("recorded = replace(recorded, frames_per_second=choices.frames_per_second)", "pass"),
         ("if len(fitting) > 1:\n        raise UserError(f\"{path}", "if False:\n        raise UserError(f\"{path}"),
     ]),
-    ("emotion_llm/evaluation/trained_model.py", "tests/evaluation/test_prediction.py tests/evaluation/test_interface.py", [
+    ("emotion_llm/inference/trained_model.py", "tests/inference/test_prediction.py tests/inference/test_interface.py", [
         ("sums[place] / len(features[place])", "sums[place]"),
         ("chosen = [own[middle(range(len(own)))] for own in features]", "chosen = [own[0] for own in features]"),
         ("torch.tensor([place for place, _ in scored])", "torch.tensor(sorted(place for place, _ in scored))"),
     ]),
-    ("emotion_llm/evaluation/prediction.py", "tests/evaluation/test_prediction.py", [
+    ("emotion_llm/inference/prediction.py", "tests/inference/test_prediction.py", [
         ("if made_by != model:", "if False:"),
         ("if is_answer and version == _version(Path(clip)):", "if is_answer:"),
     ]),
-    ("emotion_llm/evaluation/export_folder.py", "tests/evaluation/test_export.py", [
+    ("emotion_llm/inference/export_folder.py", "tests/inference/test_export.py", [
         ("if file_hash(path) != expected:", "if False:"),
         ("or _is_linked(path, folder)", ""),
     ]),

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = (
     "runtime", "motion", "kinematics", "corpus", "grounding", "skeleton_encoder", "pretraining", "skeleton_tokens", "language", "training",
-    "evaluation", "streaming", "report", "synthetic", "benchmarks", "launch",
+    "inference", "evaluation", "streaming", "report", "synthetic", "benchmarks", "launch",
 )  # fmt: skip
 """Each package imports only from those before it, and from itself."""
 FILES = sorted([*(ROOT / "emotion_llm").rglob("*.py"), *(ROOT / "launch").glob("*.py")])

@@ -18,9 +18,9 @@ import torch
 
 from emotion_llm.benchmarks.measurement import Measurement, machine
 from emotion_llm.benchmarks.workload import LlmShape, build_model
-from emotion_llm.evaluation.recordings import Conventions, ReadingChoices
-from emotion_llm.evaluation.trained_model import TrainedModel
-from emotion_llm.evaluation.trained_run import TrainedRun
+from emotion_llm.inference.recordings import Conventions, ReadingChoices
+from emotion_llm.inference.trained_model import TrainedModel
+from emotion_llm.inference.trained_run import TrainedRun
 from emotion_llm.language.prompts import Prompt, PromptWriter
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.motion.layout import read_layout

@@ -1,1 +1,1 @@
-"""A fine-tuned run and motions in; emotions with probabilities, explanations and metrics out."""
+"""A trained run and its held-out motions in; metrics with intervals, baselines, controls and grounding out."""

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emotion_llm.evaluation.baselines import ITERATIONS, semantic_features
-from emotion_llm.evaluation.trained_run import TrainedRun
+from emotion_llm.inference.trained_run import TrainedRun
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 from emotion_llm.skeleton_tokens.unified import MotionFeatures

@@ -22,7 +22,7 @@ from emotion_llm.evaluation.baselines import baseline_scores, encoder_probe, mot
 from emotion_llm.evaluation.controls import control_scores, identity_probe
 from emotion_llm.evaluation.explanations import GREEDY, VERIFIED, explain_clips, explanation_record, explanation_summary
 from emotion_llm.evaluation.metrics import Answer, PredictionRecord, corpus_metrics
-from emotion_llm.evaluation.trained_run import TrainedRun
+from emotion_llm.inference.trained_run import TrainedRun
 from emotion_llm.language.explaining import CANDIDATES
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder

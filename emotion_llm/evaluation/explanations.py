@@ -16,13 +16,13 @@ import torch
 from pydantic.dataclasses import dataclass as validated_dataclass
 from torchmetrics.functional.text import bleu_score, rouge_score
 
-from emotion_llm.evaluation.answer import JudgedClaim
-from emotion_llm.evaluation.trained_run import TrainedRun
 from emotion_llm.grounding.claims import QUALITIES
 from emotion_llm.grounding.judge import Standing, standing
 from emotion_llm.grounding.metrics import cider, derangements, distinct_share, judge_text, shares, text_counts
 from emotion_llm.grounding.narrator import narrate
 from emotion_llm.grounding.norms import Measured, Norms, load_norms, make_norms, measure_corpus
+from emotion_llm.inference.answer import JudgedClaim
+from emotion_llm.inference.trained_run import TrainedRun
 from emotion_llm.language.explaining import explain, explain_verified, middle
 from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
 from emotion_llm.motion.layout import Layout

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from emotion_llm.evaluation.answer import Answer, JudgedClaim
-from emotion_llm.evaluation.timeline import Timeline
 from emotion_llm.grounding.claims import MOMENTS, PARTS, QUALITIES, Claim
+from emotion_llm.inference.answer import Answer, JudgedClaim
+from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.layout import Layout
 from emotion_llm.motion.motion import Motion
 from emotion_llm.runtime.output import printable

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from emotion_llm.evaluation.answer import Answer
-from emotion_llm.evaluation.timeline import Timeline
+from emotion_llm.inference.answer import Answer
+from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.layout import Layout
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip, line

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from emotion_llm.corpus.store import Corpus
-from emotion_llm.evaluation.answer import Answer, JudgedClaim, ranked
-from emotion_llm.evaluation.recordings import Conventions, ReadingChoices, open_recording
-from emotion_llm.evaluation.timeline import Timeline
+from emotion_llm.inference.answer import Answer, JudgedClaim, ranked
+from emotion_llm.inference.recordings import Conventions, ReadingChoices, open_recording
+from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip
 from emotion_llm.report.folder import ReportFolder, write_page

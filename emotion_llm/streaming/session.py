@@ -18,7 +18,7 @@ import tyro
 from pydantic import Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from emotion_llm.evaluation.recordings import ReadingChoices
+from emotion_llm.inference.recordings import ReadingChoices
 from emotion_llm.runtime.output import BestEffort, printable
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.streaming.connections import Inbox, Outbox

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from emotion_llm.evaluation.answer import JudgedClaim, ranked
-from emotion_llm.evaluation.recordings import ReadingChoices, recording_of_array
-from emotion_llm.evaluation.trained_model import TrainedModel
+from emotion_llm.inference.answer import JudgedClaim, ranked
+from emotion_llm.inference.recordings import ReadingChoices, recording_of_array
+from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.streaming.frames import MalformedFrame, SlidingWindow, parse_frame
 

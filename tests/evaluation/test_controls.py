@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emotion_llm.evaluation.controls import _partners, control_scores, identity_probe
-from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.inference.trained_run import load_run
 from emotion_llm.language.label_scoring import score_clips
 from emotion_llm.pretraining.trained_encoder import load_encoder
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora

@@ -12,7 +12,7 @@ import torch
 
 from emotion_llm.evaluation.evaluate import EvaluateSettings
 from emotion_llm.evaluation.metrics import compare_predictions, metrics_from_predictions
-from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.inference.trained_run import load_run
 from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure, reliability_figure

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from emotion_llm.evaluation.evaluate import EvaluateSettings
-from emotion_llm.evaluation.prediction import PredictSettings, predict
+from emotion_llm.inference.prediction import PredictSettings, predict
 from emotion_llm.runtime.errors import UserError
 from launch.evaluate import evaluate
 from launch.predict import predict_with_pages

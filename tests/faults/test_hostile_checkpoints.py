@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.inference.trained_run import load_run
 from emotion_llm.pretraining import trained_encoder as trained
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import file_hash

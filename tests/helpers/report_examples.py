@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emotion_llm.evaluation.answer import Answer, Attribution, JudgedClaim
-from emotion_llm.evaluation.timeline import Segment, Timeline
 from emotion_llm.grounding.claims import Claim
+from emotion_llm.inference.answer import Answer, Attribution, JudgedClaim
+from emotion_llm.inference.timeline import Segment, Timeline
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.motion import Motion

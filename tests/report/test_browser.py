@@ -20,7 +20,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from emotion_llm.evaluation.answer import ranked
+from emotion_llm.inference.answer import ranked
 from emotion_llm.motion.layout import known_layouts
 from emotion_llm.report.folder import write_reports
 from emotion_llm.report.page import clip_page

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from emotion_llm.corpus.settings import PrepareSettings
 from emotion_llm.corpus.store import open_corpus
-from emotion_llm.evaluation.answer import Answer
-from emotion_llm.evaluation.recordings import AS_RECORDED, Conventions
+from emotion_llm.inference.answer import Answer
+from emotion_llm.inference.recordings import AS_RECORDED, Conventions
 from emotion_llm.report.clip import clip_record
 from emotion_llm.report.sources import PredictedPages, corpus_clips, evaluated_clips
 from launch.prepare import write_pages

@@ -10,10 +10,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from emotion_llm.evaluation.answer import JudgedClaim
-from emotion_llm.evaluation.timeline import Segment, Timeline
 from emotion_llm.grounding.claims import CHANGES, MOMENTS, PARTS, QUALITIES, Claim
 from emotion_llm.grounding.judge import Outcome
+from emotion_llm.inference.answer import JudgedClaim
+from emotion_llm.inference.timeline import Segment, Timeline
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip, claim_joints, claim_record, clip_record, quantised

@@ -119,7 +119,7 @@ def test_processes_of_one_machine_share_its_cores():
 
 
 def test_prediction_imports_no_deepspeed():
-    code = "import sys, emotion_llm.evaluation.prediction; assert 'deepspeed' not in sys.modules"
+    code = "import sys, emotion_llm.inference.prediction; assert 'deepspeed' not in sys.modules"
     assert python(code).returncode == 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import emotion_llm
-from emotion_llm.evaluation.recordings import ReadingChoices
+from emotion_llm.inference.recordings import ReadingChoices
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.processes import free_port

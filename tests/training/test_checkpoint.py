@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.inference.trained_run import load_run
 from emotion_llm.language import prompts
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import file_hash

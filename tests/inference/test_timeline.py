@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import emotion_llm
-from emotion_llm.evaluation.prediction import PredictSettings, predict
-from emotion_llm.evaluation.timeline import segment, smooth, window_starts
+from emotion_llm.inference.prediction import PredictSettings, predict
+from emotion_llm.inference.timeline import segment, smooth, window_starts
 from emotion_llm.motion.canonical import to_motion
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.reading import read_motion_file

@@ -12,10 +12,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import emotion_llm
-from emotion_llm.evaluation.export_folder import EXPORT
-from emotion_llm.evaluation.exporting import ExportSettings, export
-from emotion_llm.evaluation.prompt_embeddings import ask_engine, prompt_embeddings
-from emotion_llm.evaluation.trained_run import find_run
+from emotion_llm.inference.export_folder import EXPORT
+from emotion_llm.inference.exporting import ExportSettings, export
+from emotion_llm.inference.prompt_embeddings import ask_engine, prompt_embeddings
+from emotion_llm.inference.trained_run import find_run
 from emotion_llm.language.packed import Example
 from emotion_llm.runtime.errors import UserError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.evaluation.export_folder import ENCODER, EXPORT, Export, is_export, read_export
-from emotion_llm.evaluation.recordings import Conventions
+from emotion_llm.inference.export_folder import ENCODER, EXPORT, Export, is_export, read_export
+from emotion_llm.inference.recordings import Conventions
 from emotion_llm.language.llm import LoraSettings, load_llm, load_text_tokenizer
 from emotion_llm.language.llm_hash import llm_hash
 from emotion_llm.language.model import EmotionLLM

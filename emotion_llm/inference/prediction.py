@@ -20,9 +20,9 @@ import tyro
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from emotion_llm.evaluation.answer import NO_EXPLANATION, Answer, Unread
-from emotion_llm.evaluation.recordings import Conventions, ReadingChoices, Recording, find_clips, open_recording
-from emotion_llm.evaluation.timeline import Timeline
+from emotion_llm.inference.answer import NO_EXPLANATION, Answer, Unread
+from emotion_llm.inference.recordings import Conventions, ReadingChoices, Recording, find_clips, open_recording
+from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.canonical import MetresPerUnit, Up
 from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.runtime.console import progress, say
@@ -33,8 +33,8 @@ from emotion_llm.runtime.output import BestEffort, printable
 from emotion_llm.runtime.validation import STRICT
 
 if TYPE_CHECKING:
-    from emotion_llm.evaluation.trained_model import TrainedModel
-    from emotion_llm.evaluation.trained_run import FoundRun
+    from emotion_llm.inference.trained_model import TrainedModel
+    from emotion_llm.inference.trained_run import FoundRun
 
 Result: TypeAlias = Answer | Timeline | Unread
 UNREAD_STATUS = 3
@@ -100,8 +100,8 @@ def predict(settings: PredictSettings, on_answer: OnAnswer | None = None) -> int
     paths = find_clips(settings.clips)
     if len(paths) == 1 and paths[0].suffix.lower() == ".bvh":
         read_motion_file(paths[0])  # needs no torch: a damaged file is refused at once
-    from emotion_llm.evaluation.trained_model import TrainedModel
-    from emotion_llm.evaluation.trained_run import find_run
+    from emotion_llm.inference.trained_model import TrainedModel
+    from emotion_llm.inference.trained_run import find_run
     from emotion_llm.runtime.processes import process_count, start_processes
 
     device = start_processes()

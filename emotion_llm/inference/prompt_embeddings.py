@@ -27,8 +27,8 @@ import urllib.request
 import torch
 from torch import Tensor
 
-from emotion_llm.evaluation.recordings import Recording
-from emotion_llm.evaluation.trained_model import TrainedModel
+from emotion_llm.inference.recordings import Recording
+from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.explaining import MAX_NEW_TOKENS, middle
 from emotion_llm.language.packed import Example
 from emotion_llm.runtime.errors import UserError

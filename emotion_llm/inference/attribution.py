@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion_llm.evaluation.answer import Attribution
+from emotion_llm.inference.answer import Attribution
 from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter

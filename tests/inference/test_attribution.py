@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from emotion_llm.evaluation import attribution
-from emotion_llm.evaluation.attribution import attribute, attribute_recording, faithfulness
-from emotion_llm.evaluation.trained_run import load_run
+from emotion_llm.inference import attribution
+from emotion_llm.inference.attribution import attribute, attribute_recording, faithfulness
+from emotion_llm.inference.trained_run import load_run
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from emotion_llm.skeleton_tokens.unified import MotionFeatures
 

@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from emotion_llm.evaluation.answer import NO_EXPLANATION, Answer, JudgedClaim, ranked
 from emotion_llm.grounding.claims import Claim
+from emotion_llm.inference.answer import NO_EXPLANATION, Answer, JudgedClaim, ranked
 
 
 def test_probabilities_are_ranked_and_ties_keep_the_label_sets_order():
@@ -35,5 +35,5 @@ def test_an_answer_survives_json():
 
 
 def test_answers_need_no_torch():
-    code = "import sys, emotion_llm.evaluation.answer; print('torch' in sys.modules)"
+    code = "import sys, emotion_llm.inference.answer; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from emotion_llm.corpus.windows import windows
-from emotion_llm.evaluation.answer import Answer, Attribution, JudgedClaim, Unread, ranked
-from emotion_llm.evaluation.attribution import attribute_recording
-from emotion_llm.evaluation.recordings import (
+from emotion_llm.inference.answer import Answer, Attribution, JudgedClaim, Unread, ranked
+from emotion_llm.inference.attribution import attribute_recording
+from emotion_llm.inference.recordings import (
     AS_RECORDED,
     Conventions,
     ReadingChoices,
@@ -32,8 +32,8 @@ from emotion_llm.evaluation.recordings import (
     recording_of_array,
     recording_of_motion,
 )
-from emotion_llm.evaluation.timeline import STEP_SECONDS, Segment, Timeline, segment, smooth, window_starts
-from emotion_llm.evaluation.trained_run import FoundRun, TrainedRun, find_run, load_found
+from emotion_llm.inference.timeline import STEP_SECONDS, Segment, Timeline, segment, smooth, window_starts
+from emotion_llm.inference.trained_run import FoundRun, TrainedRun, find_run, load_found
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.motion.checks import check_clip

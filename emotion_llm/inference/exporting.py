@@ -20,9 +20,9 @@ from peft import PeftModel
 from pydantic.dataclasses import dataclass
 from transformers import PreTrainedModel
 
-from emotion_llm.evaluation.export_folder import ENCODER, EXPORT, FORMAT, LLM
-from emotion_llm.evaluation.trained_run import FoundRun, TrainedRun, load_found
 from emotion_llm.grounding.norms import FOLDER as NORMS
+from emotion_llm.inference.export_folder import ENCODER, EXPORT, FORMAT, LLM
+from emotion_llm.inference.trained_run import FoundRun, TrainedRun, load_found
 from emotion_llm.language.llm import load_llm, load_text_tokenizer
 from emotion_llm.language.model import GENERATION_ATTENTION
 from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS
@@ -191,7 +191,7 @@ The language model alone opens in plain transformers:
 ```
 
 Engines that accept prompt embeddings (vLLM with `--enable-prompt-embeds`, merged weights only) are asked with
-`emotion_llm/evaluation/prompt_embeddings.py`; its docstring says how, and what differs.
+`emotion_llm/inference/prompt_embeddings.py`; its docstring says how, and what differs.
 """
 OPEN_MERGED = """from transformers import AutoModelForCausalLM
 

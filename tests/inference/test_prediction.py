@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from emotion_llm.evaluation import prediction
 from emotion_llm.evaluation.evaluate import PRESETS as EVALUATE_PRESETS
 from emotion_llm.evaluation.evaluate import EvaluateSettings
-from emotion_llm.evaluation.prediction import PRESETS as PREDICT_PRESETS
-from emotion_llm.evaluation.prediction import PredictSettings, predict
-from emotion_llm.evaluation.recordings import find_clips
-from emotion_llm.evaluation.trained_model import TrainedModel, load
+from emotion_llm.inference import prediction
+from emotion_llm.inference.prediction import PRESETS as PREDICT_PRESETS
+from emotion_llm.inference.prediction import PredictSettings, predict
+from emotion_llm.inference.recordings import find_clips
+from emotion_llm.inference.trained_model import TrainedModel, load
 from emotion_llm.runtime.console import parse_settings
 from emotion_llm.runtime.errors import UserError
 from launch import predict as launch_predict
@@ -128,7 +128,7 @@ def test_files_folders_and_patterns_name_clips_once(takes):
 def test_a_bad_file_is_refused_before_anything_large_is_imported(tmp_path):
     (tmp_path / "broken.bvh").write_text("HIERARCHY\nROOT")
     code = (
-        "import sys\nfrom emotion_llm.evaluation.prediction import PredictSettings, predict\n"
+        "import sys\nfrom emotion_llm.inference.prediction import PredictSettings, predict\n"
         "try:\n    predict(PredictSettings((sys.argv[1],)))\nexcept Exception as error:\n    print(error, 'torch' in sys.modules)"
     )
     for name, reason in (("broken.bvh", "broken.bvh"), ("none.bvh", "no such motion file")):
