@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emotion_llm.grounding.claims import QUALITIES, Claim, Moment
-from emotion_llm.grounding.norms import Measured, Norms
+from emotion_llm.grounding.norms import NEUTRAL, Measured, Norms
 
 THROUGHOUT: Moment = "throughout"
 Standing = Mapping[tuple[str, Moment], float]
@@ -87,7 +87,7 @@ def tell(
     half = _notable_half(where, {QUALITIES[claim.quality].part for claim in told})
     reasons = _sentence_part(told, where, rng)
     openings = [*OPENINGS]
-    if neutral and told:
+    if neutral and told and emotion.lower() not in NEUTRAL:
         openings.append(CONTRASTING)
     text = _sentence(str(rng.choice(openings)).format(emotion=emotion, reasons=reasons))
     if half is not None:

@@ -168,3 +168,10 @@ def test_a_corpus_that_was_narrated_for_another_split_is_refused(corpus, tmp_pat
         UserError, match=r"corpus 'toy': its texts were narrated for another split .* narrate it again with launch/prepare.py"
     ):
         norms_for_run(tmp_path / "run", narrated, SplitSettings(seed=1).of(corpus))
+
+
+def test_a_neutral_clip_is_not_contrasted_with_neutral_clips(movements):
+    neutral = dict.fromkeys(SUBJECTS, 50.0)
+    texts = {emotion: [tell(one.where, neutral, emotion, rng(n))[0] for n, one in enumerate(movements)] for emotion in ("anger", "neutral")}
+    assert any("neutral clips" in text for text in texts["anger"])
+    assert not any("neutral clips" in text for text in texts["neutral"])
