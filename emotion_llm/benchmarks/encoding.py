@@ -35,9 +35,9 @@ def measure(
 ) -> list[Measurement]:
     """
     Args:
-        settings: of the encoder; the default preset's if None.
+        settings: of the encoder, without movement statistics, which the common implementation does not have; by default the preset's.
     """
-    encoder = (settings or CtrGcnSettings()).build([read_layout(name) for name in LAYOUTS])
+    encoder = (settings or CtrGcnSettings(statistics=False)).build([read_layout(name) for name in LAYOUTS])
     for block in blocks_of(encoder):  # zero at the start, which would stop the gradients of the learnt topology
         torch.nn.init.normal_(cast(Tensor, block.graph.strength))
     one, mixed = draw_motions(encoder, (2,), motions, frames), draw_motions(encoder, (0, 1, 2), motions, frames)

@@ -8,7 +8,7 @@ from emotion_llm.benchmarks.workload import TINY
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 
-SMALL_ENCODER = CtrGcnSettings((8, 16, 16), (2, 1, 2), channels_per_topology=2)
+SMALL_ENCODER = CtrGcnSettings((8, 16, 16), (2, 1, 2), channels_per_topology=2, statistics=False)
 
 
 @pytest.mark.parametrize("training", [True, False])
