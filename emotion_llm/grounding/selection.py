@@ -18,10 +18,11 @@ NOTHING_LEFT = "This reads as {emotion}; the model gave no reason that the measu
 def best_supported(texts: Sequence[str], movement: Standing, emotion: str) -> str:
     """The best of the texts; of equally good ones the first.
 
-    Fewest contradicted claims come first, then a text that names the emotion and repeats no clause, then most supported claims. Sentences
-    that still contradict the movement are left out.
+    A text that breaks off within a sentence is chosen only where all do. Fewest contradicted claims come first, then a text that names the
+    emotion and repeats no clause, then most supported claims. Sentences that still contradict the movement are left out.
     """
-    judged = [judge_text(text, movement) for text in texts]
+    finished = [text for text in texts if text.rstrip().endswith((".", "!", "?"))]
+    judged = [judge_text(text, movement) for text in finished or texts]
     best = max(judged, key=lambda text: _merit(text, emotion))
     return best.text if not best.contradicted else without_contradictions(best) or NOTHING_LEFT.format(emotion=emotion)
 

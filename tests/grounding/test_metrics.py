@@ -96,6 +96,13 @@ def test_the_best_supported_text_is_chosen():
     assert best_supported([fast, slow], SLOW_RAISED, "anger") == slow
 
 
+def test_a_text_that_breaks_off_within_a_sentence_is_not_chosen():
+    finished = "Anger: the movement is slow."
+    assert best_supported(["Anger: the movement is", finished], FAST_BOWED, "anger") == NOTHING_LEFT.format(emotion="anger")
+    assert best_supported(["Anger: the movement is", finished], SLOW_RAISED, "anger") == finished
+    assert best_supported(["Anger: the movement is"], FAST_BOWED, "anger") == "Anger: the movement is"
+
+
 def test_no_contradicted_claim_is_left():
     rng = np.random.default_rng(0)
     parts = [
