@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from emotion_llm.grounding.claims import PARTS, QUALITIES, SIDES, Claim
+from emotion_llm.grounding.claims import PARTS, QUALITIES, SIDES, Claim, Extent, Moment, Side
 
 EXTENT_WORDS = {
     "slight": "slightly, a little, a bit, somewhat, mildly, a touch, relatively, fairly, moderately, almost, nearly, perhaps, maybe, "
@@ -185,7 +185,7 @@ class _Item:
     word: str
     start: int
     end: int
-    extent: str | None = None
+    extent: Extent | None = None
     """Of a modifier inside the phrase: "leans slightly forward"."""
 
     def __contains__(self, kind: str) -> bool:
@@ -221,7 +221,7 @@ def _items(text: str) -> list[_Item]:
     return items
 
 
-def _longest(stems: list[str], place: int) -> tuple[tuple[str, ...], int, dict, str | None]:
+def _longest(stems: list[str], place: int) -> tuple[tuple[str, ...], int, dict, Extent | None]:
     """The longest phrase of the vocabulary from here on, where it ends, what it is, and the modifier that it encloses."""
     for length in range(min(LONGEST, len(stems) - place), 0, -1):
         phrase = tuple(stems[place : place + length])
@@ -235,7 +235,7 @@ def _longest(stems: list[str], place: int) -> tuple[tuple[str, ...], int, dict, 
     return (stems[place],), place, {}, None
 
 
-Subject = tuple[str, str | None]
+Subject = tuple[str, Side | None]
 """A part or "=measure", and a side."""
 
 
@@ -243,8 +243,8 @@ Subject = tuple[str, str | None]
 class _Draft:
     quality: str
     direction: int
-    side: str | None
-    extent: str
+    side: Side | None
+    extent: Extent
     negated: bool
     changing: bool
     place: int
@@ -261,7 +261,7 @@ class _Sentence:
     """Subject of the sentence before, for pronouns."""
     subject: list[Subject] = field(default_factory=list)
     drafts: list[_Draft] = field(default_factory=list)
-    moments: list[tuple[int, int, str]] = field(default_factory=list)
+    moments: list[tuple[int, int, Moment]] = field(default_factory=list)
     unbound: list[tuple[int, int]] = field(default_factory=list)
     noun: int = -1
     """Place of the subject."""
@@ -272,7 +272,7 @@ class _Sentence:
     negated: bool = False
     less: bool = False
     changing: bool = False
-    extent: str = "clear"
+    extent: Extent = "clear"
     suspended: bool = False
     labelling: bool = False
     dangling: list[int] = field(default_factory=list)
@@ -547,12 +547,12 @@ class _Sentence:
             moment = self._moment(draft)
             if draft.changing:
                 moment = "increasing" if draft.direction > 0 else "decreasing"
-            claim = Claim(draft.quality, draft.direction, draft.side, moment, draft.extent, draft.negated, draft.span)  # type: ignore[arg-type]
+            claim = Claim(draft.quality, draft.direction, draft.side, moment, draft.extent, draft.negated, draft.span)
             if not any(_same(claim, other) for other in result):
                 result.append(claim)
         return result
 
-    def _moment(self, draft: _Draft) -> str:
+    def _moment(self, draft: _Draft) -> Moment:
         own = [(abs(place - draft.place), moment) for place, segment, moment in self.moments if segment == draft.segment]
         if own:
             return min(own)[1]

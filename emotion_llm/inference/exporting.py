@@ -101,7 +101,7 @@ def _write(found: FoundRun, settings: ExportSettings, tmp: Path) -> None:
     llm = _merged(trained) if settings.merge else load_llm(name, torch.float32, checked=True)
     llm.config.use_cache = True
     llm.set_attn_implementation(GENERATION_ATTENTION)  # ours is known to this package alone
-    llm.to(dtype=DTYPES[settings.dtype])  # type: ignore[call-arg]
+    llm.to(dtype=DTYPES[settings.dtype])  # type: ignore[call-arg]  # transformers hides torch's overloads
     llm.save_pretrained(tmp / LLM)
     load_text_tokenizer(name).save_pretrained(tmp / LLM)
     _change(tmp / ENCODER / ABOUT, lambda about: about | {"pretraining": _without(about["pretraining"], ENCODER_PATHS)})

@@ -119,7 +119,7 @@ class EmotionLLM(nn.Module):
             llm.get_decoder()(**{name: values[:, :-1] for name, values in inputs.items()}, past_key_values=cache, use_cache=True)
             cache.batch_repeat_interleave(candidates)
             inputs = {name: values.expand(candidates, *values.shape[1:]) for name, values in inputs.items()}
-            new = llm.generate(  # type: ignore[operator]
+            new = llm.generate(  # type: ignore[operator]  # as above
                 **inputs, past_key_values=cache, max_new_tokens=max_new_tokens, do_sample=True, temperature=TEMPERATURE, top_p=TOP_P, top_k=0
             )  # (candidates, new tokens)  # fmt: skip
         return self._cut(new)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Annotated, Self
@@ -36,7 +37,7 @@ Stride = Annotated[int, Field(ge=1, le=TEMPORAL_STRIDE, strict=True)]
 
 
 @dataclass(frozen=True, config=STRICT)
-class BlockSettings:
+class BlockSettings(ABC):
     """A chain of blocks; CTR-GCN's widths and strides by default. The paper does not specify the encoder."""
 
     widths: tuple[Width, ...] = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
@@ -59,9 +60,9 @@ class BlockSettings:
             raise ValueError(f"encoder: strides {self.strides} must multiply to {TEMPORAL_STRIDE}")
         return self
 
+    @abstractmethod
     def block(self, channels_in: int, channels_out: int, stride: int) -> Block:
         """One block of the network; each kind of encoder defines its own."""
-        raise NotImplementedError
 
     def build(self, layouts: Sequence[Layout]) -> SkeletonEncoder:
         """The network with fresh weights."""
