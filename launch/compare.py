@@ -61,8 +61,9 @@ def compare(settings: CompareSettings) -> str:
 def answers(settings: CompareSettings, cell: Cell, device: torch.device) -> tuple[str, list[PredictionRecord]]:
     """What the cell's LLM, or its encoder, answers to the held-out clips."""
     encoder = load_encoder(cell.folder(settings.run) / "encoder")
-    corpora = encode_corpora(encoder, settings.pretrain.data, cell.corpora, device)
     trained = load_run(cell.folder(settings.run) / "recognition", None, device, evaluation_dtype(device)) if settings.llm else None
+    movement = trained.movement if trained else "tokens"
+    corpora = encode_corpora(encoder, settings.pretrain.data, cell.corpora, device, movement=movement)
     records = [record for encoded in corpora for record in training_records(encoder, trained, encoded, device)]
     return "llm" if settings.llm else "encoder_classifier", records
 

@@ -26,7 +26,7 @@ def evaluate(settings: EvaluateSettings) -> dict:
     device = start_processes()
     trained = load_run(settings.run, settings.llm, device, evaluation_dtype(device))
     data, names = settings.data or Path(trained.settings["data"]), settings.corpora or tuple(trained.settings["corpora"])
-    corpora = encode_corpora(trained.encoder, data, names, device, settings.accept_other_data)
+    corpora = encode_corpora(trained.encoder, data, names, device, settings.accept_other_data, movement=trained.movement)
     differing = check_same_data(trained, corpora, settings.accept_other_data)
 
     metrics, predictions = {}, []

@@ -45,7 +45,7 @@ def finetune(settings: FinetuneSettings) -> None:
     device = start_processes()
     with locked(settings.run):
         encoder = load_encoder(settings.encoder)
-        corpora = encode_corpora(encoder, settings.data, settings.corpora, device, views=settings.views)
+        corpora = encode_corpora(encoder, settings.data, settings.corpora, device, views=settings.views, movement=settings.movement)
         text_tokenizer = load_text_tokenizer(settings.llm)
         prompts = PromptWriter(text_tokenizer)
         data = TrainingData(corpora, prompts, settings)

@@ -12,6 +12,7 @@ EncodedCorpus  ->  identity probe: how well a linear model reads the actor from 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,12 @@ def control_scores(trained: TrainedRun, encoded: EncodedCorpus, clips: Sequence[
 
     def masked(window: int) -> MotionFeatures:
         motion = encoded.motion(window)
-        return MotionFeatures(mean[motion.granularities], motion.joints, motion.time_steps)
+        return replace(motion, rows=mean[motion.granularities], words="")
 
     controls = {
         "shuffled_motion": of_another_clip,
         "masked_motion": masked,
-        "text_prior": lambda window: encoded.motion(window).keep([]),
+        "text_prior": lambda window: replace(encoded.motion(window).keep([]), words=""),
     }
     return {name: score_clips(trained.model, trained.prompts, encoded, clips, device, motion) for name, motion in controls.items()}
 

@@ -73,6 +73,20 @@ def standing(measured: Measured, norms: Norms) -> Standing:
     return {key: percentile for key, percentile in found.items() if np.isfinite(percentile)}
 
 
+def in_words(measured: Measured, norms: Norms) -> str:
+    """All that the narrator knows of a movement, as percentiles among the training clips: "throughout: speed 93, force 88, ...".
+
+    An LLM that reads this line in place of skeleton tokens is a baseline that need not see the movement: the line holds what generated
+    texts are made of.
+    """
+    where = standing(measured, norms)
+    parts = []
+    for moment in (THROUGHOUT, *HALVES):
+        values = [f"{quality} {percentile:.0f}" for (quality, at), percentile in where.items() if at == moment]
+        parts += [f"{moment}: {', '.join(values)}"] if values else []
+    return "; ".join(parts)
+
+
 def tell(
     where: Standing, neutral: Mapping[str, float], emotion: str, rng: np.random.Generator, most: int = MOST_CLAIMS
 ) -> tuple[str, list[Claim]]:

@@ -69,8 +69,9 @@ def export(found: FoundRun, settings: ExportSettings) -> Path:
     """Writes the folder; it appears when it is complete.
 
     Raises:
-        UserError: the folder exists, the run is an export already, or its LLM cannot be loaded.
+        UserError: the folder exists, the run is an export already or reads no tokens, or its LLM cannot be loaded.
     """
+    found.check_reads_tokens()
     if found.exported is not None:
         raise UserError(f"--run {settings.run}: is an exported folder already; copy it")
     if settings.output.exists():

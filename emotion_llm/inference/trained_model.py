@@ -61,7 +61,12 @@ class TrainedModel:
 
     @classmethod
     def of(cls, found: FoundRun, llm: str | None, device: torch.device, dtype: torch.dtype | None = None) -> TrainedModel:
-        """Loads the LLM of a run whose conventions are known already; see `load`."""
+        """Loads the LLM of a run whose conventions are known already; see `load`.
+
+        Raises:
+            UserError: as `load`, or the run reads no skeleton tokens.
+        """
+        found.check_reads_tokens()
         trained = load_found(found, llm, device, dtype or evaluation_dtype(device))
         trained.encoder.model.to(device)
         return cls(trained, device, found.folder)

@@ -20,7 +20,9 @@ from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
 from emotion_llm.runtime.console import say
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import file_hash
+from emotion_llm.skeleton_tokens.encoded_corpus import Movement
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import Slots
 from emotion_llm.training.assembly import build_model, check_same_origin, check_same_prompts
@@ -39,6 +41,11 @@ class TrainedRun:
     @property
     def stage(self) -> str:
         return self.checkpoint.metadata["settings"]["stage"]
+
+    @property
+    def movement(self) -> Movement:
+        """What it reads of a movement."""
+        return self.settings.get("movement", "tokens")
 
     @property
     def title(self) -> str:
@@ -72,6 +79,17 @@ class FoundRun:
         """How recordings are read, and the label sets."""
         layouts = {layout.name: layout for layout in self.encoder.encoder.layouts}
         return Conventions(self.checkpoint.metadata["corpora"], layouts)
+
+    def check_reads_tokens(self) -> None:
+        """
+        Raises:
+            UserError: the run reads words in place of skeleton tokens.
+        """
+        if self.checkpoint.metadata["settings"].get("movement", "tokens") != "tokens":
+            raise UserError(
+                f"{self.folder}: this run reads measured qualities in words in place of skeleton tokens, a baseline for launch/evaluate.py; "
+                "choose a run that was trained with --movement tokens"
+            )
 
     @property
     def identity(self) -> list[str]:

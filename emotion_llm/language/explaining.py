@@ -41,7 +41,9 @@ def explain(
     """
     was_training = model.training
     model.eval()
-    examples = [Example(prompts.description(emotion), motion, answers=()) for motion, emotion in zip(motions, emotions, strict=True)]
+    examples = [
+        Example(prompts.description(emotion, motion.words), motion, answers=()) for motion, emotion in zip(motions, emotions, strict=True)
+    ]
     texts: list[str] = []
     streamer = None if on_text is None else TextPieces(prompts.text_tokenizer, on_text)
     for start in range(0, len(examples), MOTIONS_PER_BATCH):
@@ -72,7 +74,7 @@ def explain_verified(
     """
     was_training = model.training
     model.eval()
-    example = Example(prompts.description(emotion), motion, answers=())
+    example = Example(prompts.description(emotion, motion.words), motion, answers=())
     sampled = model.sample(example, MAX_NEW_TOKENS, candidates - 1, SEED) if candidates > 1 else []
     model.train(was_training)
     return best_supported([greedy, *map(prompts.decode, sampled)], movement, emotion)

@@ -57,7 +57,7 @@ def emotion_probabilities(
     answers = tuple(prompts.answer(emotion) for emotion in emotions)
     scores = []
     for start in range(0, len(motions), WINDOWS_PER_ROW):
-        examples = [Example(prompts.recognition(), motion, answers) for motion in motions[start : start + WINDOWS_PER_ROW]]
+        examples = [Example(prompts.recognition(motion.words), motion, answers) for motion in motions[start : start + WINDOWS_PER_ROW]]
         likelihoods = model.answer_log_likelihoods(pack(examples, model.slots).to(device))  # (n K,)
         scores.append(likelihoods.view(len(examples), len(answers)).double().cpu())
     return torch.cat(scores).softmax(1)  # (N, K)

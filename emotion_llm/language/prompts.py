@@ -76,13 +76,17 @@ class PromptWriter:
             "chat_template": str(self.text_tokenizer.chat_template or ""),
         }
 
-    def recognition(self) -> Prompt:
-        """The prompt whose answer is an emotion."""
-        return self._prompt(RECOGNITION_QUESTION, known="")
+    def recognition(self, words: str = "") -> Prompt:
+        """The prompt whose answer is an emotion.
 
-    def description(self, emotion: str) -> Prompt:
+        Args:
+            words: what is said of the movement behind its skeleton tokens (`MotionFeatures.words`).
+        """
+        return self._prompt(RECOGNITION_QUESTION, known=words)
+
+    def description(self, emotion: str, words: str = "") -> Prompt:
         """The prompt whose answer explains a given emotion: descriptions build on the classification (paper, abstract)."""
-        return self._prompt(DESCRIPTION_QUESTION, known=KNOWN_EMOTION.format(emotion=emotion))
+        return self._prompt(DESCRIPTION_QUESTION, known=words + KNOWN_EMOTION.format(emotion=emotion))
 
     def answer(self, text: str) -> tuple[int, ...]:
         """The text tokens of an answer, including the end of the turn."""

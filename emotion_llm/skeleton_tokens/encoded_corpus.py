@@ -20,9 +20,10 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ WINDOW_FIELDS = np.dtype([("clip", np.int32), ("start", np.int32), ("frames", np
 FORMAT = 2
 """Increased when these files, or the computation, change; folders of another format are ignored."""
 WINDOWS, FEATURES, CHECKSUMS = "windows.npy", "features.npy", "checksums.json"
+Movement: TypeAlias = Literal["tokens", "words"]
+"""What the LLM reads of a movement: its skeleton tokens, or its measured qualities in words (a baseline)."""
 DAY = 86_400
 """Seconds after which a partial folder of a killed process is deleted."""
 
@@ -72,6 +75,8 @@ class EncodedCorpus:
     folder: Path
     other_views: tuple[Path, ...] = ()
     """Folders of the same windows seen otherwise (VIEWS), for training."""
+    words: tuple[str, ...] = ()
+    """One per clip: what the LLM reads in place of the skeleton tokens of its windows; empty: it reads the tokens."""
 
     @cached_property
     def windows(self) -> np.ndarray:
@@ -116,9 +121,10 @@ class EncodedCorpus:
         return 1 + self.corpus.layout.joints + feature_frames(int(self.windows["frames"][window]))
 
     def motion(self, window: int, view: int = 0) -> MotionFeatures:
-        """The window's features in one of the encoded views, copied from the memory map."""
+        """The window's features in one of the encoded views, copied from the memory map; or the clip's words and no features."""
         row, joints, tokens = self.windows["row"][window], self.corpus.layout.joints, self.skeleton_tokens(window)
-        return MotionFeatures(torch.from_numpy(np.array(self._views[view][row : row + tokens])), joints, tokens - 1 - joints)
+        motion = MotionFeatures(torch.from_numpy(np.array(self._views[view][row : row + tokens])), joints, tokens - 1 - joints)
+        return replace(motion.keep([]), words=self.words[self.windows["clip"][window]]) if self.words else motion
 
     def training_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and mean square of each granularity's features over the training windows, each (3, C)."""
@@ -144,11 +150,13 @@ def encode_corpora(
     device: torch.device | str,
     accept_other_data: bool = False,
     views: int = 1,
+    movement: Movement = "tokens",
 ) -> list[EncodedCorpus]:
     """The corpora with their features, encoded if necessary, and the split that the encoder was trained with. Every rank must call it.
 
     Args:
         views: the first so many of VIEWS are encoded; the first is the window as it is.
+        movement: with "words", every clip is measured and its windows have words in place of features.
 
     Raises:
         UserError: there is no such corpus, its layout or frame rate is not the encoder's, or (unless accepted) data or split differ.
@@ -168,8 +176,17 @@ def encode_corpora(
         if differences and not accept_other_data:
             raise UserError(f"{'; '.join(differences)}; restore the data, or pre-train the encoder on these corpora")
         first, *others = (_features_folder(trained, corpus, data / "features", view) for view in VIEWS[:views])
-        encoded.append(EncodedCorpus(corpus, split, first, tuple(others)))
+        encoded.append(EncodedCorpus(corpus, split, first, tuple(others), _in_words(corpus, split) if movement == "words" else ()))
     return encoded
+
+
+def _in_words(corpus: Corpus, split: Split) -> tuple[str, ...]:
+    from emotion_llm.grounding.narrator import in_words  # scipy's signal processing, which a first answer need not wait for
+    from emotion_llm.grounding.norms import make_norms, measure_corpus
+
+    measured = measure_corpus(corpus)
+    norms = make_norms(corpus, split, measured)
+    return tuple(in_words(clip, norms) for clip in measured)
 
 
 def encode_motions(trained: TrainedEncoder, layout_index: int, motions: Sequence[np.ndarray]) -> list[list[MotionFeatures]]:

@@ -74,18 +74,19 @@ class MotionFeatures:
     time_steps: int
     kept: Tensor | None = None
     """(S,) int64: which of the 1 + V + T' tokens these rows are, ascending; None: all of them."""
+    words: str = ""
+    """What the prompt says of the movement beside its tokens, or in their place."""
 
     def __post_init__(self) -> None:
         if len(self.rows) != (1 + self.joints + self.time_steps if self.kept is None else len(self.kept)):
             raise ValueError(f"{len(self.rows)} feature rows for {self.joints} joints and {self.time_steps} time steps")
 
     def keep(self, tokens: Sequence[int] | Tensor) -> MotionFeatures:
-        """Only these tokens, counted among all 1 + V + T' of a motion that still has them all. The others are masked like empty slots:
+        """Only these tokens, counted among all 1 + V + T'; of those that were removed before, none. The others are masked like empty slots:
         for the LLM they are not there."""
-        if self.kept is not None:
-            raise ValueError(f"{len(self.kept)} of {1 + self.joints + self.time_steps} tokens are left; choose tokens of the whole motion")
-        chosen = torch.as_tensor(tokens, dtype=torch.long).unique()
-        return MotionFeatures(self.rows[chosen], self.joints, self.time_steps, chosen)
+        before = torch.arange(1 + self.joints + self.time_steps) if self.kept is None else self.kept
+        chosen = torch.isin(before, torch.as_tensor(tokens, dtype=torch.long))
+        return MotionFeatures(self.rows[chosen], self.joints, self.time_steps, before[chosen], self.words)
 
     def in_slots(self, slots: Slots) -> Tensor:
         """The slot of every row, (S,) int64.

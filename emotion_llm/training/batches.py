@@ -117,10 +117,11 @@ class TrainingData:
     def example(self, item: Item) -> Example:
         """The item's prompt, motion features and answer."""
         encoded = self.corpora[item.corpus]
-        prompt = self.prompts.recognition() if item.text is None else self.prompts.description(encoded.emotion(item.window))
         motion = encoded.motion(item.window, item.view)
         if item.kept is not None:
             motion = motion.keep(item.kept)
+        prompts, words = self.prompts, motion.words
+        prompt = prompts.recognition(words) if item.text is None else prompts.description(encoded.emotion(item.window), words)
         return Example(prompt, motion, (self._answer(item),))
 
     def length(self, item: Item) -> int:

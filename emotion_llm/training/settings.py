@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import STRICT
-from emotion_llm.skeleton_tokens.encoded_corpus import VIEWS
+from emotion_llm.skeleton_tokens.encoded_corpus import VIEWS, Movement
 from emotion_llm.skeleton_tokens.unified import Slots
 
 Stage: TypeAlias = Literal["recognition", "description"]
@@ -76,6 +76,9 @@ class FinetuneSettings:
     """Description only: share of each step spent on recognition, so that it is not forgotten (our choice)."""
     described_motions: Count | None = None
     """Description only: the number of described motions to learn from, over all corpora, to see how many are enough; by default all."""
+    movement: Movement = "tokens"
+    """What the LLM reads of a movement. With "words", a baseline of launch/evaluate.py (ours): the percentiles of the clip's measured
+    qualities, in place of the skeleton tokens."""
     views: Annotated[int, Field(ge=1, le=len(VIEWS))] = 1
     """Recognition: views of every window that are encoded and drawn alike. 1: as it is; 2: also mirrored; 4: also cut half a window
     later, plain and mirrored (our choice)."""

@@ -33,6 +33,19 @@ def test_the_controls_answer_every_clip_without_its_movement(small_world, recogn
         assert not torch.allclose(control.probabilities, plain, atol=1e-6)
 
 
+def test_the_controls_of_a_run_on_words_read_another_clips_words_or_none(small_world, recognition_run, encoded):
+    run = load_run(recognition_run, None, CPU, torch.float32)
+    clips = encoded.split.held_out
+    told = replace(encoded, words=tuple(f"speed {clip}" for clip in range(len(encoded.corpus))))
+    scores = control_scores(run, told, clips, CPU)
+    silent = control_scores(run, encoded, clips, CPU)["text_prior"].probabilities
+    for control in ("masked_motion", "text_prior"):
+        torch.testing.assert_close(scores[control].probabilities, silent, rtol=1e-4, atol=1e-6)
+    of_clip = dict(zip(clips, score_clips(run.model, run.prompts, told, clips, CPU).probabilities, strict=True))
+    others = torch.stack([of_clip[_partners(clips)[clip]] for clip in clips])
+    torch.testing.assert_close(scores["shuffled_motion"].probabilities, others, rtol=1e-4, atol=1e-6)
+
+
 def test_no_clip_is_its_own_partner():
     partners = _partners(range(5, 30))
     assert sorted(partners) == sorted(partners.values()) == list(range(5, 30))

@@ -11,7 +11,11 @@ from emotion_llm.evaluation.explanations import REGIONS, Explained, cited_region
 from emotion_llm.evaluation.metrics import metrics_from_predictions
 from emotion_llm.grounding.claims import PARTS
 from emotion_llm.grounding.grammar import read_claims
+from emotion_llm.inference.exporting import ExportSettings, export
+from emotion_llm.inference.trained_model import load
+from emotion_llm.inference.trained_run import find_run
 from emotion_llm.motion.layout import read_layout
+from emotion_llm.runtime.errors import UserError
 from launch.evaluate import evaluate
 
 SLOW, FAST = {"throughout": {"speed_mean": 10.0}}, {"throughout": {"speed_mean": 90.0}}
@@ -43,6 +47,19 @@ def test_every_explained_clip_has_its_claims_with_their_verdicts(evaluated):
         assert not any(claim["verdict"] == "contradicted" for claim in record["claims"])
         assert record["predicted"] in record["explained"]["texts"]["label_template"]
         assert record["explained"]["without_region"].keys() == {"nothing", *REGIONS}
+
+
+def test_a_run_on_words_is_trained_and_evaluated_like_any_other_but_predicts_nothing(small_world, tmp_path):
+    run = tmp_path / "words"
+    small_world.train(run, "description", movement="words", max_steps=2, evaluate_every=2)
+    result = evaluate(EvaluateSettings(run=run, explanations=1, candidates=1))
+    for values in result["corpora"].values():
+        assert {"greedy", "other_motion", "narrator"} < values["description"]["methods"].keys()
+    records = [json.loads(line) for line in (run / "evaluation" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert any(record["probabilities"] != record["baselines"]["text_prior"]["probabilities"] for record in records), "it reads the words"
+    for refused in (lambda: load(run), lambda: export(find_run(run), ExportSettings(tmp_path / "exported"))):
+        with pytest.raises(UserError, match=r"words: this run reads measured qualities in words in place of skeleton tokens, a baseline"):
+            refused()
 
 
 def test_a_labels_template_tells_what_its_training_clips_have_in_common(monkeypatch):

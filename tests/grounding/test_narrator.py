@@ -14,7 +14,7 @@ from emotion_llm.corpus.store import check_content, open_corpus
 from emotion_llm.grounding.claims import QUALITIES, Claim
 from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.grounding.narration import narrate_corpus, norms_for_run
-from emotion_llm.grounding.narrator import ALIKE, MOST_CLAIMS, SUBJECTS, TOLD_FROM, narrate, tell
+from emotion_llm.grounding.narrator import ALIKE, MOST_CLAIMS, SUBJECTS, TOLD_FROM, in_words, narrate, standing, tell
 from emotion_llm.grounding.norms import load_norms, make_norms, measure_corpus
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.runtime.errors import UserError
@@ -60,6 +60,19 @@ def test_the_most_notable_qualities_are_told_and_of_those_alike_only_one():
     }  # fmt: skip
     claims = tell(where, {}, "anger", rng())[1]
     assert [(claim.quality, claim.direction) for claim in claims] == [("speed", 1), ("head pitch", -1), ("knee bend", 1)]
+
+
+def test_the_line_of_measured_qualities_holds_all_that_the_narrator_knows(corpus):
+    measured = measure_corpus(corpus)
+    norms = make_norms(corpus, SPLIT.of(corpus), measured)
+    lines = [in_words(clip, norms) for clip in measured]
+    assert len(set(lines)) == len(lines)
+    for clip, line in zip(measured, lines, strict=True):
+        read = {}
+        for part in line.split("; "):
+            moment, values = part.split(": ")
+            read |= {(value.rpartition(" ")[0], moment): float(value.rpartition(" ")[2]) for value in values.split(", ")}
+        assert read == {key: round(percentile) for key, percentile in standing(clip, norms).items()}
 
 
 def test_smoothness_is_not_told_and_leaves_its_place_to_the_next():

@@ -28,6 +28,14 @@ def test_every_motion_of_a_stage_shares_the_prefix():
     assert writer.description("anger").after != writer.description("joy").after
 
 
+def test_words_about_the_movement_stand_where_its_tokens_end():
+    writer = PromptWriter(small_text_tokenizer())
+    plain, told = writer.description("anger"), writer.description("anger", "speed 93")
+    assert told.before == plain.before
+    assert writer.text_tokenizer.decode(told.after) == "speed 93" + writer.text_tokenizer.decode(plain.after)
+    assert writer.text_tokenizer.decode(writer.recognition("speed 93").after).startswith("speed 93")
+
+
 def test_an_answer_ends_the_turn_and_reads_back():
     writer = PromptWriter(small_text_tokenizer())
     answer = writer.answer("panic fear")

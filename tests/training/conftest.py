@@ -48,7 +48,7 @@ def parts(small_world, tmp_path) -> Iterator[Callable[..., Parts]]:
         few = {"ds_config": tmp_path / "ds.json", "lora": LoraSettings(rank=4, alpha=8, dropout=0.0)}
         settings = small_world.settings(tmp_path / "run", stage, **(few | changes))
         encoder = load_encoder(settings.encoder)
-        corpora = encode_corpora(encoder, settings.data, settings.corpora, "cpu", views=settings.views)
+        corpora = encode_corpora(encoder, settings.data, settings.corpora, "cpu", views=settings.views, movement=settings.movement)
         data = TrainingData(corpora, PromptWriter(load_text_tokenizer(settings.llm)), settings)
         torch.manual_seed(settings.seed)
         model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)

@@ -93,6 +93,20 @@ def test_fewer_described_motions_are_some_of_the_more(parts):
     assert clips[0] < clips[1] < clips[2]
 
 
+@pytest.mark.parametrize("stage", ["recognition", "description"])
+def test_a_run_on_words_reads_its_clips_measured_qualities_and_no_skeleton_token(parts, stage):
+    made, tokens = parts(stage=stage, movement="words", token_dropout=0.1), parts(stage=stage, token_dropout=0.1)
+    for item, other in zip(made.data.draw(3), tokens.data.draw(3), strict=True):
+        assert item == other, "only the prompt differs"
+        example, usual = made.data.example(item), tokens.data.example(other)
+        encoded = made.corpora[item.corpus]
+        words = encoded.words[encoded.windows["clip"][item.window]]
+        assert words.startswith("throughout: speed ")
+        assert words in made.data.prompts.text_tokenizer.decode(example.prompt.after)
+        assert len(example.motion.rows) == 0
+        assert (example.prompt.before, example.answers) == (usual.prompt.before, usual.answers)
+
+
 def test_description_without_any_description_is_refused(parts):
     made = parts()
     for encoded in made.corpora:
