@@ -1,9 +1,8 @@
 """launch/prepare.py as a user runs it: what it says, what it leaves behind, and its exit status."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,10 @@ from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.synthetic.corpora import EMILYA, bvh_text, takes, write_egbm
-from launch.prepare import import_with_pictures, known_corpora, sources, write_inferred_layout
+from launch.prepare import import_with_pictures, known_corpora, main, sources, write_inferred_layout
+from tests.helpers.scripts import run_script
 
-SCRIPT = Path(__file__).parents[2] / "launch" / "prepare.py"
-
-
-def prepare(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+prepare = partial(run_script, main)
 
 
 @pytest.fixture

@@ -18,8 +18,12 @@ def encoded(small_world):
     return encode_corpora(load_encoder(small_world.encoder), small_world.data, ("egbm",), "cpu")[0]
 
 
-def test_every_baseline_answers_the_clips_asked_with_probabilities(encoded):
-    scores = baseline_scores(encoded, encoded.split.held_out)
+@pytest.fixture(scope="module")
+def scores(encoded):
+    return baseline_scores(encoded, encoded.split.held_out)
+
+
+def test_every_baseline_answers_the_clips_asked_with_probabilities(encoded, scores):
     expected = {"majority", "kinematic_logistic", "kinematic_forest", "positions_logistic", "positions_forest", "encoder_probe"}
     assert scores.keys() == expected
     for baseline in scores.values():
@@ -29,10 +33,10 @@ def test_every_baseline_answers_the_clips_asked_with_probabilities(encoded):
         assert [baseline.emotions[truth] for truth in baseline.truth] == [encoded.corpus.clip(clip).emotion for clip in baseline.clips]
 
 
-def test_baselines_give_the_same_numbers_each_time(encoded):
-    one, two = (baseline_scores(encoded, encoded.split.held_out) for _ in range(2))
-    for name, baseline in one.items():
-        assert torch.equal(baseline.probabilities, two[name].probabilities)
+def test_baselines_give_the_same_numbers_each_time(encoded, scores):
+    again = baseline_scores(encoded, encoded.split.held_out)
+    for name, baseline in scores.items():
+        assert torch.equal(baseline.probabilities, again[name].probabilities)
 
 
 def test_training_clips_are_learnt_and_held_out_clips_never_seen(encoded):

@@ -16,6 +16,7 @@ from emotion_llm.inference.trained_run import load_run
 from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure, reliability_figure
+from emotion_llm.runtime.processes import free_port
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from launch.evaluate import evaluate
 
@@ -39,9 +40,15 @@ def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predic
             assert record["predicted"] == max(record["probabilities"], key=record["probabilities"].get)
 
 
-def test_metrics_follow_from_the_predictions_file_alone(recognition_run):
-    result = evaluate(EvaluateSettings(run=recognition_run))
-    path = recognition_run / "evaluation" / "predictions.jsonl"
+@pytest.fixture(scope="module")
+def evaluated(recognition_run, tmp_path_factory) -> tuple[dict, Path]:
+    """Metrics and predictions file."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    return evaluate(EvaluateSettings(run=recognition_run, output=folder)), folder / "predictions.jsonl"
+
+
+def test_metrics_follow_from_the_predictions_file_alone(evaluated):
+    result, path = evaluated
     recomputed = metrics_from_predictions(path)
     not_of_predictions = ("encoder_accuracy", "identity_probe")
     for name, values in result["corpora"].items():
@@ -54,8 +61,8 @@ def test_metrics_follow_from_the_predictions_file_alone(recognition_run):
     assert all(record["actor"] is not None for record in lines(path))
 
 
-def test_a_result_carries_what_it_came_from(recognition_run):
-    result = evaluate(EvaluateSettings(run=recognition_run))
+def test_a_result_carries_what_it_came_from(evaluated):
+    result, _ = evaluated
     trained = result["trained"]
     assert {"settings", "llm_fingerprint", "encoder_hash", "corpora", "versions"} <= trained.keys()
     assert trained["settings"]["seed"] == 0
@@ -126,7 +133,7 @@ def test_the_confusion_figure_says_its_accuracy():
 def test_two_processes_give_the_figures_of_one(description_run, tmp_path):
     one = evaluate(EvaluateSettings(run=description_run, output=tmp_path / "one", candidates=2))
     script = Path(__file__).parents[1] / "helpers" / "evaluate_in_fp32.py"
-    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29653", script]
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", str(free_port()), script]
     subprocess.run(
         [*command, "--run", description_run, "--output", tmp_path / "two", "--candidates", "2"], check=True, timeout=300, env=os.environ
     )

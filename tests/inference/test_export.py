@@ -18,6 +18,7 @@ from emotion_llm.inference.prompt_embeddings import ask_engine, prompt_embedding
 from emotion_llm.inference.trained_run import find_run
 from emotion_llm.language.packed import Example
 from emotion_llm.runtime.errors import UserError
+from tests.helpers.small_world import SmallWorld
 
 
 @pytest.fixture(scope="module")
@@ -33,22 +34,19 @@ def clip(small_world) -> Path:
 
 
 @pytest.mark.parametrize("merge", [True, False])
-def test_an_export_answers_elsewhere_without_run_data_or_llm(small_world, description_run, exports, clip, tmp_path, merge):
-    model = emotion_llm.load(description_run)
+def test_an_export_answers_elsewhere_without_run_data_or_llm(small_world, recognition_run, clip, tmp_path, merge):
+    world = SmallWorld(Path(shutil.copytree(small_world.folder, tmp_path / "world")))
+    run = world.train(world.folder / "run", "description", start_from=recognition_run, max_steps=1).run
+    model = emotion_llm.load(run)
     expected = model.read(clip)
-    copied = shutil.copytree(exports[merge], tmp_path / "elsewhere")
-    hidden = small_world.folder.with_name("hidden")
-    copy = shutil.copy(clip, tmp_path / "clip.bvh")
-    small_world.folder.rename(hidden)
-    try:
-        elsewhere = emotion_llm.load(copied)
-        answer = elsewhere.read(copy)
-    finally:
-        hidden.rename(small_world.folder)
+    exported = export(find_run(run), ExportSettings(tmp_path / "exported", run=run, merge=merge))
+    world.folder.rename(tmp_path / "moved")
+    elsewhere = emotion_llm.load(exported)
+    answer = elsewhere.read(clip)
     assert (answer.emotion, answer.explanation) == (expected.emotion, expected.explanation)
     assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
     says = "The movement is fast."
-    assert elsewhere.judge(says, elsewhere.open(copy)) == model.judge(says, model.open(clip)) != ()
+    assert elsewhere.judge(says, elsewhere.open(clip)) == model.judge(says, model.open(clip)) != ()
 
 
 @pytest.mark.parametrize("merge", [True, False])

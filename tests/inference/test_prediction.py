@@ -21,6 +21,7 @@ from emotion_llm.inference.trained_model import TrainedModel, load
 from emotion_llm.runtime.console import parse_settings
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.output import printable
+from emotion_llm.runtime.processes import free_port
 from launch import predict as launch_predict
 from launch.evaluate import evaluate
 
@@ -43,8 +44,8 @@ def takes(small_world, tmp_path):
 
 
 def test_predict_evaluate_and_the_python_interface_give_one_answer_in_any_batch(small_world, description_run, tmp_path):
-    evaluate(EvaluateSettings(run=description_run, explanations=100))
-    records = lines(description_run / "evaluation" / "predictions.jsonl")
+    evaluate(EvaluateSettings(run=description_run, output=tmp_path / "evaluation", explanations=100))
+    records = lines(tmp_path / "evaluation" / "predictions.jsonl")
     clips = [str(next((small_world.raw / record["corpus"]).rglob(f"{record['clip'].split('/')[-1]}.*"))) for record in records]
     expected = dict(zip(clips, records, strict=True))
 
@@ -229,7 +230,7 @@ def test_json_prints_nothing_else_to_standard_output(takes, recognition_run, mon
 def test_two_processes_answer_a_folder_as_one_does(takes, recognition_run, tmp_path):
     assert predict(PredictSettings((str(takes),), run=recognition_run, output=tmp_path / "one.jsonl", batch=2)) == 0
     script = ROOT / "tests" / "helpers" / "predict_in_fp32.py"
-    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29654", script]
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", str(free_port()), script]
     words = [takes, "--run", recognition_run, "--output", tmp_path / "two.jsonl", "--batch", "2"]
     subprocess.run([*command, *map(str, words)], check=True, timeout=300, env=os.environ)
     one, two = lines(tmp_path / "one.jsonl"), lines(tmp_path / "two.jsonl")

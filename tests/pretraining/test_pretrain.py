@@ -23,11 +23,13 @@ from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS, TrainedEncod
 from emotion_llm.runtime import run_folder
 from emotion_llm.runtime.console import parse_settings
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.processes import free_port
 from emotion_llm.runtime.stopping import MARKER
 from emotion_llm.runtime.tensorboard import TensorBoardWriter
 from emotion_llm.runtime.validation import options_of_the_command_line
 from emotion_llm.skeleton_encoder.norm import MaskedBatchNorm
-from launch.pretrain_encoder import pretrain
+from launch.pretrain_encoder import main, pretrain
+from tests.helpers.scripts import run_script
 from tests.runtime.test_run_folder import hold
 
 ROOT = Path(__file__).parents[2]
@@ -285,20 +287,20 @@ def test_the_encoder_is_chosen_on_the_command_line():
     assert (chosen.encoder.kind, chosen.encoder.kernel, chosen.epochs) == ("st-gcn", 5, 3)
 
 
-def launch(*arguments: str, processes: int = 0) -> subprocess.CompletedProcess:
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29611", "--"] if processes else []
+def launch(*arguments: str, processes: int) -> subprocess.CompletedProcess:
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(free_port()), "--"]
     command = [sys.executable, *torchrun, str(ROOT / "launch" / "pretrain_encoder.py"), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
 def test_the_script_prints_its_settings_and_one_line_for_an_error(tmp_path):
-    dry = launch("--dry-run", "--split.kind", "leave-actors-out", "--split.fold", "2")
+    dry = run_script(main, "--dry-run", "--split.kind", "leave-actors-out", "--split.fold", "2")
     assert dry.returncode == 0, dry.stderr
     resolved = json.loads(dry.stdout)
     assert (resolved["epochs"], resolved["global_batch"], resolved["corpora"]) == (200, 64, ["kdae", "emilya", "egbm"])
     assert resolved["split"]["kind"] == "leave-actors-out" and resolved["split"]["fold"] == 2
-    failed = launch("--data", str(tmp_path))
+    failed = run_script(main, "--data", tmp_path)
     assert failed.returncode == 2 and "Traceback" not in failed.stderr
     assert "no prepared corpus here" in failed.stderr
 

@@ -12,6 +12,8 @@ from emotion_llm.runtime.console import parse_settings, progress
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write, write_json
 from emotion_llm.training.settings import PRESETS, presets_of_stage
+from launch import finetune
+from tests.helpers.scripts import run_script
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 
@@ -80,8 +82,7 @@ def test_only_the_first_rank_shows_a_bar(monkeypatch, capsys):
 
 
 def test_a_setting_out_of_bounds_is_one_line_too():
-    command = [sys.executable, LAUNCH / "finetune.py", "--max-steps", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run_script(finetune.main, "--max-steps", "0")
     assert done.returncode == 2
     assert done.stderr.strip() == "error: --max-steps 0: must be at least 1"
 
