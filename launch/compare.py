@@ -25,10 +25,11 @@ from emotion_llm.evaluation.comparison import (
 )
 from emotion_llm.evaluation.evaluate import baseline_records, training_records
 from emotion_llm.evaluation.metrics import PredictionRecord
-from emotion_llm.inference.trained_run import load_run
+from emotion_llm.inference.trained_model import TrainedModel
+from emotion_llm.inference.trained_run import find_run
 from emotion_llm.pretraining.trained_encoder import load_encoder
 from emotion_llm.runtime.console import parse_settings, run, say
-from emotion_llm.runtime.processes import evaluation_dtype, start_processes
+from emotion_llm.runtime.processes import start_processes
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from launch.finetune import finetune
 from launch.pretrain_encoder import pretrain
@@ -61,9 +62,9 @@ def compare(settings: CompareSettings) -> str:
 def answers(settings: CompareSettings, cell: Cell, device: torch.device) -> tuple[str, list[PredictionRecord]]:
     """What the cell's LLM, or its encoder, answers to the held-out clips."""
     encoder = load_encoder(cell.folder(settings.run) / "encoder")
-    trained = load_run(cell.folder(settings.run) / "recognition", None, device, evaluation_dtype(device)) if settings.llm else None
-    movement = trained.movement if trained else "tokens"
-    corpora = encode_corpora(encoder, settings.pretrain.data, cell.corpora, device, movement=movement)
+    found = find_run(cell.folder(settings.run) / "recognition", accept_words=True) if settings.llm else None
+    trained = TrainedModel.of(found, None, device) if found else None
+    corpora = encode_corpora(encoder, settings.pretrain.data, cell.corpora, device, movement=found.movement if found else "tokens")
     records = [record for encoded in corpora for record in training_records(encoder, trained, encoded, device)]
     return "llm" if settings.llm else "encoder_classifier", records
 

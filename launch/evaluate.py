@@ -9,12 +9,13 @@ Needs a run of launch/finetune.py; a process or several give the same figures.
 from pathlib import Path
 
 from emotion_llm.evaluation.evaluate import PRESETS, EvaluateSettings, check_same_data, evaluate_corpus, write_results
-from emotion_llm.inference.trained_run import load_run
+from emotion_llm.inference.trained_model import TrainedModel
+from emotion_llm.inference.trained_run import find_run
 from emotion_llm.report.folder import write_reports
 from emotion_llm.report.sources import evaluated_clips
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.processes import evaluation_dtype, start_processes
+from emotion_llm.runtime.processes import start_processes
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 
 
@@ -24,7 +25,8 @@ def main() -> None:
 
 def evaluate(settings: EvaluateSettings) -> dict:
     device = start_processes()
-    trained = load_run(settings.run, settings.llm, device, evaluation_dtype(device))
+    trained = TrainedModel.of(find_run(settings.run, accept_words=True), settings.llm, device)
+    say(trained.title)
     data, names = settings.data or Path(trained.settings["data"]), settings.corpora or tuple(trained.settings["corpora"])
     corpora = encode_corpora(trained.encoder, data, names, device, settings.accept_other_data, movement=trained.movement)
     differing = check_same_data(trained, corpora, settings.accept_other_data)

@@ -30,7 +30,7 @@ def predict_with_pages(settings: PredictSettings) -> int:
     from emotion_llm.report.sources import PredictedPages  # most predictions need no report and should start quickly
 
     assert settings.html is not None
-    pages = PredictedPages(settings.html, len(find_clips(settings.clips)), settings.choices)
+    pages = PredictedPages(settings.html, len(find_clips(settings.clips)), settings)
     status = predict(settings, pages.add)
     if is_first_rank() and (page := pages.close(f"Clips read by {settings.run}")):
         say(f"the report is in {page}")

@@ -36,8 +36,8 @@ def answer_stream(settings: StreamSettings) -> Tally:
     found = find_run(settings.run)
     inbox, stop = open_source(settings.source, settings.live)
     model = TrainedModel.of(found, settings.llm, start_processes())
-    say(f"{model.trained.title}; reading frames from {settings.source}")
-    stream = Stream(model, settings.choices, settings.layout, settings.every, settings.seconds_between_explanations)
+    say(f"{model.title}; reading frames from {settings.source}")
+    stream = Stream(model, settings, settings.every, settings.seconds_between_explanations)
     assert sys.__stdout__ is not None
     try:
         return run_session(inbox, stream, Outbox(sys.__stdout__, settings.output), settings.live, settings.timeout)

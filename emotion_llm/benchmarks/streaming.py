@@ -18,16 +18,18 @@ import torch
 
 from emotion_llm.benchmarks.measurement import Measurement, machine
 from emotion_llm.benchmarks.workload import LlmShape, build_model
-from emotion_llm.inference.recordings import Conventions, ReadingChoices
+from emotion_llm.inference.answer import Answer
+from emotion_llm.inference.recordings import ReadingChoices
 from emotion_llm.inference.trained_model import TrainedModel
-from emotion_llm.inference.trained_run import TrainedRun
 from emotion_llm.language.prompts import Prompt, PromptWriter
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.pretraining.settings import PretrainSettings
+from emotion_llm.pretraining.trained_encoder import TrainedEncoder
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 from emotion_llm.streaming.stream import Stream
 from emotion_llm.synthetic.corpora import EGBM, kinect_positions, takes
+from emotion_llm.training.checkpoint import Checkpoint
 
 EMOTIONS = tuple(EGBM.emotions.values())
 LAYOUT = EGBM.layout
@@ -80,9 +82,11 @@ def measure_stream(shape: LlmShape, seconds: int = 60) -> Measurement:
     factor = seconds / (time.perf_counter() - begin)
     p50, p99 = np.percentile(answers, (50, 99))
     positions = np.array([json.loads(line)["positions"] for line in lines[: 2 * round(RATE)]])
-    (windows,) = model.encode([model.open(positions, ReadingChoices(frames_per_second=RATE))])
+    recording = model.open(positions, RATE)
+    (windows,) = model.encode([recording])
+    answer = Answer(recording.name, recording.corpus, EMOTIONS[0], {}, None)
     start = time.perf_counter()
-    (tokens,) = model.explain([windows[:1]], [EMOTIONS[0]])
+    (answer,) = model.explain([answer], [recording], [windows[:1]])
     explained = time.perf_counter() - start
     return Measurement(
         name=f"live stream, {shape.name}",
@@ -91,7 +95,7 @@ def measure_stream(shape: LlmShape, seconds: int = 60) -> Measurement:
         high=1 / min(answers),
         unit="seconds of the stream per second of computing",
         compared=f"{len(answers)} answers, one per second of {RATE:g} frames of 25 joints: p50 {p50:.3f} s, p99 {p99:.3f} s; "
-        f"an explanation of {tokens} tokens: {explained:.2f} s",
+        f"an explanation of {answer.explanation} tokens: {explained:.2f} s",
         machine=machine(),
     )
 
@@ -102,15 +106,15 @@ def random_model(shape: LlmShape) -> TrainedModel:
     encoder = CtrGcnSettings().build([layout]).eval().requires_grad_(False)
     canonical = CanonicalSettings()
     record = {"layout": LAYOUT, "emotions": EMOTIONS, "canonical": asdict(canonical)}
+    checkpoint = Checkpoint(Path(), 0, 0, {"settings": {"stage": "description"}, "corpora": {"egbm": record}})
     trained = SimpleNamespace(
-        stage="description", model=build_model(shape).eval(), prompts=cast(PromptWriter, RandomPrompts(shape)),
-        conventions=Conventions({"egbm": record}, {LAYOUT: layout}),
-        encoder=SimpleNamespace(
-            encoder=encoder, layout_index=lambda layout: 0,
-            record=SimpleNamespace(window_frames=settings.window_frames, frames_per_second=canonical.frames_per_second),
-        ),
+        encoder=encoder, layout_index=lambda layout: 0,
+        record=SimpleNamespace(window_frames=settings.window_frames, frames_per_second=canonical.frames_per_second),
     )  # fmt: skip
-    return TrainedModel(cast(TrainedRun, trained), torch.device("cpu"), Path())
+    prompts = cast(PromptWriter, RandomPrompts(shape))
+    return TrainedModel(
+        checkpoint, cast(TrainedEncoder, trained), Path(), False, False, build_model(shape).eval(), prompts, torch.device("cpu")
+    )
 
 
 def stream_lines(seconds: float) -> list[str]:

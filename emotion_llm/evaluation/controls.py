@@ -1,6 +1,6 @@
 """Does the answer come from the movement, and does the embedding know who moves?
 
-TrainedRun, held-out clips  ->  control name -> CorpusScores, reported like baselines
+TrainedModel, held-out clips  ->  control name -> CorpusScores, reported like baselines
 
     shuffled_motion    every clip is answered from another clip's movement
     masked_motion      every feature is the mean of the training features: the LLM sees that there is a motion, and how long
@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emotion_llm.evaluation.baselines import ITERATIONS, semantic_features
-from emotion_llm.inference.trained_run import TrainedRun
+from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 from emotion_llm.skeleton_tokens.unified import MotionFeatures
@@ -32,7 +32,7 @@ from emotion_llm.skeleton_tokens.unified import MotionFeatures
 PROBE_FOLDS = 5
 
 
-def control_scores(trained: TrainedRun, encoded: EncodedCorpus, clips: Sequence[int], device: torch.device) -> dict[str, CorpusScores]:
+def control_scores(trained: TrainedModel, encoded: EncodedCorpus, clips: Sequence[int], device: torch.device) -> dict[str, CorpusScores]:
     """The controls' answers to these clips. Every rank must call it."""
     partner = _partners(clips)
     mean = trained.model.skeleton_tokenizer.feature_mean.cpu()  # (granularity, C)

@@ -1,6 +1,6 @@
 """Evaluates a run on the held-out motions of its own split.
 
-TrainedRun, prepared corpora  ->  metrics.json, predictions.jsonl
+TrainedModel, prepared corpora  ->  metrics.json, predictions.jsonl
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from emotion_llm.evaluation.baselines import baseline_scores, encoder_probe, mot
 from emotion_llm.evaluation.controls import control_scores, identity_probe
 from emotion_llm.evaluation.explanations import GREEDY, VERIFIED, explain_clips, explanation_record, explanation_summary
 from emotion_llm.evaluation.metrics import Answer, PredictionRecord, corpus_metrics
-from emotion_llm.inference.trained_run import TrainedRun
+from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.explaining import CANDIDATES
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder
@@ -69,7 +69,7 @@ PRESETS = {
 }
 
 
-def check_same_data(trained: TrainedRun, corpora: Sequence[EncodedCorpus], accept_other_data: bool) -> list[str]:
+def check_same_data(trained: TrainedModel, corpora: Sequence[EncodedCorpus], accept_other_data: bool) -> list[str]:
     """How the corpora differ from the training's, in words.
 
     Raises:
@@ -83,7 +83,7 @@ def check_same_data(trained: TrainedRun, corpora: Sequence[EncodedCorpus], accep
 
 
 def evaluate_corpus(
-    trained: TrainedRun, encoded: EncodedCorpus, settings: EvaluateSettings, device: torch.device
+    trained: TrainedModel, encoded: EncodedCorpus, settings: EvaluateSettings, device: torch.device
 ) -> tuple[dict, list[dict]]:
     """Metrics of one corpus, and one record per held-out clip. Every rank must call it."""
     scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, device)
@@ -113,7 +113,7 @@ def evaluate_corpus(
 
 
 def write_results(
-    settings: EvaluateSettings, trained: TrainedRun, metrics: dict[str, dict], predictions: list[dict], differing: list[str]
+    settings: EvaluateSettings, trained: TrainedModel, metrics: dict[str, dict], predictions: list[dict], differing: list[str]
 ) -> dict:
     """Writes metrics.json, predictions.jsonl and the TensorBoard pages; returns the content of metrics.json."""
     result = {
@@ -164,7 +164,7 @@ def baseline_records(folder: Path, split: SplitSettings) -> list[PredictionRecor
 
 
 def training_records(
-    encoder: TrainedEncoder, trained: TrainedRun | None, encoded: EncodedCorpus, device: torch.device
+    encoder: TrainedEncoder, trained: TrainedModel | None, encoded: EncodedCorpus, device: torch.device
 ) -> list[PredictionRecord]:
     """The answers of the LLM, or of the encoder's classifier if none was trained, with the encoder's beside them. Every rank must call it."""
     clips = encoded.split.held_out

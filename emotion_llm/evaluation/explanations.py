@@ -1,6 +1,6 @@
 """Explanations of held-out clips beside what they have to beat, each held against the measured movement.
 
-TrainedRun, EncodedCorpus, CorpusScores  ->  explain_clips: clip -> Explained, in predictions.jsonl under `explained`
+TrainedModel, EncodedCorpus, CorpusScores  ->  explain_clips: clip -> Explained, in predictions.jsonl under `explained`
 Explained records                        ->  explanation_metrics: what metrics.json says under `description`
 
 Every method explains the same emotion, the one that the LLM finds likeliest. All of this is ours; the paper shows examples only.
@@ -17,12 +17,11 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from torchmetrics.functional.text import bleu_score, rouge_score
 
 from emotion_llm.grounding.claims import QUALITIES
-from emotion_llm.grounding.judge import Standing, standing
-from emotion_llm.grounding.metrics import cider, derangements, distinct_share, judge_text, shares, text_counts
+from emotion_llm.grounding.judge import Standing, judge_text, standing
+from emotion_llm.grounding.metrics import cider, derangements, distinct_share, shares, text_counts
 from emotion_llm.grounding.narrator import narrate
 from emotion_llm.grounding.norms import Measured, Norms, load_norms, make_norms, measure_corpus
-from emotion_llm.inference.answer import JudgedClaim
-from emotion_llm.inference.trained_run import TrainedRun
+from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.explaining import explain, explain_verified, middle
 from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
 from emotion_llm.motion.layout import Layout
@@ -61,7 +60,7 @@ class Explained:
     """Probability of the answered emotion with all of the motion's tokens ("nothing") and without those of one region of the body."""
 
 
-def explain_clips(trained: TrainedRun, encoded: EncodedCorpus, scores: CorpusScores, most: int, candidates: int) -> dict[int, Explained]:
+def explain_clips(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusScores, most: int, candidates: int) -> dict[int, Explained]:
     """Explains up to `most` clips, those with a text of their own first. Every rank must call it."""
     order = sorted(range(len(scores.clips)), key=lambda place: not encoded.corpus.clip(scores.clips[place]).texts)[:most]
     if not order:
@@ -100,18 +99,9 @@ def explanation_record(explained: Explained | None) -> dict:
     if explained is None:
         return {"explanation": None, "claims": [], "claims_of": {}, "explained": None}
     claims = {
-        method: [asdict(claim) | {"claim": claim.claim.to_json()} for claim in judged_claims(text, explained.standing)]
-        for method, text in explained.texts.items()
+        method: [asdict(judged) for judged in judge_text(text, explained.standing).claims] for method, text in explained.texts.items()
     }
     return {"explanation": explained.texts[VERIFIED], "claims": claims[VERIFIED], "claims_of": claims, "explained": asdict(explained)}
-
-
-def judged_claims(text: str, movement: Standing) -> tuple[JudgedClaim, ...]:
-    """A text's claims with their verdicts, as an Answer holds them."""
-    judged = judge_text(text, movement)
-    return tuple(
-        JudgedClaim(claim, found.outcome, found.contradiction) for claim, found in zip(judged.claims, judged.verdicts, strict=True)
-    )
 
 
 def label_templates(encoded: EncodedCorpus, measured: Sequence[Measured], norms: Norms) -> dict[str, str]:
@@ -205,7 +195,7 @@ def region_tokens(layout: Layout) -> dict[str, list[int]]:
 
 
 def _without_regions(
-    trained: TrainedRun, motion: MotionFeatures, layout: Layout, emotions: Sequence[str], emotion: str
+    trained: TrainedModel, motion: MotionFeatures, layout: Layout, emotions: Sequence[str], emotion: str
 ) -> dict[str, float]:
     groups = {"nothing": [], **region_tokens(layout)}
     kept = [motion.keep([token for token in range(len(motion.rows)) if token not in set(tokens)]) for tokens in groups.values()]
@@ -217,7 +207,7 @@ def _without_regions(
 
 def cited_regions(text: str, movement: Standing) -> set[str]:
     """Regions of the body that a text's claims are about."""
-    parts = {claim.part for claim in judge_text(text, movement).claims}
+    parts = {judged.claim.part for judged in judge_text(text, movement).claims}
     return {region for region, members in REGIONS.items() if parts & set(members)}
 
 

@@ -8,10 +8,8 @@ words is ours.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
-
-from pydantic import TypeAdapter
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 Part = Literal["body", "head", "trunk", "shoulders", "arms", "hands", "elbows", "hips", "legs", "knees", "feet", "steps", "path"]
 Side = Literal["left", "right"]
@@ -287,6 +285,8 @@ class Claim:
     """Says that it is not so."""
     span: tuple[int, int] | None = None
     """First character in its text, and the one after the last."""
+    part: Part = field(init=False)
+    """The body part that is measured."""
 
     def __post_init__(self) -> None:
         if self.quality not in QUALITIES:
@@ -295,11 +295,7 @@ class Claim:
             raise ValueError(f"direction is {self.direction}; it must be +1 (high) or -1 (low)")
         if self.moment in CHANGES and self.direction != (1 if self.moment == "increasing" else -1):
             raise ValueError(f"'{self.moment}' does not go in direction {self.direction:+d}")
-
-    @property
-    def part(self) -> Part:
-        """The body part that is measured."""
-        return QUALITIES[self.quality].part
+        object.__setattr__(self, "part", QUALITIES[self.quality].part)
 
     @property
     def descriptor(self) -> str:
@@ -307,17 +303,5 @@ class Claim:
         name = QUALITIES[self.quality].descriptor
         return f"{self.side}_{name}" if self.side else name
 
-    def to_json(self) -> dict[str, Any]:
-        return {"part": self.part, **asdict(self), "span": list(self.span) if self.span else None}
 
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Claim:
-        """
-        Raises:
-            ValueError: a field is missing, unknown, or has a value that a claim cannot have.
-        """
-        return _READER.validate_python({name: value for name, value in record.items() if name != "part"})
-
-
-_READER = TypeAdapter(Claim)
 SIDES, EXTENTS = get_args(Side), get_args(Extent)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from emotion_llm.grounding.claims import PARTS, QUALITIES, SIDES, Claim, Extent, Moment, Side
 
@@ -593,7 +593,7 @@ def _sole_owner(item: _Item) -> tuple[str, int, bool] | None:
 
 
 def _same(one: Claim, other: Claim) -> bool:
-    return one.to_json() | {"span": None, "extent": None} == other.to_json() | {"span": None, "extent": None}
+    return replace(one, span=None, extent="clear") == replace(other, span=None, extent="clear")
 
 
 def read_claims(text: str) -> Statements:

@@ -1,6 +1,6 @@
 """Whether a movement bears out what is claimed of it.
 
-Claim, Standing  ->  Verdict: supported, contradicted (and how), indeterminate or uncheckable
+text, Standing  ->  JudgedText: every claim supported, contradicted (and how), indeterminate or uncheckable
 
 A movement's standing is what the judge needs of it: the percentile of every descriptor among the training clips of its corpus. The kinds of
 contradiction are named after MotionHalluc; limits and procedure are ours.
@@ -14,6 +14,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from emotion_llm.grounding.claims import CHANGES, MOMENTS, QUALITIES, SIDES, Claim
+from emotion_llm.grounding.grammar import read_claims
 
 if TYPE_CHECKING:
     from emotion_llm.grounding.norms import Measured, Norms
@@ -30,19 +31,38 @@ NOT_TO = 50.0
 
 Standing = Mapping[str, Mapping[str, float]]
 """Moment or change -> descriptor -> percentile, 0 to 100; of a change, 50 is none. What is not measured is absent."""
-Outcome = Literal["supported", "contradicted", "indeterminate", "uncheckable"]
+Verdict = Literal["supported", "contradicted", "indeterminate", "uncheckable"]
 Contradiction = Literal["directional", "attributional", "temporal"]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the movement says to a claim."""
+class JudgedClaim:
+    """A claim and what the movement says to it."""
 
-    outcome: Outcome
-    contradiction: Contradiction | None = None
-    """directional: the opposite is true; attributional: true of another part or side; temporal: true at another moment."""
-    percentile: float | None = None
-    """Of the claimed descriptor at the claimed moment."""
+    claim: Claim
+    verdict: Verdict
+    kind: Contradiction | None = None
+    """Of a contradiction. directional: the opposite is true; attributional: true of another part or side; temporal: true at another
+    moment."""
+
+
+@dataclass(frozen=True)
+class JudgedText:
+    """A text, claim by claim."""
+
+    text: str
+    claims: tuple[JudgedClaim, ...]
+    uncheckable: tuple[tuple[int, int], ...]
+    """Spans of what the grammar cannot make a claim of."""
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(judged.verdict == verdict for judged in self.claims)
+
+
+def judge_text(text: str, movement: Standing) -> JudgedText:
+    """Reads a text's claims and holds each against the movement."""
+    statements = read_claims(text)
+    return JudgedText(text, tuple(judge(claim, movement) for claim in statements.claims), statements.uncheckable)
 
 
 def standing(measured: Measured, norms: Norms) -> dict[str, dict[str, float]]:
@@ -56,20 +76,20 @@ def standing(measured: Measured, norms: Norms) -> dict[str, dict[str, float]]:
     return result
 
 
-def judge(claim: Claim, movement: Standing) -> Verdict:
+def judge(claim: Claim, movement: Standing) -> JudgedClaim:
     """Holds a claim against a movement."""
     percentile = _percentile(claim.descriptor, claim.moment, movement)
     if percentile is None:
-        return Verdict("uncheckable")
+        return JudgedClaim(claim, "uncheckable")
     agreement = _agreement(percentile, claim.direction)
     if claim.negated:
-        outcome: Outcome = "supported" if agreement <= NOT_TO else "contradicted" if agreement >= SUPPORTED_FROM else "indeterminate"
-        return Verdict(outcome, "directional" if outcome == "contradicted" else None, percentile)
+        verdict: Verdict = "supported" if agreement <= NOT_TO else "contradicted" if agreement >= SUPPORTED_FROM else "indeterminate"
+        return JudgedClaim(claim, verdict, "directional" if verdict == "contradicted" else None)
     if agreement >= (STRONG_FROM if claim.extent == "strong" else SUPPORTED_FROM):
-        return Verdict("supported", None, percentile)
+        return JudgedClaim(claim, "supported")
     if agreement > CONTRADICTED_TO:
-        return Verdict("indeterminate", None, percentile)
-    return Verdict("contradicted", _kind(claim, movement), percentile)
+        return JudgedClaim(claim, "indeterminate")
+    return JudgedClaim(claim, "contradicted", _kind(claim, movement))
 
 
 def _percentile(descriptor: str, moment: str, movement: Standing) -> float | None:

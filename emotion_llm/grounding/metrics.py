@@ -10,45 +10,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import log
+from typing import get_args
 
 import numpy as np
 
-from emotion_llm.grounding.claims import Claim
-from emotion_llm.grounding.grammar import read_claims
-from emotion_llm.grounding.judge import Standing, Verdict, judge
+from emotion_llm.grounding.judge import Contradiction, Standing, Verdict, judge, judge_text
 
-OUTCOMES = ("supported", "contradicted", "indeterminate")
-CONTRADICTIONS = ("directional", "attributional", "temporal")
+OUTCOMES: tuple[Verdict, ...] = ("supported", "contradicted", "indeterminate")
+CONTRADICTIONS = get_args(Contradiction)
 COUNTS = ("texts", *OUTCOMES, *CONTRADICTIONS, "uncheckable", "repeating", "consistent", *(f"shuffled_{name}" for name in OUTCOMES))
 """What is counted per text. The shuffled ones are means over the derangements."""
 DERANGEMENTS = 10
 """Ways in which texts are held against other clips' movements."""
-
-
-@dataclass(frozen=True)
-class JudgedText:
-    """A text, claim by claim."""
-
-    text: str
-    claims: tuple[Claim, ...]
-    verdicts: tuple[Verdict, ...]
-    uncheckable: tuple[tuple[int, int], ...]
-    """Spans of what the grammar cannot make a claim of."""
-
-    def count(self, outcome: str) -> int:
-        return sum(verdict.outcome == outcome for verdict in self.verdicts)
-
-    @property
-    def contradicted(self) -> tuple[Claim, ...]:
-        return tuple(claim for claim, verdict in zip(self.claims, self.verdicts, strict=True) if verdict.outcome == "contradicted")
-
-
-def judge_text(text: str, movement: Standing) -> JudgedText:
-    """Reads a text's claims and holds each against the movement."""
-    statements = read_claims(text)
-    return JudgedText(text, statements.claims, tuple(judge(claim, movement) for claim in statements.claims), statements.uncheckable)
 
 
 def repeats_a_clause(text: str) -> bool:
@@ -81,8 +55,8 @@ def text_counts(texts: Sequence[str], movements: Sequence[Standing], answered: S
     others = derangements(len(texts))
     for index, (text, label) in enumerate(zip(texts, answered, strict=True)):
         judged = judge_text(text, movements[index])
-        kinds = [verdict.contradiction for verdict in judged.verdicts]
-        shuffled = [[judge(claim, movements[order[index]]).outcome for claim in judged.claims] for order in others]
+        kinds = [one.kind for one in judged.claims]
+        shuffled = [[judge(one.claim, movements[order[index]]).verdict for one in judged.claims] for order in others]
         row: list[float] = [
             1,
             *(judged.count(outcome) for outcome in OUTCOMES),

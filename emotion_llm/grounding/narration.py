@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def narrate_corpus(corpus: Corpus, split: Split, seed: int) -> int:
         for wording in range(WORDINGS):
             rng = np.random.default_rng([seed, wording, int(corpus.clips["movement"][index])])
             text, claims = narrate(measured[index], norms, clip.emotion, rng)
-            told[text] = [claim.to_json() for claim in claims]
+            told[text] = [asdict(claim) for claim in claims]
         texts[clip.name] = list(told)
         lines += [{"clip": clip.name, "text": text, "generated": True, "claims": claims} for text, claims in told.items()]
     table = io.StringIO()

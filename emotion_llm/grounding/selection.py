@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from emotion_llm.grounding.judge import Standing
-from emotion_llm.grounding.metrics import JudgedText, judge_text, named_emotions, repeats_a_clause
+from emotion_llm.grounding.judge import JudgedText, Standing, judge_text
+from emotion_llm.grounding.metrics import named_emotions, repeats_a_clause
 
 NOTHING_LEFT = "This reads as {emotion}; the model gave no reason that the measured movement supports."
 """Shown where every candidate's every sentence contradicts the movement."""
@@ -24,7 +24,7 @@ def best_supported(texts: Sequence[str], movement: Standing, emotion: str) -> st
     finished = [text for text in texts if text.rstrip().endswith((".", "!", "?"))]
     judged = [judge_text(text, movement) for text in finished or texts]
     best = max(judged, key=lambda text: _merit(text, emotion))
-    return best.text if not best.contradicted else without_contradictions(best) or NOTHING_LEFT.format(emotion=emotion)
+    return best.text if not best.count("contradicted") else without_contradictions(best) or NOTHING_LEFT.format(emotion=emotion)
 
 
 def _merit(judged: JudgedText, emotion: str) -> tuple[float, ...]:
@@ -39,12 +39,12 @@ def _merit(judged: JudgedText, emotion: str) -> tuple[float, ...]:
     )
 
 
-def without_contradictions(judged: JudgedText) -> str:
+def without_contradictions(text: JudgedText) -> str:
     """The text without the sentences in which a claim is contradicted; empty if no other sentence makes a claim."""
-    places = [claim.span[0] for claim in judged.contradicted if claim.span]
-    claimed = [claim.span[0] for claim in judged.claims if claim.span]
-    sentences = [(match.start(), match.end(), match.group()) for match in re.finditer(r"[^.!?]+[.!?]*\s*", judged.text)]
-    kept = [(start, end, text) for start, end, text in sentences if not any(start <= place < end for place in places)]
-    if not any(start <= place < end for start, end, _ in kept for place in claimed):
-        return ""
-    return "".join(text for _, _, text in kept).strip()
+    kept, claims = [], 0
+    for sentence in re.finditer(r"[^.!?]+[.!?]*\s*", text.text):
+        own = [judged.verdict for judged in text.claims if judged.claim.span and sentence.start() <= judged.claim.span[0] < sentence.end()]
+        if "contradicted" not in own:
+            kept.append(sentence.group())
+            claims += len(own)
+    return "".join(kept).strip() if claims else ""

@@ -10,24 +10,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from emotion_llm.grounding.judge import JudgedClaim
+
 NO_EXPLANATION = "(no explanation: this run has learnt recognition only; fine-tune it with --stage description)"
 
 
 @dataclass(frozen=True)
-class JudgedClaim:
-    """One claim of the explanation and what the measured movement says about it."""
-
-    claim: Any
-    """The claim (grounding/claims.py), or its JSON form where the answer was read from a file."""
-    verdict: str
-    """'supported', 'contradicted', 'indeterminate' or 'uncheckable' (grounding/judge.py)."""
-    kind: str | None = None
-    """Of a contradiction: 'directional', 'attributional' or 'temporal'."""
-
-
-@dataclass(frozen=True)
 class Attribution:
-    """How much each joint and each moment speaks for the emotion (evaluation/attribution.py); positive: for it."""
+    """How much each joint and each moment speaks for the emotion (inference/attribution.py); positive: for it."""
 
     joints: dict[str, float]
     """Joint name -> weight, in the layout's order."""
@@ -76,7 +66,7 @@ class Answer:
         contradicted = [
             f"note: the movement contradicts {self.explanation[slice(*judged.claim.span)]!r}"
             for judged in self.claims
-            if self.explanation and judged.verdict == "contradicted" and getattr(judged.claim, "span", None)
+            if self.explanation and judged.verdict == "contradicted" and judged.claim.span
         ]
         return [*contradicted, *(f"note: {finding}" for finding in self.findings)]
 
@@ -91,6 +81,10 @@ class Unread:
 
     clip: str
     error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
 
 
 def ranked(emotions: tuple[str, ...] | list[str], probabilities: list[float]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Writes a trained run as one self-contained folder.
 
-FoundRun, base LLM  ->  export folder (evaluation/export_folder.py)
+FoundRun, base LLM  ->  export folder (inference/export_folder.py)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import tyro
@@ -22,7 +22,8 @@ from transformers import PreTrainedModel
 
 from emotion_llm.grounding.norms import FOLDER as NORMS
 from emotion_llm.inference.export_folder import ENCODER, EXPORT, FORMAT, LLM
-from emotion_llm.inference.trained_run import FoundRun, TrainedRun, load_found
+from emotion_llm.inference.trained_model import TrainedModel
+from emotion_llm.inference.trained_run import FoundRun
 from emotion_llm.language.llm import load_llm, load_text_tokenizer
 from emotion_llm.language.model import GENERATION_ATTENTION
 from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS
@@ -69,10 +70,9 @@ def export(found: FoundRun, settings: ExportSettings) -> Path:
     """Writes the folder; it appears when it is complete.
 
     Raises:
-        UserError: the folder exists, the run is an export already or reads no tokens, or its LLM cannot be loaded.
+        UserError: the folder exists, the run is an export already, or its LLM cannot be loaded.
     """
-    found.check_reads_tokens()
-    if found.exported is not None:
+    if found.exported:
         raise UserError(f"--run {settings.run}: is an exported folder already; copy it")
     if settings.output.exists():
         raise UserError(f"{settings.output}: exists already; name another folder")
@@ -88,7 +88,7 @@ def export(found: FoundRun, settings: ExportSettings) -> Path:
 
 def _write(found: FoundRun, settings: ExportSettings, tmp: Path) -> None:
     checkpoint, name = found.checkpoint, settings.llm or found.checkpoint.metadata["settings"]["llm"]
-    trained = load_found(found, settings.llm, torch.device("cpu"), torch.float32)
+    trained = TrainedModel.of(found, settings.llm, torch.device("cpu"), torch.float32)
     (tmp / ENCODER).mkdir(parents=True)
     copies = {TOKENIZER: checkpoint.folder / TOKENIZER, f"{ENCODER}/{ABOUT}": found.folder / ENCODER / ABOUT}
     copies |= {f"{ENCODER}/{WEIGHTS}": found.folder / ENCODER / WEIGHTS, "LICENSE": ROOT / "LICENSE"}
@@ -99,7 +99,8 @@ def _write(found: FoundRun, settings: ExportSettings, tmp: Path) -> None:
         if source.is_file():
             (tmp / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, tmp / target)
-    llm = _merged(trained) if settings.merge else load_llm(name, torch.float32, checked=True)
+    adapted = cast(PeftModel, trained.model.llm)
+    llm = cast(PreTrainedModel, adapted.merge_and_unload()) if settings.merge else load_llm(name, torch.float32, checked=True)
     llm.config.use_cache = True
     llm.set_attn_implementation(GENERATION_ATTENTION)  # ours is known to this package alone
     llm.to(dtype=DTYPES[settings.dtype])  # type: ignore[call-arg]  # transformers hides torch's overloads
@@ -117,11 +118,6 @@ def _write(found: FoundRun, settings: ExportSettings, tmp: Path) -> None:
         "metadata": _metadata(found), "sha256": {path.relative_to(tmp).as_posix(): file_hash(path) for path in files},
     }  # fmt: skip
     write_json(tmp / EXPORT, record)
-
-
-def _merged(trained: TrainedRun) -> PreTrainedModel:
-    assert isinstance(trained.model.llm, PeftModel)
-    return trained.model.llm.merge_and_unload()
 
 
 def _metadata(found: FoundRun) -> dict[str, Any]:

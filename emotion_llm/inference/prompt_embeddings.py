@@ -45,8 +45,8 @@ def prompt_embeddings(model: TrainedModel, recording: Recording, emotion: str) -
         (L, D) in the LLM's dtype, on the CPU
     """
     (windows,) = model.encode([recording])
-    example = Example(model.trained.prompts.description(emotion), windows[middle(range(len(windows)))], answers=())
-    return model.trained.model.generation_inputs([example])["inputs_embeds"][0].cpu()
+    example = Example(model.prompts.description(emotion), windows[middle(range(len(windows)))], answers=())
+    return model.model.generation_inputs([example])["inputs_embeds"][0].cpu()
 
 
 def encode_embeddings(embeddings: Tensor) -> str:

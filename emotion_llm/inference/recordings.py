@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated_dataclass
 
-from emotion_llm.motion.canonical import CanonicalSettings, canonicalise, to_motion
+from emotion_llm.motion.canonical import CanonicalSettings, MetresPerUnit, Up, canonicalise, to_motion
 from emotion_llm.motion.checks import check_clip, gross_failure
 from emotion_llm.motion.layout import Layout
 from emotion_llm.motion.motion import Motion, RecordedMotion
 from emotion_llm.motion.reading import ENDINGS, read_motion_file
 from emotion_llm.motion.table import table_columns_from_dict
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import STRICT
 
 MIN_FRAMES, SHORT_SECONDS = 8, 1.0
 """A clip of fewer frames at the model's rate is refused, a shorter one than this gets a note (our choice)."""
@@ -34,18 +37,28 @@ class Conventions:
     """Corpus name -> record (corpus/provenance.py): layout, label set, canonical form, and how its files are read."""
     layouts: Mapping[str, Layout]
 
+    def layout(self, corpus: str) -> Layout:
+        return self.layouts[self.corpora[corpus]["layout"]]
 
-@dataclass(frozen=True)
+
+Fitting: TypeAlias = tuple[Motion, tuple[str, ...]]
+"""A motion as recorded, on a training corpus's layout, and notes on the reading."""
+
+
+@validated_dataclass(frozen=True, config=STRICT, kw_only=True)
 class ReadingChoices:
-    """What the user says about a file, against the conventions of its corpus."""
+    """What the user says about a motion, against the conventions of its corpus."""
 
     corpus: str | None = None
-    """The training corpus that it is like; None: the one that it fits."""
-    frames_per_second: float | None = None
-    """Replaces the rate in the file."""
-    metres_per_unit: float | None = None
-    up: str | None = None
-    """The axis that points up: 'x', 'y', 'z', or with a minus sign the one that points down."""
+    """Training corpus whose unit, axes, layout and label set apply. By default the one whose layout fits."""
+    frames_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Frame rate, in place of what a file says; by default the corpus's where the file does not say. An array needs it."""
+    metres_per_unit: MetresPerUnit | None = None
+    """Metres in one unit of length; by default the corpus's for files, and 1 for arrays and streams."""
+    up: Up | None = None
+    """Axis that points up; by default the corpus's for files, and y for arrays and streams."""
+    layout: str | None = None
+    """Layout of the joints of an array or a stream, in its order; by default the one with as many joints."""
 
 
 AS_RECORDED = ReadingChoices()
@@ -70,109 +83,90 @@ class Recording:
     """What looks wrong, in words."""
 
 
-def open_recording(path: Path, conventions: Conventions, choices: ReadingChoices = AS_RECORDED) -> Recording:
-    """Reads a motion file.
+def open_recording(
+    source: Path | np.ndarray, conventions: Conventions, choices: ReadingChoices = AS_RECORDED, name: str = "array"
+) -> Recording:
+    """A recording from a motion file, or from positions (T, V, 3) in memory, which have a name instead of a path.
 
     Raises:
-        UserError: no such file, it cannot be read, fits none or several of the training corpora, or is too short.
+        UserError: as `fitting_motion`; positions that no body can have, gaps that are too long, or too few frames.
     """
-    corpus, motion, notes = read_fitting(path, conventions, choices)
-    return recording_of_motion(motion, corpus, conventions, str(path), notes)
+    corpus, motion, notes = fitting_motion(source, conventions, choices, name)
+    return recording_of_motion(motion, corpus, conventions, str(source) if isinstance(source, Path) else name, notes)
 
 
-def read_fitting(path: Path, conventions: Conventions, choices: ReadingChoices = AS_RECORDED) -> tuple[str, Motion, tuple[str, ...]]:
-    """The training corpus that a file fits, its motion as recorded, and notes on the reading.
+def fitting_motion(
+    source: Path | np.ndarray, conventions: Conventions, choices: ReadingChoices = AS_RECORDED, name: str = "array"
+) -> tuple[str, Motion, tuple[str, ...]]:
+    """The training corpus that a file or an array fits, its motion as recorded, and notes on the reading.
 
     Raises:
-        UserError: no such file, it cannot be read, or it fits none or several of the training corpora.
+        UserError: it cannot be read, its frame rate or layout is not known, or it fits none or several of the training corpora.
     """
+    if choices.corpus is not None and choices.corpus not in conventions.corpora:
+        raise UserError(f"--corpus {choices.corpus}: the run was trained on {', '.join(conventions.corpora)}; choose one of them")
+    corpora = [corpus for corpus in conventions.corpora if choices.corpus in (None, corpus)]
+    if isinstance(source, Path):
+        name, fitting = str(source), _motions_of_file(source, conventions, choices, corpora)
+    else:
+        fitting = _motions_of_array(source, conventions, choices, corpora, name)
+    if len(fitting) > 1:
+        raise UserError(f"{name}: fits several training corpora; say which it is like: --corpus {' or --corpus '.join(fitting)}")
+    return next((corpus, *found) for corpus, found in fitting.items())
+
+
+def _motions_of_file(path: Path, conventions: Conventions, choices: ReadingChoices, corpora: list[str]) -> dict[str, Fitting]:
+    if choices.layout is not None:
+        raise UserError(f"{path}: a layout is named for arrays only; a file's follows from its joints, or name its corpus")
     if not path.is_file():
         raise UserError(f"{path}: no such motion file")
-    fitting: dict[str, tuple[Motion, tuple[str, ...]]] = {}
+    fitting: dict[str, Fitting] = {}
     faults = []
-    for corpus in _candidates(conventions, choices.corpus):
+    for corpus in corpora:
         reading = conventions.corpora[corpus]["reading"]
         try:
             recorded = read_motion_file(path, table_columns_from_dict(reading["columns"], place=corpus))
-            layout, notes = conventions.layouts[conventions.corpora[corpus]["layout"]], recorded.notes
+            notes = recorded.notes
             if choices.frames_per_second is not None:
                 recorded = replace(recorded, frames_per_second=choices.frames_per_second)
             elif recorded.frames_per_second is None and reading["frames_per_second"] is not None:
                 assumed = f"assumed {reading['frames_per_second']:g} frames per second, the rate of corpus '{corpus}'"
                 notes = (*notes, f"the file does not state its frame rate: {assumed}; set it with --frames-per-second")
-            metres, up = choices.metres_per_unit or reading["metres_per_unit"], choices.up or reading["up"]
-            units = metres, up, reading["frames_per_second"]
-            motion = to_motion(recorded, layout, *units, place=str(path), handedness=reading.get("handedness", "right"))
+            units = choices.metres_per_unit or reading["metres_per_unit"], choices.up or reading["up"], reading["frames_per_second"]
+            motion = to_motion(recorded, conventions.layout(corpus), *units, place=str(path), handedness=reading.get("handedness", "right"))
             fitting[corpus] = motion, notes
         except UserError as error:
             faults.append(str(error))
-    if not fitting:
-        if len(set(faults)) == 1:
-            raise UserError(faults[0])
-        shapes = ", ".join(f"{record['layout']} (corpus '{corpus}')" for corpus, record in conventions.corpora.items())
-        raise UserError(f"{path}: fits none of the layouts that the run was trained on: {shapes}; with the first of them: {faults[0]}")
-    if len(fitting) > 1:
-        raise UserError(f"{path}: fits several training corpora; say which it is like: --corpus {' or --corpus '.join(fitting)}")
-    corpus, (motion, notes) = next(iter(fitting.items()))
-    return corpus, motion, notes
+    if fitting:
+        return fitting
+    if len(set(faults)) == 1:
+        raise UserError(faults[0])
+    shapes = ", ".join(f"{record['layout']} (corpus '{corpus}')" for corpus, record in conventions.corpora.items())
+    raise UserError(f"{path}: fits none of the layouts that the run was trained on: {shapes}; with the first of them: {faults[0]}")
 
 
-def recording_of_array(
-    positions: np.ndarray,
-    frames_per_second: float,
-    conventions: Conventions,
-    layout: str | None = None,
-    choices: ReadingChoices = AS_RECORDED,
-    name: str = "array",
-) -> Recording:
-    """Positions that are in memory already; see `motion_of_array`.
-
-    Raises:
-        UserError: as `motion_of_array`; gaps that are too long, or too few frames.
-    """
-    corpus, motion = motion_of_array(positions, frames_per_second, conventions, layout, choices, name)
-    return recording_of_motion(motion, corpus, conventions, name)
-
-
-def motion_of_array(
-    positions: np.ndarray,
-    frames_per_second: float,
-    conventions: Conventions,
-    layout: str | None = None,
-    choices: ReadingChoices = AS_RECORDED,
-    name: str = "array",
-) -> tuple[str, Motion]:
-    """The training corpus that positions in memory fit, and their motion.
-
-    Args:
-        layout: name of the layout whose joints the array holds, in its order; by default the training layout with as many joints.
-        choices: unit and up axis; by default metres and Y up.
-
-    Shape:
-        positions (T, V, 3)
-
-    Raises:
-        UserError: another shape, a layout that the run does not know, or no corpus or several that fit.
-    """
+def _motions_of_array(
+    positions: np.ndarray, conventions: Conventions, choices: ReadingChoices, corpora: list[str], name: str
+) -> dict[str, Fitting]:
     positions = np.asarray(positions, dtype=np.float64)
+    if choices.frames_per_second is None:
+        raise UserError(f"{name}: its frame rate is missing; give frames_per_second")
     if positions.ndim != 3 or positions.shape[2] != 3:
         raise UserError(f"{name}: its shape is {positions.shape}; give positions as (frames, joints, 3)")
-    if layout is not None and layout not in conventions.layouts:
-        raise UserError(f"{name}: layout '{layout}' is not known to the run; it knows {', '.join(conventions.layouts)}")
-    fitting = [
-        corpus
-        for corpus in _candidates(conventions, choices.corpus)
-        if conventions.corpora[corpus]["layout"] == layout
-        or (layout is None and conventions.layouts[conventions.corpora[corpus]["layout"]].joints == positions.shape[1])
-    ]
+    if choices.layout not in (None, *conventions.layouts):
+        raise UserError(f"{name}: layout '{choices.layout}' is not known to the run; it knows {', '.join(conventions.layouts)}")
+    layouts = {corpus: conventions.layout(corpus) for corpus in corpora}
+    wanted = {corpus: layout for corpus, layout in layouts.items() if choices.layout in (None, layout.name)}
+    recorded = RecordedMotion(None, None, positions, choices.frames_per_second)
+    fitting: dict[str, Fitting] = {
+        corpus: (to_motion(recorded, layout, choices.metres_per_unit or 1.0, choices.up or "y", None, place=name), ())
+        for corpus, layout in wanted.items()
+        if choices.layout is not None or layout.joints == positions.shape[1]
+    }
     if not fitting:
         known = ", ".join(f"{known.name} ({known.joints} joints)" for known in conventions.layouts.values())
         raise UserError(f"{name}: no training corpus has a layout of {positions.shape[1]} joints; the run knows {known}")
-    if len(fitting) > 1:
-        raise UserError(f"{name}: fits several training corpora; say which it is like: corpus='{fitting[0]}' or corpus='{fitting[1]}'")
-    recorded = RecordedMotion(None, None, positions, frames_per_second)
-    known_layout = conventions.layouts[conventions.corpora[fitting[0]]["layout"]]
-    return fitting[0], to_motion(recorded, known_layout, choices.metres_per_unit or 1.0, choices.up or "y", None, place=name)
+    return fitting
 
 
 def recording_of_motion(motion: Motion, corpus: str, conventions: Conventions, name: str, notes: tuple[str, ...] = ()) -> Recording:
@@ -224,9 +218,3 @@ def find_clips(words: tuple[str, ...]) -> list[Path]:
 def _matches(pattern: Path) -> Iterator[Path]:
     fixed = next(index for index, part in enumerate(pattern.parts) if any(sign in part for sign in "*?["))
     return Path(*pattern.parts[:fixed]).glob(str(Path(*pattern.parts[fixed:])))
-
-
-def _candidates(conventions: Conventions, named: str | None) -> list[str]:
-    if named is not None and named not in conventions.corpora:
-        raise UserError(f"--corpus {named}: the run was trained on {', '.join(conventions.corpora)}; choose one of them")
-    return list(conventions.corpora) if named is None else [named]

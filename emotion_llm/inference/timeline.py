@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion_llm.inference.answer import JudgedClaim
+from emotion_llm.grounding.judge import JudgedClaim
 
 STEP_SECONDS = 1.0
 """From one window to the next."""

@@ -9,39 +9,41 @@ functions. Numbers that are computed in other batches differ by rounding alone: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from emotion_llm.corpus.windows import windows
-from emotion_llm.inference.answer import Answer, Attribution, JudgedClaim, Unread, ranked
+from emotion_llm.grounding.judge import JudgedClaim, judge_text, standing
+from emotion_llm.inference.answer import Answer, Attribution, Unread, ranked
 from emotion_llm.inference.attribution import attribute_recording
-from emotion_llm.inference.recordings import (
-    AS_RECORDED,
-    Conventions,
-    ReadingChoices,
-    Recording,
-    motion_of_array,
-    open_recording,
-    read_fitting,
-    recording_of_array,
-    recording_of_motion,
-)
+from emotion_llm.inference.export_folder import LLM
+from emotion_llm.inference.recordings import ReadingChoices, Recording, fitting_motion, open_recording, recording_of_motion
 from emotion_llm.inference.timeline import STEP_SECONDS, Segment, Timeline, segment, smooth, window_starts
-from emotion_llm.inference.trained_run import FoundRun, TrainedRun, find_run, load_found
+from emotion_llm.inference.trained_run import FoundRun, find_run
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import emotion_probabilities
+from emotion_llm.language.llm import LoraSettings, load_llm, load_text_tokenizer
+from emotion_llm.language.llm_hash import llm_hash
+from emotion_llm.language.model import EmotionLLM
+from emotion_llm.language.prompts import PromptWriter, prompt_texts
 from emotion_llm.motion.checks import check_clip
-from emotion_llm.motion.motion import Motion
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.processes import evaluation_dtype
+from emotion_llm.runtime.validation import validate_record
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motions
-from emotion_llm.skeleton_tokens.unified import MotionFeatures
+from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
+from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
+from emotion_llm.training.assembly import build_model, check_same_origin, check_same_prompts
+from emotion_llm.training.checkpoint import TOKENIZER
 
 if TYPE_CHECKING:
     from emotion_llm.grounding.norms import Norms
@@ -50,26 +52,51 @@ BATCH = 16
 """Clips answered together."""
 
 
+class Choices(TypedDict, total=False):
+    """Keywords of all methods that read motions; see `ReadingChoices`."""
+
+    corpus: str | None
+    metres_per_unit: float | None
+    up: str | None
+
+
 @dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(FoundRun):
     """A fine-tuned model, loaded once, for any number of recordings. Not safe to share between threads."""
 
-    trained: TrainedRun
+    model: EmotionLLM
+    prompts: PromptWriter
     device: torch.device
-    folder: Path
-    """Holds what belongs to the run beside the checkpoint: norms."""
 
     @classmethod
     def of(cls, found: FoundRun, llm: str | None, device: torch.device, dtype: torch.dtype | None = None) -> TrainedModel:
-        """Loads the LLM of a run whose conventions are known already; see `load`.
+        """Loads the LLM of a run and sets the trained weights; see `load`.
 
-        Raises:
-            UserError: as `load`, or the run reads no skeleton tokens.
+        The architecture is not checked again (language/packing_check.py) with the versions of torch and transformers that the run was
+        trained with: the training has checked it. The chat template is rendered meanwhile, in its own process.
         """
-        found.check_reads_tokens()
-        trained = load_found(found, llm, device, dtype or evaluation_dtype(device))
-        trained.encoder.model.to(device)
-        return cls(trained, device, found.folder)
+        checkpoint, encoder, dtype = found.checkpoint, found.encoder, dtype or evaluation_dtype(device)
+        name = str(found.folder / LLM) if found.exported else llm or found.settings["llm"]
+        known, slots = checkpoint.metadata["versions"], Slots(**found.settings["slots"])
+        checked = all(known.get(library) == version(library) for library in ("torch", "transformers"))
+        text_tokenizer = load_text_tokenizer(name)
+        check_same_prompts(checkpoint, prompt_texts(text_tokenizer))
+        with ThreadPoolExecutor(1) as pool:
+            prompts = pool.submit(PromptWriter, text_tokenizer)
+            if found.merged:
+                base = load_llm(name, dtype, device, checked)
+                model = EmotionLLM(base, SkeletonTokenizer(encoder.channels, base.config.get_text_config().hidden_size), slots)
+                model.skeleton_tokenizer.load_state_dict(load_file(found.folder / TOKENIZER))
+            else:
+                model = build_model(name, dtype, LoraSettings(**found.settings["lora"]), encoder.channels, slots, device, checked)
+                if not found.exported:
+                    check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
+                checkpoint.load_model(model)
+        for weight, parameter in model.llm.named_parameters():
+            if "lora_" in weight:
+                parameter.data = parameter.data.to(dtype)  # PEFT keeps it in fp32, and would cast activations back and forth
+        encoder.model.to(device)
+        return cls(**vars(found), model=model.eval(), prompts=prompts.result(), device=device)
 
     @cached_property
     def norms(self) -> Mapping[str, Norms]:
@@ -79,9 +106,23 @@ class TrainedModel:
         return load_norms(self.folder)
 
     @property
-    def conventions(self) -> Conventions:
-        """How recordings are read, and the label sets."""
-        return self.trained.conventions
+    def explains(self) -> bool:
+        """Whether the run has learnt to explain."""
+        return self.stage == "description"
+
+    def open(
+        self, source: str | Path | np.ndarray, frames_per_second: float | None = None, layout: str | None = None, **choices: Unpack[Choices]
+    ) -> Recording:
+        """One recording as the model sees it.
+
+        Args:
+            source: a motion file (BVH, table, NumPy), or positions (T, V, 3).
+            frames_per_second, layout, choices: see `ReadingChoices`.
+
+        Raises:
+            UserError: it cannot be read; the message names the place and the remedy.
+        """
+        return open_recording(_path(source), self.conventions, _choices(frames_per_second, layout, choices))
 
     def read(
         self,
@@ -89,46 +130,36 @@ class TrainedModel:
         frames_per_second: float | None = None,
         layout: str | None = None,
         *,
-        corpus: str | None = None,
-        metres_per_unit: float | None = None,
-        up: str | None = None,
         explanation: bool = True,
         attribution: bool = False,
+        **choices: Unpack[Choices],
     ) -> Answer:
         """The emotion of one recording and why.
 
         Args:
-            source: a motion file (BVH, table, NumPy), or positions (T, V, 3).
-            frames_per_second: of the array; for a file it replaces what the file says.
-            layout: name of the layout whose joints an array holds, in its order; by default the one with as many joints.
-            corpus: the training corpus that it is like, where it fits several.
-            metres_per_unit, up: unit and up axis; by default the corpus's for files, metres and 'y' for arrays.
             explanation: False leaves the explanation out, which takes most of the time.
             attribution: how much each joint and moment speaks for the emotion; takes as long as many answers.
+            source, frames_per_second, layout, choices: see `open`.
 
         Raises:
-            UserError: it cannot be read; the message names the place and the remedy.
+            UserError: as `open`.
         """
-        choices = ReadingChoices(corpus, frames_per_second, metres_per_unit, up)
-        return self.answer([self.open(source, choices, layout)], explanation, attribution=attribution)[0]
+        return self.answer([self.open(source, frames_per_second, layout, **choices)], explanation, attribution)[0]
 
     def read_many(
         self,
         sources: Iterable[str | Path],
-        *,
-        corpus: str | None = None,
         frames_per_second: float | None = None,
-        metres_per_unit: float | None = None,
-        up: str | None = None,
+        *,
         explanation: bool = True,
         batch: int = BATCH,
-    ) -> Iterator[Answer | Unread]:
+        **choices: Unpack[Choices],
+    ) -> Iterator[Answer | Timeline | Unread]:
         """The answers to many motion files, in their order, computed `batch` at a time. A file that cannot be read yields `Unread` with
         the reason, and the others follow."""
-        choices = ReadingChoices(corpus, frames_per_second, metres_per_unit, up)
         paths = map(Path, sources)
         while some := list(islice(paths, batch)):
-            yield from self.answer_files(some, choices, explanation)
+            yield from self.answer_files(some, _choices(frames_per_second, None, choices), explanation)
 
     def read_long(
         self,
@@ -136,11 +167,9 @@ class TrainedModel:
         frames_per_second: float | None = None,
         layout: str | None = None,
         *,
-        corpus: str | None = None,
-        metres_per_unit: float | None = None,
-        up: str | None = None,
         explanation: bool = True,
         step_seconds: float = STEP_SECONDS,
+        **choices: Unpack[Choices],
     ) -> Timeline:
         """The emotions of a long recording over time: every window is answered as a clip of its own, and each segment is explained.
 
@@ -148,52 +177,48 @@ class TrainedModel:
         findings.
 
         Args:
-            step_seconds: from one window to the next; for the other arguments, see `read`.
+            step_seconds: from one window to the next.
+            source, frames_per_second, layout, choices: see `open`.
 
         Raises:
-            UserError: as `read`, or no part of it can be read.
+            UserError: as `open`, or no part of it can be read.
         """
-        choices = ReadingChoices(corpus, frames_per_second, metres_per_unit, up)
-        name = str(source) if isinstance(source, str | Path) else "array"
-        if isinstance(source, str | Path):
-            known, motion, notes = read_fitting(Path(source), self.conventions, choices)
-        elif frames_per_second is None:
-            raise UserError("array: its frame rate is missing; give frames_per_second")
-        else:
-            (known, motion), notes = motion_of_array(source, frames_per_second, self.conventions, layout, choices, name), ()
-        return self._timeline(motion, known, name, notes, explanation, step_seconds)
+        return self.timeline(_path(source), _choices(frames_per_second, layout, choices), explanation, step_seconds)
 
-    def _timeline(self, motion: Motion, corpus: str, name: str, notes: tuple[str, ...], explanation: bool, step_seconds: float) -> Timeline:
-        record, rate = self.trained.encoder.record, motion.frames_per_second
+    def timeline(
+        self, source: Path | np.ndarray, choices: ReadingChoices, explanation: bool = True, step_seconds: float = STEP_SECONDS
+    ) -> Timeline:
+        """As `read_long`."""
+        corpus, motion, notes = fitting_motion(source, self.conventions, choices)
+        name, rate, record = str(source) if isinstance(source, Path) else "array", motion.frames_per_second, self.encoder.record
         window, step = max(1, round(record.window_frames / record.frames_per_second * rate)), max(1, round(step_seconds * rate))
-        parts: list[tuple[float, Recording]] = []
+        parts: list[Recording] = []
+        middles: list[float] = []
         unread: list[str] = []
         for first in window_starts(len(motion.positions), window, step):
             cut = motion.positions[first : first + window]
             place = f"{name} from {first / rate:.1f} s" if len(cut) < len(motion.positions) else name
             try:
-                part = recording_of_motion(replace(motion, positions=cut), corpus, self.conventions, place)
-                parts.append(((first + len(cut) / 2) / rate, part))
+                parts.append(recording_of_motion(replace(motion, positions=cut), corpus, self.conventions, place))
+                middles.append((first + len(cut) / 2) / rate)
             except UserError as error:
                 unread.append(str(error))
         if not parts:
             raise UserError(unread[0])
-        features = self.encode([part for _, part in parts])
-        rankings = self.recognise([part for _, part in parts], features)
-        emotions, seconds = parts[0][1].emotions, np.array([middle for middle, _ in parts])
-        curve = np.array([[ranking[emotion] for emotion in emotions] for ranking in rankings])  # (W, E)
+        features = self.encode(parts)
+        answers = self.recognise(parts, features)
+        emotions, seconds = parts[0].emotions, np.array(middles)
+        curve = np.array([[answer.probabilities[emotion] for emotion in emotions] for answer in answers])  # (W, E)
         smoothed = smooth(seconds, curve)
-        segments, chosen = [], []
-        for start, end, label in segment(seconds, smoothed, 0.0, motion.seconds):
-            inside = np.flatnonzero((seconds >= start) & (seconds <= end))
-            chosen.append(int(np.abs(seconds - (start + end) / 2).argmin()))
-            segments.append(Segment(start, end, emotions[label], round(float(smoothed[inside, label].mean()), 6)))
-        if explanation and self.explains:
-            texts = self.explain([features[place] for place in chosen], [found.emotion for found in segments])
-            segments = [
-                replace(found, explanation=text, claims=self.judge(text, parts[place][1]))
-                for found, text, place in zip(segments, texts, chosen, strict=True)
-            ]
+        spans = segment(seconds, smoothed, 0.0, motion.seconds)
+        central = [int(np.abs(seconds - (start + end) / 2).argmin()) for start, end, _ in spans]
+        told = [replace(answers[place], emotion=emotions[label]) for place, (_, _, label) in zip(central, spans, strict=True)]
+        if explanation:
+            told = self.explain(told, [parts[place] for place in central], [features[place] for place in central])
+        segments = []
+        for (start, end, label), answer in zip(spans, told, strict=True):
+            probability = float(smoothed[(seconds >= start) & (seconds <= end), label].mean())
+            segments.append(Segment(start, end, answer.emotion, round(probability, 6), answer.explanation, answer.claims))
         if unread:
             notes = (*notes, f"{len(unread)} of {len(unread) + len(parts)} windows cannot be read, the first: {unread[0]}")
         return Timeline(
@@ -201,32 +226,18 @@ class TrainedModel:
             (*notes, *check_clip(motion)),
         )  # fmt: skip
 
-    def open(self, source: str | Path | np.ndarray, choices: ReadingChoices = AS_RECORDED, layout: str | None = None) -> Recording:
-        """The recording as the model sees it.
-
-        Raises:
-            UserError: as `read`.
-        """
-        if isinstance(source, str | Path):
-            if layout is not None:
-                raise UserError(f"{source}: a layout is named for arrays only; a file's follows from its joints, or name its corpus")
-            return open_recording(Path(source), self.conventions, choices)
-        if choices.frames_per_second is None:
-            raise UserError("array: its frame rate is missing; give frames_per_second")
-        return recording_of_array(source, choices.frames_per_second, self.conventions, layout, choices)
-
     def answer_files(
-        self, paths: Sequence[Path], choices: ReadingChoices, explanation: bool = True, attribution: bool = False
-    ) -> list[Answer | Unread]:
-        """One batch of files."""
-        opened: list[Recording | Unread] = []
+        self, paths: Sequence[Path], choices: ReadingChoices, explanation: bool, attribution: bool = False, long: bool = False
+    ) -> list[Answer | Timeline | Unread]:
+        """One batch of files: an answer to each, or a timeline of each long recording, or why it cannot be read."""
+        results: list[Recording | Timeline | Unread] = []
         for path in paths:
             try:
-                opened.append(open_recording(path, self.conventions, choices))
+                results.append(self.timeline(path, choices, explanation) if long else open_recording(path, self.conventions, choices))
             except UserError as error:
-                opened.append(Unread(str(path), str(error)))
-        answers = iter(self.answer([recording for recording in opened if isinstance(recording, Recording)], explanation, attribution))
-        return [next(answers) if isinstance(recording, Recording) else recording for recording in opened]
+                results.append(Unread(str(path), str(error)))
+        answers = iter(self.answer([result for result in results if isinstance(result, Recording)], explanation, attribution))
+        return [next(answers) if isinstance(result, Recording) else result for result in results]
 
     def answer(
         self,
@@ -243,36 +254,21 @@ class TrainedModel:
             on_text: receives the explanation piece by piece while it is written; for one recording.
         """
         features = self.encode(recordings)
-        probabilities = self.recognise(recordings, features)
-        answers = [
-            Answer(recording.name, recording.corpus, next(iter(ranking)), ranking, None, findings=recording.findings)
-            for recording, ranking in zip(recordings, probabilities, strict=True)
-        ]
+        answers = self.recognise(recordings, features)
         if on_emotion is not None:
             for answer in answers:
                 on_emotion(answer)
         if attribution:
             answers = [
-                replace(answer, attribution=self.attribute(*case, answer.emotion))
-                for answer, case in zip(answers, zip(recordings, features, strict=True), strict=True)
+                replace(answer, attribution=self.attribute(recording, own, answer.emotion))
+                for answer, recording, own in zip(answers, recordings, features, strict=True)
             ]
-        if not (explanation and self.explains):
-            return answers
-        texts = self.explain(features, [answer.emotion for answer in answers], on_text)
-        return [
-            replace(answer, explanation=text, claims=self.judge(text, recording))
-            for answer, text, recording in zip(answers, texts, recordings, strict=True)
-        ]
-
-    @property
-    def explains(self) -> bool:
-        """Whether the run has learnt to explain."""
-        return self.trained.stage == "description"
+        return self.explain(answers, recordings, features, on_text) if explanation else answers
 
     def encode(self, recordings: Sequence[Recording]) -> list[list[MotionFeatures]]:
         """The features of each recording, window by window."""
         features: list[list[MotionFeatures]] = [[] for _ in recordings]
-        encoder = self.trained.encoder
+        encoder = self.encoder
         by_layout: dict[int, list[int]] = {}
         for place, recording in enumerate(recordings):
             by_layout.setdefault(encoder.layout_index(recording.canonical.layout), []).append(place)
@@ -282,58 +278,71 @@ class TrainedModel:
                 features[place] = own
         return features
 
-    def recognise(self, recordings: Sequence[Recording], features: Sequence[Sequence[MotionFeatures]]) -> list[dict[str, float]]:
-        """The probabilities of each recording's label set, likeliest first: the mean over its windows."""
-        result: list[dict[str, float]] = [{} for _ in recordings]
+    def recognise(self, recordings: Sequence[Recording], features: Sequence[Sequence[MotionFeatures]]) -> list[Answer]:
+        """The emotion of each recording, not explained yet; probabilities are the mean over its windows."""
+        answers: dict[int, Answer] = {}
         for emotions in {recording.emotions: None for recording in recordings}:
             places = [place for place, recording in enumerate(recordings) if recording.emotions == emotions]
             scored = sorted(((place, window) for place in places for window in features[place]), key=lambda pair: len(pair[1].rows))
-            rows = emotion_probabilities(
-                self.trained.model, self.trained.prompts, [window for _, window in scored], emotions, self.device
-            )  # (windows, K)
+            rows = emotion_probabilities(self.model, self.prompts, [window for _, window in scored], emotions, self.device)  # (windows, K)
             sums = torch.zeros(len(recordings), len(emotions), dtype=torch.float64).index_add(
                 0, torch.tensor([place for place, _ in scored]), rows
             )
             for place in places:
-                result[place] = ranked(emotions, (sums[place] / len(features[place])).tolist())
-        return result
+                ranking, recording = ranked(emotions, (sums[place] / len(features[place])).tolist()), recordings[place]
+                answers[place] = Answer(recording.name, recording.corpus, next(iter(ranking)), ranking, None, findings=recording.findings)
+        return [answers[place] for place in range(len(recordings))]
 
     def explain(
-        self, features: Sequence[Sequence[MotionFeatures]], emotions: Sequence[str], on_text: Callable[[str], None] | None = None
-    ) -> list[str]:
-        """Why: the explanation of each recording's emotion, resting on its middle window."""
+        self,
+        answers: Sequence[Answer],
+        recordings: Sequence[Recording],
+        features: Sequence[Sequence[MotionFeatures]],
+        on_text: Callable[[str], None] | None = None,
+    ) -> list[Answer]:
+        """The answers with an explanation of their emotion, resting on the middle window, and its claims; unchanged for a run that has
+        not learnt to explain."""
+        if not self.explains:
+            return list(answers)
         chosen = [own[middle(range(len(own)))] for own in features]
-        return explain(self.trained.model, self.trained.prompts, chosen, emotions, on_text=on_text)
+        texts = explain(self.model, self.prompts, chosen, [answer.emotion for answer in answers], on_text=on_text)
+        return [
+            replace(answer, explanation=text, claims=self.judge(text, recording))
+            for answer, text, recording in zip(answers, texts, recordings, strict=True)
+        ]
 
     def judge(self, explanation: str, recording: Recording) -> tuple[JudgedClaim, ...]:
         """The claims of an explanation, each held against the measured movement; none where the run has no norms for the corpus."""
-        norms = self.norms.get(recording.corpus)
-        if norms is None:
+        if (norms := self.norms.get(recording.corpus)) is None:
             return ()
-        from emotion_llm.grounding.grammar import read_claims
-        from emotion_llm.grounding.judge import judge, standing
         from emotion_llm.grounding.norms import measure
 
-        movement = standing(measure(recording.canonical), norms)
-        verdicts = ((claim, judge(claim, movement)) for claim in read_claims(explanation).claims)
-        return tuple(JudgedClaim(claim, verdict.outcome, verdict.contradiction) for claim, verdict in verdicts)
+        return judge_text(explanation, standing(measure(recording.canonical), norms)).claims
 
     def attribute(self, recording: Recording, features: Sequence[MotionFeatures], emotion: str) -> Attribution:
-        """How much each joint and moment speaks for an emotion (evaluation/attribution.py)."""
+        """How much each joint and moment speaks for an emotion (inference/attribution.py)."""
         frames, rate = len(recording.canonical.positions), recording.canonical.frames_per_second
-        starts = [start for start, _ in windows(frames, self.trained.encoder.record.window_frames)]
+        starts = [start for start, _ in windows(frames, self.encoder.record.window_frames)]
         return attribute_recording(
-            self.trained.model, self.trained.prompts, features, starts, recording.canonical.layout, rate, recording.emotions, emotion,
-            self.device,
-        )  # fmt: skip
+            self.model, self.prompts, features, starts, recording.canonical.layout, rate, recording.emotions, emotion, self.device
+        )
 
 
 def _rows(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(value, 6) for value in row) for row in values.tolist())
 
 
+def _path(source: str | Path | np.ndarray) -> Path | np.ndarray:
+    return Path(source) if isinstance(source, str | Path) else source
+
+
+def _choices(frames_per_second: float | None, layout: str | None, choices: Mapping[str, Any]) -> ReadingChoices:
+    values = {"frames_per_second": frames_per_second, "layout": layout, **choices}
+    return validate_record(ReadingChoices, values, "how to read it")
+
+
 def load(
-    run: str | Path, *, llm: str | None = None, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    run: str | Path, llm: str | None = None, device: str | torch.device | None = None, dtype: torch.dtype | None = None
 ) -> TrainedModel:
     """Loads a trained run.
 
@@ -345,7 +354,7 @@ def load(
         dtype: by default bf16 where the device is fast at it, else fp32.
 
     Raises:
-        UserError: no trained run there, damaged files, or another LLM than it was trained with.
+        UserError: no trained run there, damaged files, another LLM than it was trained with, or an edited prompt.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return TrainedModel.of(find_run(Path(run)), llm, place, dtype)

@@ -56,6 +56,16 @@ class Prompt:
     after: tuple[int, ...]
 
 
+def prompt_texts(text_tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """Everything that determines the prompts. (Not the rendered text: some chat templates insert the current date.)"""
+    return {
+        "instruction": INSTRUCTION,
+        "recognition": RECOGNITION_QUESTION,
+        "description": DESCRIPTION_QUESTION + KNOWN_EMOTION,
+        "chat_template": str(text_tokenizer.chat_template or ""),
+    }
+
+
 class PromptWriter:
     """Writes the prompts and answers of both stages with one LLM's text tokenizer and chat template."""
 
@@ -68,13 +78,7 @@ class PromptWriter:
 
     @property
     def texts(self) -> dict[str, str]:
-        """Everything that determines the prompts. (Not the rendered text: some chat templates insert the current date.)"""
-        return {
-            "instruction": INSTRUCTION,
-            "recognition": RECOGNITION_QUESTION,
-            "description": DESCRIPTION_QUESTION + KNOWN_EMOTION,
-            "chat_template": str(self.text_tokenizer.chat_template or ""),
-        }
+        return prompt_texts(self.text_tokenizer)
 
     def recognition(self, words: str = "") -> Prompt:
         """The prompt whose answer is an emotion.

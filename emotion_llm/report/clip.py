@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from emotion_llm.grounding.claims import MOMENTS, PARTS, QUALITIES, Claim
-from emotion_llm.inference.answer import Answer, JudgedClaim
+from emotion_llm.grounding.claims import MOMENTS, PARTS, QUALITIES
+from emotion_llm.grounding.judge import JudgedClaim
+from emotion_llm.inference.answer import Answer
 from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.layout import Layout
 from emotion_llm.motion.motion import Motion
@@ -178,7 +179,7 @@ def claim_record(judged: JudgedClaim, layout: Layout, begin: float = 0.0, end: f
     Args:
         begin, end: share of the clip that the claim's text is about.
     """
-    claim = judged.claim if isinstance(judged.claim, Claim) else Claim.from_json(judged.claim)
+    claim = judged.claim
     pole = QUALITIES[claim.quality].pole(claim.direction)
     words = pole.adjectives[0] if pole.adjectives else pole.verbs[0]
     extent = {"slight": "slightly ", "strong": "very "}.get(claim.extent, "") if pole.adjectives else ""

@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from emotion_llm.corpus.store import Corpus
-from emotion_llm.inference.answer import Answer, JudgedClaim, ranked
+from emotion_llm.grounding.judge import JudgedClaim
+from emotion_llm.inference.answer import Answer, ranked
 from emotion_llm.inference.recordings import Conventions, ReadingChoices, open_recording
 from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.motion import Motion

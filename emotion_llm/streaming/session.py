@@ -32,7 +32,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @validated_dataclass(frozen=True, config=STRICT)
-class StreamSettings:
+class StreamSettings(ReadingChoices):
     """Where frames come from, and how often they are answered."""
 
     source: Annotated[str, tyro.conf.Positional] = "-"
@@ -51,22 +51,8 @@ class StreamSettings:
     """Seconds without a frame after which the source is taken to be gone."""
     output: Path | None = None
     """File that the answers are added to as well, before anybody reads them."""
-    layout: str | None = None
-    """Layout of the joints in `positions`; by default the one with as many joints."""
-    corpus: str | None = None
-    """Training corpus whose label set applies, where the layout fits several."""
-    frames_per_second: Seconds = 30.0
-    """Rate of frames that come without a time."""
-    metres_per_unit: Seconds = 1.0
-    """Metres in one unit of length of the frames."""
-    up: str = "y"
-    """Axis that points up."""
     llm: str | None = None
     """Name or folder of the base LLM, if it has moved since training."""
-
-    @property
-    def choices(self) -> ReadingChoices:
-        return ReadingChoices(self.corpus, self.frames_per_second, self.metres_per_unit, self.up)
 
     @property
     def seconds_between_explanations(self) -> float:

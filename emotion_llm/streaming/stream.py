@@ -8,12 +8,10 @@ No threads and no clocks in this module: what is answered follows from the frame
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from emotion_llm.inference.answer import JudgedClaim, ranked
-from emotion_llm.inference.recordings import ReadingChoices, recording_of_array
+from emotion_llm.inference.answer import Answer, ranked
+from emotion_llm.inference.recordings import ReadingChoices, open_recording
 from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.streaming.frames import MalformedFrame, SlidingWindow, parse_frame
@@ -25,44 +23,32 @@ LEAST_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class StreamAnswer:
-    """The answer at one moment of a stream."""
+class StreamAnswer(Answer):
+    """The answer at one moment of a stream: probabilities are smoothed over time; explained when the emotion changes, by the window that
+    ends at this moment."""
 
-    seconds: float
+    seconds: float = field(kw_only=True)
     """The source's time of the newest frame."""
-    emotion: str
-    probabilities: dict[str, float]
-    """Smoothed over time, likeliest first."""
-    explanation: str | None
-    """Given when the emotion changes; rests on the window that ends at this moment."""
-    claims: tuple[JudgedClaim, ...]
-    findings: tuple[str, ...]
-    malformed: int
+    malformed: int = field(kw_only=True)
     """Lines that were no frames, since the answer before."""
-    skipped: int
+    skipped: int = field(kw_only=True)
     """Moments since the answer before that were not answered, because the frames came faster than they could be."""
     delay: float | None = None
     """Seconds from the arrival of the newest frame to the answer."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 class Stream:
     """Frames of one person, and what the model says of the last seconds."""
 
-    def __init__(
-        self, model: TrainedModel, choices: ReadingChoices, layout: str | None = None, every: float = 1.0, explain_every: float = 10.0
-    ) -> None:
+    def __init__(self, model: TrainedModel, choices: ReadingChoices, every: float = 1.0, explain_every: float = 10.0) -> None:
         """
         Args:
-            choices: corpus, unit and up axis (metres and Y by default), and the rate of frames without a time.
+            choices: its rate is that of frames without a time, by default the model's.
             every: seconds of the stream between answers.
             explain_every: seconds of the stream between explanations, at least; math.inf: none.
         """
-        self.model, self.choices, self.layout, self.every, self.explain_every = model, choices, layout, every, explain_every
-        record = model.trained.encoder.record
+        self.model, self.choices, self.every, self.explain_every = model, choices, every, explain_every
+        record = model.encoder.record
         self.window = SlidingWindow(record.window_frames / record.frames_per_second, choices.frames_per_second or record.frames_per_second)
         self.malformed = 0
         self._smoothed: dict[str, float] = {}
@@ -102,29 +88,25 @@ class Stream:
         assert now is not None
         before, self._answered = self._answered, now
         positions, rate = self.window.even()
-        choices = ReadingChoices(self.choices.corpus, rate, self.choices.metres_per_unit, self.choices.up)
-        recording = recording_of_array(positions, rate, self.model.conventions, self.layout, choices, name=f"stream at {now:.2f} s")
+        choices = replace(self.choices, frames_per_second=rate)
+        recording = open_recording(positions, self.model.conventions, choices, f"stream at {now:.2f} s")
         features = self.model.encode([recording])
-        (found,) = self.model.recognise([recording], features)
-        probabilities = self._smooth(found, self.every if before is None else now - before)
-        emotion = next(iter(probabilities))
-        explanation: str | None = None
-        claims: tuple[JudgedClaim, ...] = ()
-        if self.model.explains and self._wants_explanation(now, emotion):
-            (explanation,) = self.model.explain(features, [emotion])
-            claims = self.model.judge(explanation, recording)
-            self._explained = now, emotion
+        (answer,) = self.model.recognise([recording], features)
+        probabilities = self._smooth(answer.probabilities, self.every if before is None else now - before)
+        answer = replace(answer, emotion=next(iter(probabilities)), probabilities=probabilities)
+        if self.model.explains and self._wants_explanation(now, answer.emotion):
+            (answer,) = self.model.explain([answer], [recording], features)
+            self._explained = now, answer.emotion
         malformed, self.malformed = self.malformed, 0
         skipped = 0 if before is None else max(0, math.floor((now - before) / self.every + 1e-6) - 1)
-        return StreamAnswer(now, emotion, probabilities, explanation, claims, recording.findings, malformed, skipped)
+        return StreamAnswer(**vars(answer), seconds=now, malformed=malformed, skipped=skipped)
 
     def _smooth(self, found: dict[str, float], seconds: float) -> dict[str, float]:
         """The exponential mean; it starts with the first window."""
         share = math.exp(-seconds / SMOOTHING_SECONDS)
         before = self._smoothed or found
         self._smoothed = {emotion: share * before[emotion] + (1 - share) * value for emotion, value in found.items()}
-        names: Sequence[str] = list(self._smoothed)
-        return ranked(tuple(names), [self._smoothed[name] for name in names])
+        return ranked(list(self._smoothed), list(self._smoothed.values()))
 
     def _wants_explanation(self, now: float, emotion: str) -> bool:
         if self._explained is None:

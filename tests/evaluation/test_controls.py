@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emotion_llm.evaluation.controls import _partners, control_scores, identity_probe
-from emotion_llm.inference.trained_run import load_run
+from emotion_llm.inference.trained_model import load
 from emotion_llm.language.label_scoring import score_clips
 from emotion_llm.pretraining.trained_encoder import load_encoder
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
@@ -21,7 +21,7 @@ def encoded(small_world):
 
 
 def test_the_controls_answer_every_clip_without_its_movement(small_world, recognition_run, encoded):
-    run = load_run(recognition_run, None, CPU, torch.float32)
+    run = load(recognition_run, None, CPU, torch.float32)
     clips = encoded.split.held_out
     scores = control_scores(run, encoded, clips, CPU)
     assert scores.keys() == {"shuffled_motion", "masked_motion", "text_prior"}
@@ -34,7 +34,7 @@ def test_the_controls_answer_every_clip_without_its_movement(small_world, recogn
 
 
 def test_the_controls_of_a_run_on_words_read_another_clips_words_or_none(small_world, recognition_run, encoded):
-    run = load_run(recognition_run, None, CPU, torch.float32)
+    run = load(recognition_run, None, CPU, torch.float32)
     clips = encoded.split.held_out
     told = replace(encoded, words=tuple(f"speed {clip}" for clip in range(len(encoded.corpus))))
     scores = control_scores(run, told, clips, CPU)

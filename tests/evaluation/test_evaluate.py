@@ -12,7 +12,7 @@ import torch
 
 from emotion_llm.evaluation.evaluate import EvaluateSettings
 from emotion_llm.evaluation.metrics import compare_predictions, metrics_from_predictions
-from emotion_llm.inference.trained_run import load_run
+from emotion_llm.inference.trained_model import load
 from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure, reliability_figure
@@ -82,7 +82,7 @@ def test_other_data_than_the_trainings_is_refused_unless_accepted_and_then_recor
 
 
 def test_a_label_is_scored_the_same_alone_and_in_company(small_world, recognition_run):
-    run = load_run(recognition_run, None, torch.device("cpu"), torch.float32)
+    run = load(recognition_run, None, torch.device("cpu"), torch.float32)
     encoded = encode_corpora(run.encoder, small_world.data, ("egbm",), "cpu")[0]
     motions = [encoded.motion(window) for window in range(20)]
     together = emotion_probabilities(run.model, run.prompts, motions, encoded.corpus.emotions, torch.device("cpu"))

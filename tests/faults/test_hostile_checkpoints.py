@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emotion_llm.inference.trained_run import load_run
+from emotion_llm.inference.trained_model import load
 from emotion_llm.pretraining import trained_encoder as trained
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import file_hash
@@ -39,7 +39,7 @@ def seal(folder: Path, change=lambda content: None) -> None:
 
 def opened(folder: Path):
     """The model that evaluation makes of it."""
-    return load_run(folder, None, torch.device("cpu"), torch.float32)
+    return load(folder, None, torch.device("cpu"), torch.float32)
 
 
 def test_an_honest_checkpoint_that_was_sealed_again_opens(folder):

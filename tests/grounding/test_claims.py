@@ -1,8 +1,10 @@
 """The table of qualities names what is measured, and claims survive their JSON."""
 
 import json
+from dataclasses import asdict
 
 import pytest
+from pydantic import TypeAdapter
 
 from emotion_llm.grounding.claims import PARTS, QUALITIES, Claim
 from emotion_llm.kinematics.descriptors import DESCRIPTORS
@@ -27,9 +29,9 @@ def test_no_word_of_a_part_means_both_poles_of_one_quality():
 
 def test_a_claim_survives_its_json():
     claim = Claim("hand height", 1, "left", "second half", "slight", True, (3, 20))
-    record = json.loads(json.dumps(claim.to_json()))
+    record = json.loads(json.dumps(asdict(claim)))
     assert record["part"] == "hands"
-    assert Claim.from_json(record) == claim
+    assert TypeAdapter(Claim).validate_python(record) == claim
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from emotion_llm.grounding.claims import MOMENTS, QUALITIES, SIDES
 from emotion_llm.grounding.grammar import read_claims
-from emotion_llm.grounding.judge import judge
+from emotion_llm.grounding.judge import judge_text
 
 SENTENCES = [json.loads(line) for line in (Path(__file__).parent / "sentences.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -37,8 +37,8 @@ def movement_of(record: dict, elsewhere: int) -> dict[str, dict[str, float]]:
 
 
 def verdicts(record: dict, elsewhere: int) -> list[tuple[str, str]]:
-    judged = ((claim.quality, judge(claim, movement_of(record, elsewhere))) for claim in read_claims(record["text"]).claims)
-    return [(quality, verdict.contradiction or verdict.outcome) for quality, verdict in judged]
+    judged = judge_text(record["text"], movement_of(record, elsewhere)).claims
+    return [(one.claim.quality, one.kind or one.verdict) for one in judged]
 
 
 def confusion(records: list[dict]) -> Counter:

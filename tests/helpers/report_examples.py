@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from emotion_llm.grounding.claims import Claim
-from emotion_llm.inference.answer import Answer, Attribution, JudgedClaim
+from emotion_llm.grounding.judge import JudgedClaim
+from emotion_llm.inference.answer import Answer, Attribution
 from emotion_llm.inference.timeline import Segment, Timeline
 from emotion_llm.motion.canonical import CanonicalSettings, canonicalise
 from emotion_llm.motion.layout import read_layout

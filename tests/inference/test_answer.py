@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 
+from pydantic import TypeAdapter
+
 from emotion_llm.grounding.claims import Claim
-from emotion_llm.inference.answer import NO_EXPLANATION, Answer, JudgedClaim, ranked
+from emotion_llm.grounding.judge import JudgedClaim
+from emotion_llm.inference.answer import NO_EXPLANATION, Answer, ranked
 
 
 def test_probabilities_are_ranked_and_ties_keep_the_label_sets_order():
@@ -26,12 +29,13 @@ def test_what_the_movement_contradicts_is_said():
 
 
 def test_an_answer_survives_json():
-    answer = Answer(
-        "clip.bvh", "kdae", "fear", {"fear": 0.9, "joy": 0.1}, "x", (JudgedClaim({"part": "head"}, "contradicted", "temporal"),)
-    )
+    claim = Claim("head pitch", 1, moment="end", span=(0, 1))
+    answer = Answer("clip.bvh", "kdae", "fear", {"fear": 0.9, "joy": 0.1}, "x", (JudgedClaim(claim, "contradicted", "temporal"),))
     values = json.loads(json.dumps(answer.to_dict()))
     assert values["probability"] == 0.9
-    assert values["claims"] == [{"claim": {"part": "head"}, "verdict": "contradicted", "kind": "temporal"}]
+    (judged,) = values["claims"]
+    assert (judged["claim"]["part"], judged["verdict"], judged["kind"]) == ("head", "contradicted", "temporal")
+    assert TypeAdapter(Answer).validate_python(values) == answer
 
 
 def test_answers_need_no_torch():

@@ -5,7 +5,7 @@ import torch
 
 from emotion_llm.inference import attribution
 from emotion_llm.inference.attribution import attribute, attribute_recording, faithfulness
-from emotion_llm.inference.trained_run import load_run
+from emotion_llm.inference.trained_model import load
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from emotion_llm.skeleton_tokens.unified import MotionFeatures
 
@@ -43,7 +43,7 @@ def test_removing_by_weight_is_faster_than_at_random(adds_up):
 
 
 def test_a_recording_has_a_weight_per_joint_and_per_moment(small_world, recognition_run):
-    run = load_run(recognition_run, None, CPU, torch.float32)
+    run = load(recognition_run, None, CPU, torch.float32)
     encoded = encode_corpora(run.encoder, small_world.data, ("egbm",), "cpu")[0]
     windows = encoded.windows_of_clips([0])
     starts = encoded.windows["start"][windows].tolist()

@@ -53,16 +53,16 @@ def test_an_export_answers_elsewhere_without_run_data_or_llm(small_world, recogn
 def test_plain_transformers_computes_the_same_logits(description_run, exports, clip, merge):
     model = emotion_llm.load(description_run)
     (windows,) = model.encode([model.open(clip)])
-    example = Example(model.trained.prompts.description("joy"), windows[0], answers=())
-    inputs = model.trained.model.generation_inputs([example])
-    ours = model.trained.model.base_llm
+    example = Example(model.prompts.description("joy"), windows[0], answers=())
+    inputs = model.model.generation_inputs([example])
+    ours = model.model.base_llm
     ours.set_attn_implementation("sdpa")
     plain = AutoModelForCausalLM.from_pretrained(exports[merge] / "llm", dtype=torch.float32)
     if not merge:
         plain = PeftModel.from_pretrained(plain, exports[merge] / "adapter")
     with torch.no_grad():
         torch.testing.assert_close(plain.eval()(**inputs).logits, ours(**inputs).logits, rtol=1e-4, atol=1e-4)
-    assert len(AutoTokenizer.from_pretrained(exports[merge] / "llm")) == len(model.trained.prompts.text_tokenizer)
+    assert len(AutoTokenizer.from_pretrained(exports[merge] / "llm")) == len(model.prompts.text_tokenizer)
 
 
 def test_an_export_lists_every_file_and_names_no_path_of_the_machine(small_world, exports):

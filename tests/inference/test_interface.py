@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import emotion_llm
+from emotion_llm.inference.recordings import ReadingChoices, fitting_motion
 from emotion_llm.motion.canonical import to_motion
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.reading import read_motion_file
@@ -86,6 +87,22 @@ def test_arrays_that_cannot_be_read_say_why(model):
         model.read(positions[:, :24], 30)
     with pytest.raises(UserError, match=r"clip.bvh: a layout is named for arrays only"):
         model.read("clip.bvh", layout="emilya_28")
+
+
+def test_an_array_that_fits_two_corpora_needs_the_name_of_one(model):
+    corpora = model.conventions.corpora
+    twice = replace(model.conventions, corpora={**corpora, "second": corpora["egbm"]})
+    positions, choices = np.random.default_rng(0).normal(size=(60, 25, 3)), ReadingChoices(frames_per_second=30)
+    with pytest.raises(UserError, match=r"array: fits several training corpora; say which it is like: --corpus egbm or --corpus second"):
+        fitting_motion(positions, twice, choices)
+    assert fitting_motion(positions, twice, replace(choices, corpus="second"))[0] == "second"
+
+
+def test_a_choice_that_cannot_be_is_named(model):
+    with pytest.raises(UserError, match=r"how to read it: field 'up' is 'w'; must be one of 'x', 'y', 'z'"):
+        model.read("clip.bvh", up="w")
+    with pytest.raises(UserError, match=r"field 'unit' is not a known field; known fields: corpus, frames_per_second"):
+        model.read("clip.bvh", unit=0.01)
 
 
 def test_an_unreadable_file_among_many_yields_its_reason(small_world, model, tmp_path):

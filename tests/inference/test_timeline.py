@@ -60,7 +60,7 @@ def long_motion(small_world, model):
 
 def test_a_recording_of_one_window_gets_the_answer_of_a_clip(model, long_motion):
     positions, rate = long_motion
-    record = model.trained.encoder.record
+    record = model.encoder.record
     short = positions[: round(record.window_frames / record.frames_per_second * rate)]
     answer, timeline = model.read(short, rate), model.read_long(short, rate)
     (only,) = timeline.segments

@@ -3,16 +3,16 @@
 import base64
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from typing import get_args
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from emotion_llm.grounding.claims import CHANGES, MOMENTS, PARTS, QUALITIES, Claim
-from emotion_llm.grounding.judge import Outcome
-from emotion_llm.inference.answer import JudgedClaim
+from emotion_llm.grounding.judge import JudgedClaim, Verdict
 from emotion_llm.inference.timeline import Segment, Timeline
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.motion.motion import Motion
@@ -146,13 +146,14 @@ def test_every_claim_can_be_said(quality):
 
 def test_the_page_has_a_sign_and_words_for_every_verdict_of_the_judge():
     program = (ASSETS / "clip.js").read_text(encoding="utf-8")
-    assert all(f"  {outcome}: [" in program for outcome in get_args(Outcome))
+    assert all(f"  {outcome}: [" in program for outcome in get_args(Verdict))
 
 
 def test_claims_read_from_json_are_drawn_like_claims():
     layout, claim = read_layout("kinect_v2_25"), Claim("hand height", 1, "left", "end", negated=True, span=(3, 9))
-    record = claim_record(JudgedClaim(claim, "supported"), layout)
-    assert record == claim_record(JudgedClaim(claim.to_json(), "supported"), layout)
+    judged = JudgedClaim(claim, "supported")
+    record = claim_record(judged, layout)
+    assert record == claim_record(TypeAdapter(JudgedClaim).validate_python(asdict(judged)), layout)
     assert (record["about"], record["what"], record["from"]) == ("left hand", "not raised", 2 / 3)
 
 

@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from emotion_llm.inference.trained_run import load_run
+from emotion_llm.inference.trained_model import load
 from emotion_llm.language import prompts
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import file_hash
@@ -83,7 +83,7 @@ def test_a_checkpoint_takes_at_most_a_tenth_more_than_16_bytes_per_trainable_par
 def test_peft_opens_the_adapter_and_it_answers_as_ours_does(run, small_world):
     base = AutoModelForCausalLM.from_pretrained(small_world.llm)
     opened = PeftModel.from_pretrained(base, run / "checkpoints" / "step-00000006" / "adapter").eval()
-    trained = load_run(run, None, torch.device("cpu"), torch.float32)
+    trained = load(run, None, torch.device("cpu"), torch.float32)
     tokens = torch.arange(1, 12)[None]
     trained.model.base_llm.set_attn_implementation("sdpa")  # plain text has no packed row
     theirs, ours = opened(input_ids=tokens).logits, trained.model.llm(input_ids=tokens).logits
@@ -185,7 +185,7 @@ def test_a_copied_checkpoint_folder_is_ignored_and_kept(run):
 @pytest.mark.parametrize("path", ["step-00000004", "best.json", ".."])
 def test_a_path_relative_to_the_checkpoints_folder_finds_the_run_and_its_encoder(run, monkeypatch, path):
     monkeypatch.chdir(run / "checkpoints")
-    trained = load_run(Path(path), None, torch.device("cpu"), torch.float32)
+    trained = load(Path(path), None, torch.device("cpu"), torch.float32)
     assert trained.checkpoint.run.resolve() == run
 
 
@@ -206,4 +206,4 @@ def test_an_edited_prompt_is_refused_when_a_run_is_evaluated_or_asked(run, monke
     with pytest.raises(
         UserError, match=r"the run was started with another prompt text \(.*Which emotion is it\?.*\); restore it, or start a"
     ):
-        load_run(run, None, torch.device("cpu"), torch.float32)
+        load(run, None, torch.device("cpu"), torch.float32)
