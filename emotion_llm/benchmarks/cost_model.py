@@ -52,10 +52,6 @@ class Cluster:
     """Per step, whatever its size: data and optimizer."""
     dollars_per_gpu_hour: float = 2.0
 
-    @property
-    def nodes(self) -> int:
-        return -(-self.gpus // self.gpus_per_node)
-
 
 @dataclass(frozen=True)
 class StepCost:
@@ -67,18 +63,9 @@ class StepCost:
     """What the computation is limited by: arithmetic, memory or launches."""
     compute_seconds: float
     communication_seconds: float
-    fixed_seconds: float
+    seconds: float
+    """Of the step. Nothing overlaps: the last bucket of gradients is ready when the backward pass ends."""
     dollars: float
-
-    @property
-    def seconds(self) -> float:
-        """Nothing overlaps: the last bucket of gradients is ready when the backward pass ends."""
-        return self.compute_seconds + self.communication_seconds + self.fixed_seconds
-
-    @property
-    def days(self) -> float:
-        """Of the whole recognition run."""
-        return self.seconds * STEPS / DAY_SECONDS
 
 
 def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost:
@@ -98,7 +85,7 @@ def step_cost(shape: LlmShape, cluster: Cluster, batch: int = BATCH) -> StepCost
     communication = ring_seconds(cluster.bytes_per_number * adapter, busy, cluster)
     seconds = limits[limit] + communication + cluster.fixed_seconds
     dollars = seconds * cluster.gpus * cluster.dollars_per_gpu_hour / 3600
-    return StepCost(busy, limit, limits[limit], communication, cluster.fixed_seconds, dollars)
+    return StepCost(busy, limit, limits[limit], communication, seconds, dollars)
 
 
 def matrix_weights(shape: LlmShape) -> tuple[int, int]:
@@ -128,8 +115,9 @@ def table(shape: LlmShape, gpus: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 2
     four = step_cost(shape, Cluster(4)).seconds
     for count in gpus:
         cluster, cost = Cluster(count), step_cost(shape, Cluster(count))
+        nodes, days, dollars = -(-count // cluster.gpus_per_node), cost.seconds * STEPS / DAY_SECONDS, cost.dollars * STEPS
         lines.append(
-            f"| {count} | {cluster.nodes} | {BATCH // cost.busy_gpus} | {cost.seconds:.3f} | {cost.limit} "
-            f"| {cost.communication_seconds:.3f} | {cost.days:.1f} | {cost.dollars * STEPS:,.0f} | {four / cost.seconds:.2f}x |"
+            f"| {count} | {nodes} | {BATCH // cost.busy_gpus} | {cost.seconds:.3f} | {cost.limit} | {cost.communication_seconds:.3f} "
+            f"| {days:.1f} | {dollars:,.0f} | {four / cost.seconds:.2f}x |"
         )
     return "\n".join(lines)

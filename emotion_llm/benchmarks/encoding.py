@@ -5,7 +5,7 @@ random motions of mixed layouts  ->  Measurements: a training step of the encode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -41,37 +41,36 @@ def measure(
     for block in blocks_of(encoder):  # zero at the start, which would stop the gradients of the learnt topology
         torch.nn.init.normal_(cast(Tensor, block.graph.strength))
     one, mixed = draw_motions(encoder, (2,), motions, frames), draw_motions(encoder, (0, 1, 2), motions, frames)
-    for step in (train_step, baseline_train_step):
-        step(encoder, mixed)
+    for forward in (encoder_features, baseline_features):
+        train_step(encoder, mixed, forward)
         check_gradients(encoder)
         encoder.zero_grad()
-    size, common = sum(parameter.numel() for parameter in encoder.parameters()), "common CTR-GCN implementation"
-    what = f"forward and backward of {size:,} parameters on {motions} motions of {frames} frames"
-    blocks = [
-        compare(
-            f"encoder block, {layouts}", partial(train_step, encoder, batch), partial(baseline_train_step, encoder, batch),
-            f"{what} of {joints} joints", against, repeats,
-        )
-        for layouts, batch, joints, against in (
-            ("one layout", one, "25", common),
-            ("three layouts", mixed, "72, 28 and 25", f"{common}, padded to 72"),
-        )
-    ]  # fmt: skip
-    encoder.eval()
     model, examples = build_model(llm), draw_examples(llm, "recognition", motions, seed=0)
+    size = sum(parameter.numel() for parameter in encoder.parameters())
+
+    def against_common(name: str, batch: MotionBatch, joints: str, padding: str) -> Measurement:
+        return compare(
+            name, partial(train_step, encoder, batch, encoder_features), partial(train_step, encoder, batch, baseline_features),
+            f"forward and backward of {size:,} parameters on {motions} motions of {frames} frames of {joints} joints",
+            f"common CTR-GCN implementation{padding}", repeats,
+        )  # fmt: skip
 
     def step_with_encoder() -> None:
         with torch.no_grad():
-            pool(encoder(mixed))
+            pool(encoder.eval()(mixed))
         packed_step(model, None, examples)
 
-    encode_once = compare(
-        "encode once", lambda: packed_step(model, None, examples), step_with_encoder,
-        f"a recognition step of {llm.name} on {motions} motions of 72, 28 and 25 joints",
-        f"the same step with the encoder in the loop, {frames} frames per motion", repeats,
-    )  # fmt: skip
+    measurements = [
+        against_common("encoder block, one layout", one, "25", ""),
+        against_common("encoder block, three layouts", mixed, "72, 28 and 25", ", padded to 72"),
+        compare(
+            "encode once", lambda: packed_step(model, None, examples), step_with_encoder,
+            f"a recognition step of {llm.name} on {motions} motions of 72, 28 and 25 joints",
+            f"the same step with the encoder in the loop, {frames} frames per motion", repeats,
+        ),
+    ]  # fmt: skip
     check_gradients(model)
-    return [*blocks, encode_once]
+    return measurements
 
 
 def blocks_of(encoder: SkeletonEncoder) -> list[Block]:
@@ -86,16 +85,14 @@ def draw_motions(encoder: SkeletonEncoder, layout_index: Sequence[int], count: i
     return collate(motions, index, frames_per_second=30.0)
 
 
-def train_step(encoder: SkeletonEncoder, batch: MotionBatch) -> None:
-    """Forward and backward of ours."""
-    encoder.train()
-    encoder(batch).features.square().mean().backward()
+def train_step(encoder: SkeletonEncoder, batch: MotionBatch, forward: Callable[[SkeletonEncoder, MotionBatch], Tensor]) -> None:
+    """Forward and backward, of ours or of the baseline."""
+    forward(encoder.train(), batch).square().mean().backward()
 
 
-def baseline_train_step(encoder: SkeletonEncoder, batch: MotionBatch) -> None:
-    """Forward and backward of the baseline."""
-    encoder.train()
-    baseline_features(encoder, batch).square().mean().backward()
+def encoder_features(encoder: SkeletonEncoder, batch: MotionBatch) -> Tensor:
+    """(N, C, T', V) of ours."""
+    return encoder(batch).features
 
 
 def baseline_features(encoder: SkeletonEncoder, batch: MotionBatch) -> Tensor:

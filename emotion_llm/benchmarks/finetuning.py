@@ -1,18 +1,25 @@
-"""Fine-tuning against the baseline (baseline.py), in turns, on the same examples and the same machine.
+"""Fine-tuning against a baseline, in turns, on the same examples and the same machine.
 
 LLM shape, stage  ->  Measurement of seconds per step
 
-Both sides train in fp32, divide the same examples into micro-batches of the same size and take AdamW steps in a plain loop.
+The baseline does what Hugging Face's Trainer does with a common collator, in a plain loop: the whole prompt in every row, padding on the
+right, labels of -100 outside the answer, logits of the whole sequence, scaled dot product attention with a padding mask, PEFT's LoRA layers
+and dropout. Weights, skeleton tokens and positions are those of our model, so losses and gradients are equal. Both sides train in fp32,
+divide the same examples into micro-batches of the same size and take AdamW steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForCausalLM
 
-from emotion_llm.benchmarks.baseline import Baseline, pad
 from emotion_llm.benchmarks.measurement import Measurement, check_gradients, compare
 from emotion_llm.benchmarks.workload import (
     MICRO_BATCH,
@@ -28,6 +35,46 @@ from emotion_llm.language.packed import Example, pack
 
 BATCH = {"recognition": 64, "description": 16}
 """Motions per step (paper)."""
+NO_LABEL = -100
+"""The label that transformers' loss ignores."""
+
+
+class Baseline(nn.Module):
+    """A copy of a model with the same weights and parameter names, built by transformers and PEFT alone."""
+
+    def __init__(self, model: EmotionLLM) -> None:
+        super().__init__()
+        self.slots = model.slots
+        llm = AutoModelForCausalLM.from_config(deepcopy(model.llm.config), attn_implementation="sdpa").requires_grad_(False)
+        lora = model.llm.peft_config["default"]
+        assert isinstance(lora, LoraConfig)
+        self.llm = get_peft_model(llm, replace(lora, target_modules="all-linear"))
+        self.llm.load_state_dict(model.llm.state_dict())
+        self.skeleton_tokenizer = deepcopy(model.skeleton_tokenizer)
+
+    def forward(self, examples: Sequence[Example], answer_tokens: int) -> Tensor:
+        """The examples' share of the mean loss of a step with so many answer tokens: transformers' own loss."""
+        batch = self.pad(examples)
+        motions = [example.motion for example in examples]
+        first = [len(example.prompt.before) for example in examples]
+        tokens = self.skeleton_tokenizer(
+            torch.cat([motion.rows for motion in motions]), torch.cat([motion.granularities for motion in motions])
+        )  # (M, D)
+        rows = torch.cat([n * batch["labels"].shape[1] + first[n] + torch.arange(len(motion.rows)) for n, motion in enumerate(motions)])
+        embeddings = self.llm.get_input_embeddings()(batch.pop("token_ids"))  # (N, L, D)
+        embeddings = embeddings.flatten(0, 1).index_copy(0, rows, tokens).view_as(embeddings)
+        return self.llm(inputs_embeds=embeddings, **batch, num_items_in_batch=answer_tokens, use_cache=False).loss
+
+    def pad(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """token_ids (0 at skeleton tokens and padding), position_ids, attention_mask and labels, each (N, L) int64."""
+        sequences = [example.sequence(self.slots, example.answers[0]) for example in examples]
+        token_ids, position_ids = (pad_sequence(list(rows), batch_first=True) for rows in zip(*sequences, strict=True))
+        ends = torch.tensor([len(ids) for ids, _ in sequences])
+        labels = torch.full_like(token_ids, NO_LABEL)
+        for row, end, example in zip(labels, ends.tolist(), examples, strict=True):
+            row[end - len(example.answers[0]) : end] = torch.tensor(example.answers[0])
+        mask = (torch.arange(token_ids.shape[1]) < ends[:, None]).long()
+        return {"token_ids": token_ids, "position_ids": position_ids, "attention_mask": mask, "labels": labels}
 
 
 def measure_training(shape: LlmShape, stage: str, grouped: bool = False, batch: int | None = None, repeats: int = 5) -> Measurement:
@@ -74,7 +121,7 @@ def packed_step(
 def padded_step(baseline: Baseline, optimizer: torch.optim.Optimizer | None, examples: Sequence[Example]) -> float:
     """One optimizer step of the baseline, likewise."""
     answer_tokens = count_answer_tokens(examples)
-    return _step(examples, MICRO_BATCH, optimizer, lambda part: baseline(pad(part, baseline.slots), answer_tokens))
+    return _step(examples, MICRO_BATCH, optimizer, lambda part: baseline(part, answer_tokens))
 
 
 def _step(

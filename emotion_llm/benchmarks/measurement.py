@@ -36,7 +36,12 @@ class Measurement:
 
 def measurement(name: str, ratios: Sequence[float], unit: str, compared: str, threads: str | None = None) -> Measurement:
     """A record of several ratios, with their median, lowest and highest."""
-    return Measurement(name, statistics.median(ratios), min(ratios), max(ratios), unit, compared, machine(threads))
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = f"{processor}, {cores} cores, {threads or f'{torch.get_num_threads()} threads'}, fp32"
+    return Measurement(name, statistics.median(ratios), min(ratios), max(ratios), unit, compared, machine)
 
 
 def compare(
@@ -64,16 +69,6 @@ def check_gradients(module: nn.Module) -> None:
     wrong = [name for name, gradient in trainable.items() if gradient is None or not 0 < float(gradient.float().norm()) < math.inf]
     if wrong:
         raise RuntimeError(f"{len(wrong)} trainable parameters without a finite non-zero gradient, for example {wrong[0]}")
-
-
-def machine(threads: str | None = None) -> str:
-    """Processor, the cores that this process may use, threads, precision."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    fallback = platform.processor() or platform.machine()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), fallback)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores, {threads or f'{torch.get_num_threads()} threads'}, fp32"
 
 
 def seconds_of(run: Callable[[], object]) -> float:

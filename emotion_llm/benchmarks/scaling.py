@@ -49,7 +49,9 @@ def measure_weak_scaling(shape: LlmShape = SMALL_LLAMA, steps: int = 8, rounds: 
 
 def check_cost_model(shapes: Sequence[LlmShape], repeats: int = 3) -> Iterator[Measurement]:
     """Predicted seconds over measured ones; the MFU is taken from a step of the first shape. A CPU has no kernel launches."""
-    peak, bandwidth = matrix_peak(torch.device("cpu"), torch.float32), _memory_bandwidth()
+    numbers = torch.ones(1 << 26)
+    bandwidth = numbers.nbytes / min(seconds_of(numbers.sum) for _ in range(5))  # bytes per second that this processor reads
+    peak = matrix_peak(torch.device("cpu"), torch.float32)
     unknown = Cluster(
         gpus=1, peak_flops=peak, mfu=1.0, memory_bytes_per_second=bandwidth, seconds_per_launch=0.0, bytes_per_number=4, fixed_seconds=0.0
     )
@@ -80,12 +82,6 @@ def _median_step_here(shape: LlmShape, motions: int, repeats: int) -> float:
     return statistics.median(seconds_of(partial(packed_step, model, optimizer, examples, motions)) for examples in batches)
 
 
-def _memory_bandwidth() -> float:
-    """Bytes per second that this processor reads."""
-    numbers = torch.ones(1 << 26)
-    return numbers.nbytes / min(seconds_of(numbers.sum) for _ in range(5))
-
-
 def _median_step(shape: LlmShape, processes: int, steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "seconds.json"
@@ -98,6 +94,6 @@ def _median_step(shape: LlmShape, processes: int, steps: int) -> float:
 
 if __name__ == "__main__":  # in each process of the launcher, which puts --local_rank before these words
     name, steps, path = sys.argv[-3:]
-    timed = time_steps(SHAPES[name], MICRO_BATCH, int(steps))
+    seconds = time_steps(SHAPES[name], MICRO_BATCH, int(steps))[1]
     if process_rank() == 0:
-        Path(path).write_text(json.dumps(timed.seconds), encoding="utf-8")
+        Path(path).write_text(json.dumps(seconds), encoding="utf-8")

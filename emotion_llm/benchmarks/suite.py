@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from emotion_llm.benchmarks import encoding, finetuning, gpu, scaling, streaming
+from emotion_llm.benchmarks import encoding, finetuning, gpu, scaling
 from emotion_llm.benchmarks.cost_model import table
 from emotion_llm.benchmarks.measurement import Measurement
 from emotion_llm.benchmarks.workload import LLAMA_7B, SMALL_LLAMA, SMOLLM2, TINY
@@ -26,7 +26,7 @@ class BenchmarkSettings:
     """What to measure."""
 
     only: str | None = None
-    """One group: training, encoder, streaming, scaling or gpu; by default all, gpu only where there is one."""
+    """One group: training, encoder, scaling or gpu; by default all, gpu only where there is one."""
     json: Path | None = None
     """File for one record per measurement."""
     quick: bool = False
@@ -71,11 +71,6 @@ def _encoder(quick: bool) -> Iterator[Measurement]:
     yield from encoding.measure(llm=TINY, motions=4, repeats=1) if quick else encoding.measure()
 
 
-def _streaming(quick: bool) -> Iterator[Measurement]:
-    for shape in (TINY,) if quick else (SMALL_LLAMA, SMOLLM2):
-        yield streaming.measure_stream(shape, seconds=3 if quick else 60)
-
-
 def _scaling(quick: bool) -> Iterator[Measurement]:
     yield scaling.measure_weak_scaling(TINY, steps=2, rounds=1) if quick else scaling.measure_weak_scaling()
     yield from scaling.check_cost_model((TINY,), repeats=1) if quick else scaling.check_cost_model((SMALL_LLAMA, SMOLLM2))
@@ -88,7 +83,7 @@ def _gpu(quick: bool) -> Iterator[Measurement]:
 
 
 GROUPS: dict[str, Callable[[bool], Iterator[Measurement]]] = {
-    "training": _training, "encoder": _encoder, "streaming": _streaming, "scaling": _scaling, "gpu": _gpu,
+    "training": _training, "encoder": _encoder, "scaling": _scaling, "gpu": _gpu,
 }  # fmt: skip
 """In the order in which they run."""
 PRESETS = {"default": BenchmarkSettings(), "demo": BenchmarkSettings(quick=True)}

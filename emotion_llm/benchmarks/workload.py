@@ -66,13 +66,9 @@ ANSWER_TOKENS = {"recognition": (2, 3), "description": (32, 64)}
 """Text tokens of an answer, uniform between these: an emotion word; two or three sentences."""
 
 
-def build_model(shape: LlmShape, lora: LoraSettings | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EmotionLLM:
+def build_model(shape: LlmShape, dropout: float = 0.05, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EmotionLLM:
     """The Llama and its adapter with random weights. LoRA's B matrices are not zero, as they are in a fresh adapter, so that every
-    trainable weight has a gradient.
-
-    Args:
-        lora: by default, the paper's settings at the shape's rank.
-    """
+    trainable weight has a gradient. LoRA's dropout is the paper's."""
     config = LlamaConfig(
         vocab_size=shape.vocabulary, hidden_size=shape.width, intermediate_size=shape.intermediate, num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads, num_key_value_heads=shape.key_heads, max_position_embeddings=1024,
@@ -81,7 +77,7 @@ def build_model(shape: LlmShape, lora: LoraSettings | None = None, dtype: torch.
     with torch.device(device):
         llm = AutoModelForCausalLM.from_config(config, attn_implementation=PACKED_ATTENTION, dtype=dtype).requires_grad_(False)
     tokenizer = SkeletonTokenizer(CHANNELS, shape.width, embedding_scale(llm))
-    model = EmotionLLM(add_adapter(llm, lora or LoraSettings(rank=shape.lora_rank)), tokenizer, Slots()).to(device)
+    model = EmotionLLM(add_adapter(llm, LoraSettings(rank=shape.lora_rank, dropout=dropout)), tokenizer, Slots()).to(device)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)

@@ -5,8 +5,7 @@ import re
 import pytest
 import torch
 
-from emotion_llm.benchmarks.baseline import NO_LABEL, Baseline, pad
-from emotion_llm.benchmarks.finetuning import adamw, packed_step, padded_step, padding
+from emotion_llm.benchmarks.finetuning import NO_LABEL, Baseline, adamw, packed_step, padded_step, padding
 from emotion_llm.benchmarks.measurement import check_gradients
 from emotion_llm.benchmarks.workload import (
     MEGABATCH,
@@ -17,14 +16,13 @@ from emotion_llm.benchmarks.workload import (
     draw_grouped_examples,
     length,
 )
-from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
 
 STAGES = ("recognition", "description")
 
 
 def model_without_noise():
-    model = build_model(TINY, LoraSettings(rank=4, dropout=0.0))
+    model = build_model(TINY, dropout=0.0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -38,7 +36,7 @@ def test_both_sides_have_the_same_loss_and_gradients(stage):
     examples = draw_examples(TINY, stage, 6, seed=3)
     answer_tokens = count_answer_tokens(examples)
     ours = -model(pack(examples, model.slots)).sum() / answer_tokens
-    theirs = baseline(pad(examples, model.slots), answer_tokens)
+    theirs = baseline(examples, answer_tokens)
     assert abs(ours.item() - theirs.item()) <= 2e-6
     ours.backward()
     theirs.backward()
@@ -62,11 +60,11 @@ def test_both_sides_have_the_same_loss_curve(stage):
 
 def test_the_baseline_pads_on_the_right_and_supervises_the_answer_alone():
     examples = draw_examples(TINY, "recognition", 4, seed=0)
-    batch = pad(examples, build_model(TINY, LoraSettings(rank=4)).slots)
-    lengths = batch.attention_mask.sum(1)
-    assert int(lengths.max()) == batch.token_ids.shape[1]
-    assert torch.equal(batch.attention_mask, (torch.arange(batch.token_ids.shape[1]) < lengths[:, None]).long())
-    assert [row[row != NO_LABEL].tolist() for row in batch.labels] == [list(example.answers[0]) for example in examples]
+    batch = Baseline(build_model(TINY)).pad(examples)
+    lengths = batch["attention_mask"].sum(1)
+    assert int(lengths.max()) == batch["token_ids"].shape[1]
+    assert torch.equal(batch["attention_mask"], (torch.arange(batch["token_ids"].shape[1]) < lengths[:, None]).long())
+    assert [row[row != NO_LABEL].tolist() for row in batch["labels"]] == [list(example.answers[0]) for example in examples]
 
 
 def test_the_baseline_uses_the_libraries_own_attention_dropout_and_layers():

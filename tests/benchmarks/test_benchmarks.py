@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emotion_llm.benchmarks import finetuning, gpu, scaling, streaming
+from emotion_llm.benchmarks import finetuning, gpu, scaling
 from emotion_llm.benchmarks.cost_model import BATCH, Cluster, matrix_weights, ring_seconds, step_cost, table
 from emotion_llm.benchmarks.suite import BenchmarkSettings, run_benchmarks
 from emotion_llm.benchmarks.workload import LLAMA_7B, MICRO_BATCH, TINY, build_model, draw_examples
@@ -28,13 +28,6 @@ def test_training_is_measured_with_both_sides_figures(stage, grouped, against):
     assert measured.low <= measured.ratio <= measured.high
     assert measured.name.endswith(f"against {against}") and f"; {against}, " in measured.compared
     assert "fp32" in measured.machine
-
-
-def test_a_live_stream_is_measured_in_seconds_per_answer():
-    measured = streaming.measure_stream(TINY, seconds=3)
-    assert 0 < measured.low <= measured.high
-    assert measured.ratio > 0
-    assert "3 answers, one per second of 30 frames of 25 joints: p50" in measured.compared
 
 
 def test_the_gpu_benchmark_runs_on_any_device_and_prints_a_row_of_a_table():
@@ -58,7 +51,7 @@ def test_the_gpu_benchmark_is_refused_where_there_is_none():
 
 
 def test_an_unknown_group_is_refused():
-    with pytest.raises(UserError, match="--only speed: no such group; choose one of training, encoder, streaming, scaling, gpu"):
+    with pytest.raises(UserError, match="--only speed: no such group; choose one of training, encoder, scaling, gpu"):
         BenchmarkSettings(only="speed")
 
 

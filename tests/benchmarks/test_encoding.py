@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emotion_llm.benchmarks.encoding import baseline_features, baseline_train_step, draw_motions, measure, train_step
+from emotion_llm.benchmarks.encoding import baseline_features, draw_motions, encoder_features, measure, train_step
 from emotion_llm.benchmarks.workload import TINY
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
@@ -24,9 +24,9 @@ def test_the_baseline_computes_the_same_features_and_gradients(training):
     torch.testing.assert_close(ours, theirs)
     if training:
         gradients = []
-        for step in (train_step, baseline_train_step):
+        for forward in (encoder_features, baseline_features):
             encoder.zero_grad()
-            step(encoder, batch)
+            train_step(encoder, batch, forward)
             gradients.append([parameter.grad.clone() for parameter in encoder.parameters()])
         for one, other in zip(*gradients, strict=True):
             torch.testing.assert_close(one, other)

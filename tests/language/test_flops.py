@@ -7,7 +7,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from emotion_llm.benchmarks.workload import TINY, build_model, draw_examples
 from emotion_llm.language.flops import FlopCount, visible_pairs
-from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
 
 
@@ -19,7 +18,7 @@ def counted_by_torch(model, row) -> dict[str, int]:
 
 @pytest.mark.parametrize("stage", ["recognition", "description"])
 def test_matrix_products_are_counted_as_torch_counts_them(stage):
-    model = build_model(TINY, LoraSettings(rank=4, dropout=0.0))
+    model = build_model(TINY, dropout=0.0)
     row = pack(draw_examples(TINY, stage, 3, seed=0), model.slots)
     counts, flops = counted_by_torch(model, row), FlopCount(model)
     linear = counts["aten.mm"] + counts["aten.addmm"]
@@ -29,7 +28,7 @@ def test_matrix_products_are_counted_as_torch_counts_them(stage):
 
 
 def test_attention_is_counted_on_visible_pairs_alone():
-    model = build_model(TINY, LoraSettings(rank=4, dropout=0.0))
+    model = build_model(TINY, dropout=0.0)
     row = pack(draw_examples(TINY, "recognition", 1, seed=0), model.slots)  # one example: no padding
     pairs = sum(group.visible.numel() for group in row.attention.groups)
     counts, flops = counted_by_torch(model, row), FlopCount(model)
@@ -38,7 +37,7 @@ def test_attention_is_counted_on_visible_pairs_alone():
 
 
 def test_padding_is_not_counted():
-    model = build_model(TINY, LoraSettings(rank=4, dropout=0.0))
+    model = build_model(TINY, dropout=0.0)
     examples = draw_examples(TINY, "recognition", 3, seed=0)
     flops = FlopCount(model)
     together = flops.of_row(pack(examples, model.slots, share_prefix=False))
