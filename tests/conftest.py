@@ -56,7 +56,7 @@ def _no_launcher(monkeypatch) -> None:
 def made_once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], object]], Path]:
     """made_once(name, make) -> a folder that make(folder) has filled, once for all workers. Not to be changed: copy it."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if hasattr(request.config, "workerinput") else base
+    shared = Path(os.environ.get("TESTS_SHARED_FOLDER") or (base.parent if hasattr(request.config, "workerinput") else base))
 
     def made(name: str, make: Callable[[Path], object]) -> Path:
         folder, done = shared / name, shared / f"{name}.done"

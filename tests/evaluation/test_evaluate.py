@@ -25,10 +25,11 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predictions(description_run):
-    result = evaluate(EvaluateSettings(run=description_run, explanations=2, candidates=1))
-    predictions = lines(description_run / "evaluation" / "predictions.jsonl")
-    assert result == json.loads((description_run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predictions(description_run, tmp_path):
+    run = Path(shutil.copytree(description_run, tmp_path / "run"))
+    result = evaluate(EvaluateSettings(run=run, explanations=2, candidates=1))
+    predictions = lines(run / "evaluation" / "predictions.jsonl")
+    assert result == json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     for name, values in result["corpora"].items():
         own = [record for record in predictions if record["corpus"] == name]
         assert len({record["clip"] for record in own}) == len(own) == values["clips"] == 3
