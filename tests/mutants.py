@@ -187,7 +187,10 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("emotion_llm/evaluation/explanations.py", "tests/evaluation/test_explanations.py tests/evaluation/test_metrics.py", [
         ('rouge["rougeL_fmeasure"]', 'rouge["rougeL_recall"]'),
         ("loss - loss.mean(axis=0)", "loss"),
-        ("[weights @ summed for weights in bootstrap]", "[summed.sum(axis=0) for weights in bootstrap]"),
+    ]),
+    ("emotion_llm/evaluation/uncertainty.py", "tests/evaluation/test_explanations.py tests/evaluation/test_metrics.py", [
+        ("return self.weights @ ", "return np.ones_like(self.weights) @ "),
+        ("np.add.at(sums, self.clusters, values)", "np.add.at(sums, self.clusters * 0, values)"),
     ]),
     ("emotion_llm/grounding/judge.py", "tests/grounding/test_judge.py", [
         ("return percentile if direction > 0 else 100 - percentile", "return percentile"),

@@ -1,4 +1,4 @@
-"""What simple models reach on the same split: the results that an encoder and an LLM have to beat.
+"""What answers have to beat on the same split, and controls that must fail.
 
 corpus, split  ->  baseline name -> CorpusScores of the held-out clips
 
@@ -9,12 +9,22 @@ corpus, split  ->  baseline name -> CorpusScores of the held-out clips
     positions_forest       random forest on the same
     encoder_probe          logistic regression on the encoder's semantic features
 
-All are fitted on the training clips only and give the same numbers each time. Their settings are fixed, not tuned on any corpus.
+TrainedModel, held-out clips  ->  control name -> CorpusScores, reported like baselines: a model that reads movement is near chance
+
+    shuffled_motion        every clip is answered from another clip's movement
+    masked_motion          every feature is the mean of the training features: the LLM sees that there is a motion, and how long
+    text_prior             no skeleton token at all: what the LLM answers to the question alone
+
+EncodedCorpus  ->  identity probe: how well a linear model reads the actor from the encoder's semantic features
+
+Baselines are fitted on the training clips only and give the same numbers each time. Their settings are fixed, not tuned on any corpus.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,40 +32,49 @@ from sklearn.base import ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus
+from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.kinematics.descriptors import describe
-from emotion_llm.language.label_scoring import CorpusScores
+from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.motion.motion import Motion
 from emotion_llm.runtime.console import progress
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
+from emotion_llm.skeleton_tokens.unified import MotionFeatures
 
+Result = TypeVar("Result")
+PROBE_FOLDS = 5
 TREES = 500
 ITERATIONS = 5000
 """Of the logistic regression's solver, at most; scaled features need a few hundred."""
 
 
 def baseline_scores(encoded: EncodedCorpus, clips: Sequence[int]) -> dict[str, CorpusScores]:
-    """Every baseline on these clips. The first rank computes, every rank gets the scores and must call it."""
-    scores = None
-    if is_first_rank():
-        scores = motion_baselines(encoded.corpus, encoded.split, clips)
-        scores["encoder_probe"] = encoder_probe(encoded, clips)
-    return gather_over_processes(scores)[0]
+    """Every baseline on these clips. Every rank must call it."""
+    return motion_baselines(encoded.corpus, encoded.split, clips) | {"encoder_probe": encoder_probe(encoded, clips)}
 
 
 def encoder_probe(encoded: EncodedCorpus, clips: Sequence[int]) -> CorpusScores:
-    """Logistic regression on the encoder's semantic features."""
-    return _fit(_logistic(), semantic_features(encoded), encoded.corpus, encoded.split, clips)
+    """Logistic regression on the encoder's semantic features. Every rank must call it."""
+    return _from_first_rank(lambda: _fit(_logistic(), semantic_features(encoded), encoded.corpus, encoded.split, clips))
 
 
 def motion_baselines(corpus: Corpus, split: Split, clips: Sequence[int]) -> dict[str, CorpusScores]:
-    """The baselines that need no encoder."""
+    """The baselines that need no encoder. Every rank must call it."""
+    return _from_first_rank(lambda: _motion_baselines(corpus, split, clips))
+
+
+def _from_first_rank(compute: Callable[[], Result]) -> Result:
+    return gather_over_processes(compute() if is_first_rank() else None)[0]
+
+
+def _motion_baselines(corpus: Corpus, split: Split, clips: Sequence[int]) -> dict[str, CorpusScores]:
     features = {"kinematic": kinematic_features(corpus), "positions": position_features(corpus)}
     scores = {"majority": _fit(DummyClassifier(strategy="prior"), features["kinematic"], corpus, split, clips)}
     for name, values in features.items():
@@ -100,3 +119,48 @@ def _fit(model: ClassifierMixin, features: np.ndarray, corpus: Corpus, split: Sp
     probabilities = np.zeros((len(clips), len(corpus.emotions)))
     probabilities[:, model.classes_] = model.predict_proba(features[list(clips)])
     return CorpusScores(corpus.emotions, tuple(clips), torch.from_numpy(probabilities), torch.from_numpy(emotions[list(clips)]))
+
+
+def control_scores(trained: TrainedModel, encoded: EncodedCorpus, clips: Sequence[int], device: torch.device) -> dict[str, CorpusScores]:
+    """The controls' answers to these clips. Every rank must call it."""
+    partner = _partners(clips)
+    mean = trained.model.skeleton_tokenizer.feature_mean.cpu()  # (granularity, C)
+
+    def of_another_clip(window: int) -> MotionFeatures:
+        clip = int(encoded.windows["clip"][window])
+        own, others = encoded.windows_of_clips([clip]), encoded.windows_of_clips([partner[clip]])
+        return encoded.motion(int(others[(window - own[0]) % len(others)]))
+
+    def masked(window: int) -> MotionFeatures:
+        motion = encoded.motion(window)
+        return replace(motion, rows=mean[motion.granularities], words="")
+
+    controls = {
+        "shuffled_motion": of_another_clip,
+        "masked_motion": masked,
+        "text_prior": lambda window: replace(encoded.motion(window).keep([]), words=""),
+    }
+    return {name: score_clips(trained.model, trained.prompts, encoded, clips, device, motion) for name, motion in controls.items()}
+
+
+def _partners(clips: Sequence[int]) -> dict[int, int]:
+    """Another clip for every clip, the same each time; a single clip is its own."""
+    order = np.random.default_rng(0).permutation(clips).tolist()
+    return dict(zip(order, order[1:] + order[:1], strict=True))
+
+
+def identity_probe(encoded: EncodedCorpus) -> dict[str, Any] | None:
+    """Accuracy of logistic regression that reads the actor from a clip's semantic feature, cross-validated over all clips, and how often
+    the most frequent actor is right. None where fewer than two actors have PROBE_FOLDS clips.
+
+    The nearer to chance, the less the embedding tells who moves.
+    """
+    actors = np.asarray(encoded.corpus.clips["actor"]).astype(int)
+    frequent = [actor for actor in np.unique(actors[actors >= 0]) if (actors == actor).sum() >= PROBE_FOLDS]
+    chosen = np.isin(actors, frequent)
+    if len(frequent) < 2:
+        return None
+    features, folds = semantic_features(encoded)[chosen], StratifiedKFold(PROBE_FOLDS, shuffle=True, random_state=0)
+    models = _logistic(), DummyClassifier()
+    accuracy, chance = (float((cross_val_predict(model, features, actors[chosen], cv=folds) == actors[chosen]).mean()) for model in models)
+    return {"accuracy": accuracy, "chance": chance, "actors": len(frequent), "clips": int(chosen.sum())}

@@ -23,16 +23,8 @@ from pydantic.dataclasses import dataclass
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import open_corpus
 from emotion_llm.corpus.windows import windows
-from emotion_llm.evaluation.calibration import fit_temperature
-from emotion_llm.evaluation.metrics import (
-    INTERVAL,
-    PredictionRecord,
-    bootstrap_weights,
-    clusters_of,
-    count_by_cluster,
-    read_predictions,
-    scores_of_counts,
-)
+from emotion_llm.evaluation.metrics import PredictionRecord, bootstrap_of, counts_of_clips, read_predictions, scores_of_counts
+from emotion_llm.evaluation.uncertainty import RESAMPLES, fit_temperature, interval
 from emotion_llm.pretraining.data import count_steps
 from emotion_llm.pretraining.settings import PRESETS as PRETRAIN_PRESETS
 from emotion_llm.pretraining.settings import PretrainSettings
@@ -274,16 +266,13 @@ class _Sample:
         first = next(iter(seeds.values()))
         self.clips = {(record.clip, record.emotion) for record in first}
         self.seeds = sorted(seeds)
-        self.kind = clusters_of(first, by)[1]
         classes = len(first[0].probabilities)
-        every = [count_by_cluster(seeds[seed], None, clusters_of(seeds[seed], by)[0]) for seed in self.seeds]
-        counts = np.stack(every)  # (seeds, G, K K + 6 BINS)
-        self.scores = scores_of_counts(counts.sum(axis=1), classes)  # (seeds,) each
-        weights = np.stack(bootstrap_weights(counts.shape[1]))  # (resamples, G)
-        of_seed = scores_of_counts(np.einsum("rg,sgf->srf", weights, counts), classes)  # (seeds, resamples) each
-        chosen = np.random.default_rng(2).integers(len(every), size=(len(weights), len(every)))  # (resamples, seeds)
+        bootstraps, counts = zip(*((bootstrap_of(seeds[seed], by), counts_of_clips(seeds[seed])) for seed in self.seeds), strict=True)
+        self.clusters = bootstraps[0].about
+        self.scores = scores_of_counts(np.stack([one.sum(axis=0) for one in counts]), classes)  # (seeds,) each
+        of_seed = scores_of_counts(np.stack([some.sums(one) for some, one in zip(bootstraps, counts, strict=True)]), classes)  # (seeds, R)
+        chosen = np.random.default_rng(2).integers(len(counts), size=(RESAMPLES, len(counts)))  # (R, seeds)
         self.resampled = {name: np.take_along_axis(values.T, chosen, axis=1).mean(axis=1) for name, values in of_seed.items()}
-        self.clusters = counts.shape[1]
         self.calibrated = all(record.temperature is not None for record in first)
 
 
@@ -298,19 +287,19 @@ def _reference(key: Key, samples: Mapping[Key, _Sample], reference: str) -> Key 
 def _row(key: Key, sample: _Sample, reference: Key | None, samples: Mapping[Key, _Sample]) -> dict[str, Any]:
     recipe, training, method, corpus = key
     scores = {
-        name: {"mean": float(values.mean()), "interval": np.percentile(sample.resampled[name], INTERVAL).tolist(), "seeds": values.tolist()}
+        name: {"mean": float(values.mean()), "interval": interval(sample.resampled[name]), "seeds": values.tolist()}
         for name, values in sample.scores.items()
     }
     row: dict[str, Any] = {
         "recipe": recipe, "training": training, "method": method, "corpus": corpus, "clips": len(sample.clips), "seeds": sample.seeds,
-        "interval_clusters": {"kind": sample.kind, "count": sample.clusters}, "calibrated": sample.calibrated, **scores, "difference": None,
+        "interval_clusters": sample.clusters, "calibrated": sample.calibrated, **scores, "difference": None,
     }  # fmt: skip
     if reference is not None:
         other = samples[reference]
         row["difference"] = {
             "to": {"recipe": reference[0], "training": reference[1]},
             "accuracy": float(sample.scores["accuracy"].mean() - other.scores["accuracy"].mean()),
-            "interval": np.percentile(sample.resampled["accuracy"] - other.resampled["accuracy"], INTERVAL).tolist(),
+            "interval": interval(sample.resampled["accuracy"] - other.resampled["accuracy"]),
         }
     return row
 

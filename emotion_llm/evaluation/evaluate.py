@@ -18,10 +18,9 @@ from pydantic.dataclasses import dataclass
 from emotion_llm.corpus.provenance import corpus_record, data_differences, open_verified
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import Corpus
-from emotion_llm.evaluation.baselines import baseline_scores, encoder_probe, motion_baselines
-from emotion_llm.evaluation.controls import control_scores, identity_probe
+from emotion_llm.evaluation.baselines import baseline_scores, control_scores, encoder_probe, identity_probe, motion_baselines
 from emotion_llm.evaluation.explanations import GREEDY, VERIFIED, explain_clips, explanation_record, explanation_summary
-from emotion_llm.evaluation.metrics import Answer, PredictionRecord, corpus_metrics
+from emotion_llm.evaluation.metrics import MethodAnswer, PredictionRecord, corpus_metrics
 from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.explaining import CANDIDATES
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
@@ -30,7 +29,6 @@ from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json, write_json_lines
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.processes import gather_over_processes
 from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
@@ -53,7 +51,7 @@ class EvaluateSettings:
     explanations: Annotated[int, Field(ge=0)] = 64
     """Maximum number of held-out motions per corpus to explain in words (description runs only)."""
     controls: bool = True
-    """Also answer from another clip's movement, from a masked one and from none (evaluation/controls.py)."""
+    """Also answer from another clip's movement, from a masked one and from none (evaluation/baselines.py)."""
     html: Path | None = None
     """Folder for a page of every held-out clip, and an index with the confusion matrix."""
     candidates: Annotated[int, Field(ge=1)] = CANDIDATES
@@ -155,11 +153,8 @@ def prediction_records(corpus: Corpus, scores: CorpusScores, baselines: Mapping[
 
 def baseline_records(folder: Path, split: SplitSettings) -> list[PredictionRecord]:
     """The answers of the baselines that need no encoder: the majority's, with the others' beside them. Every rank must call it."""
-    corpus, scores = open_verified(folder), None
-    clips = split.of(corpus).held_out
-    if is_first_rank():
-        scores = motion_baselines(corpus, split.of(corpus), clips)
-    scores = gather_over_processes(scores)[0]
+    corpus = open_verified(folder)
+    scores = motion_baselines(corpus, split.of(corpus), split.of(corpus).held_out)
     return prediction_records(corpus, scores.pop("majority"), scores)
 
 
@@ -168,21 +163,15 @@ def training_records(
 ) -> list[PredictionRecord]:
     """The answers of the LLM, or of the encoder's classifier if none was trained, with the encoder's beside them. Every rank must call it."""
     clips = encoded.split.held_out
-    probe = None
-    if is_first_rank():
-        probe = encoder_probe(encoded, clips)
-    others = {"encoder_probe": gather_over_processes(probe)[0]}
-    by_encoder = encoder_scores(encoder, encoded, clips)
-    if trained is None:
-        return prediction_records(encoded.corpus, by_encoder, others)
-    scores = score_clips(trained.model, trained.prompts, encoded, clips, device)
-    return prediction_records(encoded.corpus, scores, {"encoder_classifier": by_encoder} | others)
+    others = {"encoder_classifier": encoder_scores(encoder, encoded, clips), "encoder_probe": encoder_probe(encoded, clips)}
+    scores = score_clips(trained.model, trained.prompts, encoded, clips, device) if trained else others.pop("encoder_classifier")
+    return prediction_records(encoded.corpus, scores, others)
 
 
-def _answer(scores: CorpusScores, place: int) -> Answer:
+def _answer(scores: CorpusScores, place: int) -> MethodAnswer:
     row = scores.probabilities[place].tolist()
     predicted = scores.emotions[max(range(len(row)), key=row.__getitem__)]
-    return Answer(predicted, {emotion: round(value, 6) for emotion, value in zip(scores.emotions, row, strict=True)})
+    return MethodAnswer(predicted, {emotion: round(value, 6) for emotion, value in zip(scores.emotions, row, strict=True)})
 
 
 def _draw(folder: Path, metrics: dict, step: int) -> None:

@@ -16,6 +16,7 @@ import torch
 from pydantic.dataclasses import dataclass as validated_dataclass
 from torchmetrics.functional.text import bleu_score, rouge_score
 
+from emotion_llm.evaluation.uncertainty import Bootstrap, interval
 from emotion_llm.grounding.claims import QUALITIES
 from emotion_llm.grounding.judge import Standing, judge_text, standing
 from emotion_llm.grounding.metrics import cider, derangements, distinct_share, shares, text_counts
@@ -124,48 +125,35 @@ def label_templates(encoded: EncodedCorpus, measured: Sequence[Measured], norms:
     return templates
 
 
-def explanation_metrics(
-    explained: Sequence[Explained],
-    answered: Sequence[str],
-    emotions: Sequence[str],
-    clusters: np.ndarray,
-    bootstrap: Sequence[np.ndarray],
-    interval: tuple[float, float],
-) -> dict:
+def explanation_metrics(explained: Sequence[Explained], answered: Sequence[str], emotions: Sequence[str], bootstrap: Bootstrap) -> dict:
     """Metrics of N explained clips, per method, with intervals.
 
     Args:
         answered: the emotion that each text explains.
-        clusters: (N,) number of each clip's actor or clip, 0 to G - 1.
-        bootstrap: for every resample how often each cluster is drawn, (G,).
-        interval: percentiles of the resamples.
 
     Returns:
         `clips`; `generated_references`: how many have texts by the narrator; `methods`: name -> shares (grounding/metrics.py), `distinct`,
         `intervals`, and `rouge_l`, `bleu`, `cider` where all clips have texts; `counterfactual`: mean loss of the answered emotion's
         probability without the tokens of the regions that the greedy text cites, and without those of others.
-    """  # fmt: skip
+    """
     movements: list[Standing] = [one.standing for one in explained]
-    generated = sum(one.generated_references for one in explained)
-    result: dict = {
-        "clips": len(explained),
-        "generated_references": generated,
-        "methods": {},
-        "counterfactual": _counterfactual(explained, clusters, bootstrap, interval),
-    }
     references = [one.references for one in explained]
+    methods = {}
     for method in explained[0].texts:
         texts = [one.texts[method] for one in explained]
         counts = text_counts(texts, movements, answered, emotions)  # (N, counts)
-        summed = np.stack([counts[clusters == cluster].sum(axis=0) for cluster in range(clusters.max() + 1)])  # (G, counts)
-        resampled = shares(np.stack([weights @ summed for weights in bootstrap]))
-        result["methods"][method] = {
-            **{name: _number(value) for name, value in shares(counts.sum(axis=0)).items()},
+        methods[method] = {
+            **{name: float(value) if np.isfinite(value) else None for name, value in shares(counts.sum(axis=0)).items()},
             "distinct": distinct_share(texts),
-            "intervals": {name: _bounds(values, interval) for name, values in resampled.items()},
+            "intervals": {name: interval(values) for name, values in shares(bootstrap.sums(counts)).items()},
             **(overlap(texts, references) if all(references) else {}),
         }
-    return result
+    return {
+        "clips": len(explained),
+        "generated_references": sum(one.generated_references for one in explained),
+        "methods": methods,
+        "counterfactual": _counterfactual(explained, bootstrap),
+    }
 
 
 def explanation_summary(values: dict) -> str:
@@ -190,8 +178,8 @@ def overlap(texts: Sequence[str], references: Sequence[Sequence[str]]) -> dict[s
 
 def region_tokens(layout: Layout) -> dict[str, list[int]]:
     """Region -> its spatial tokens among a motion's 1 + V + T' (joint v is token 1 + v)."""
-    words = {"head": ("head",), "trunk": ("trunk",), "arms": ("left_arm", "right_arm"), "legs": ("left_leg", "right_leg")}
-    return {region: [1 + joint for joint, part in enumerate(layout.parts) if part in words[region]] for region in REGIONS}
+    parts = [part.removeprefix("left_").removeprefix("right_") for part in layout.parts]
+    return {region: [1 + joint for joint, part in enumerate(parts) if part in (region, region.rstrip("s"))] for region in REGIONS}
 
 
 def _without_regions(
@@ -211,47 +199,35 @@ def cited_regions(text: str, movement: Standing) -> set[str]:
     return {region for region, members in REGIONS.items() if parts & set(members)}
 
 
-def _counterfactual(
-    explained: Sequence[Explained], clusters: np.ndarray, bootstrap: Sequence[np.ndarray], interval: tuple[float, float]
-) -> dict:
+def _counterfactual(explained: Sequence[Explained], bootstrap: Bootstrap) -> dict:
     """Over the clips whose greedy text cites some regions and not others.
 
     Some regions have more tokens and matter more for every clip. `difference` therefore compares losses beyond the mean loss of the same
     region over these clips.
     """
     cites = [cited_regions(one.texts[GREEDY], one.standing) for one in explained]
-    used = [index for index, cited in enumerate(cites) if 0 < len(cited) < len(REGIONS)]
-    if not used:
+    used = np.array([0 < len(cited) < len(REGIONS) for cited in cites])  # (N,)
+    if not used.any():
         return {"clips": 0}
-    cited = np.array([[region in cites[index] for region in REGIONS] for index in used])  # (clips, regions)
-    without = [explained[index].without_region for index in used]
-    loss = np.array([[one["nothing"] - one[region] for region in REGIONS] for one in without])  # (clips, regions)
+    cited = np.array([[region in one for region in REGIONS] for one in cites])[used]  # (clips, regions)
+    without = [one.without_region for one in explained]
+    loss = np.array([[one["nothing"] - one[region] for region in REGIONS] for one in without])[used]  # (clips, regions)
     gap, beyond = (_mean_where(values, cited) - _mean_where(values, ~cited) for values in (loss, loss - loss.mean(axis=0)))  # (clips,)
-    sums = np.zeros((clusters.max() + 1, 2))  # (G, difference and clips)
-    np.add.at(sums, clusters[used], np.stack([beyond, np.ones(len(used))], axis=1))
-    drawn = np.stack([weights @ sums for weights in bootstrap])  # (resamples, 2)
+    values = np.zeros((len(explained), 2))  # difference, and whether the clip counts
+    values[used] = np.stack([beyond, np.ones(len(beyond))], axis=1)
+    resampled = bootstrap.sums(values)  # (R, 2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        resampled = drawn[:, 0] / drawn[:, 1]
+        differences = resampled[:, 0] / resampled[:, 1]
     return {
-        "clips": len(used),
+        "clips": len(beyond),
         "loss_without_cited": float(_mean_where(loss, cited).mean()),
         "loss_without_uncited": float(_mean_where(loss, ~cited).mean()),
         "share_cited_matters_more": float((gap > 0).mean()),
         "difference": float(beyond.mean()),
-        "difference_interval": _bounds(resampled, interval),
+        "difference_interval": interval(differences),
     }
 
 
 def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """(clips, regions) -> mean over the chosen regions (clips,)."""
     return (values * chosen).sum(axis=1) / chosen.sum(axis=1)
-
-
-def _number(value: np.ndarray) -> float | None:
-    """None instead of NaN, which JSON does not have."""
-    return float(value) if np.isfinite(value) else None
-
-
-def _bounds(values: np.ndarray, interval: tuple[float, float]) -> list[float] | None:
-    known = values[np.isfinite(values)]
-    return np.percentile(known, interval).tolist() if len(known) else None

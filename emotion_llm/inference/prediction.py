@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import tyro
 from pydantic import Field, TypeAdapter
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from emotion_llm.inference.trained_run import FoundRun
 
 Result: TypeAlias = Answer | Timeline | Unread
-_RESULT: TypeAdapter[Answer | Timeline] = TypeAdapter(Answer | Timeline)
+_RESULT: TypeAdapter[Any] = TypeAdapter(cast(Any, Answer | Timeline))
 UNREAD_STATUS = 3
 """Exit status where some files could not be read and all others were answered."""
 

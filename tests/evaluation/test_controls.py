@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_llm.evaluation.controls import _partners, control_scores, identity_probe
+from emotion_llm.evaluation.baselines import _partners, control_scores, identity_probe
 from emotion_llm.inference.trained_model import load
 from emotion_llm.language.label_scoring import score_clips
 from emotion_llm.pretraining.trained_encoder import load_encoder

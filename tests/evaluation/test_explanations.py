@@ -9,6 +9,7 @@ import pytest
 from emotion_llm.evaluation.evaluate import EvaluateSettings
 from emotion_llm.evaluation.explanations import REGIONS, Explained, cited_regions, explanation_metrics, label_templates, region_tokens
 from emotion_llm.evaluation.metrics import metrics_from_predictions
+from emotion_llm.evaluation.uncertainty import Bootstrap
 from emotion_llm.grounding.claims import PARTS
 from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.inference.exporting import ExportSettings, export
@@ -82,9 +83,8 @@ def explained(text: str, standing: dict, **regions: float) -> Explained:
 
 
 def metrics(records: list[Explained]) -> dict:
-    clusters = np.arange(len(records))
-    weights = [np.bincount([i, i], minlength=len(records)) for i in range(len(records))]
-    return explanation_metrics(records, ["joy"] * len(records), ["joy", "anger"], clusters, weights, (2.5, 97.5))
+    bootstrap = Bootstrap(np.arange(len(records)), "clip", weights=2 * np.eye(len(records)))
+    return explanation_metrics(records, ["joy"] * len(records), ["joy", "anger"], bootstrap)
 
 
 def test_intervals_come_from_whole_clusters():

@@ -11,7 +11,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from emotion_llm.evaluation.explanations import overlap
 from emotion_llm.evaluation.metrics import (
-    Answer,
+    MethodAnswer,
     PredictionRecord,
     compare_predictions,
     metrics_from_predictions,
@@ -123,7 +123,7 @@ def test_a_file_that_holds_no_predictions_is_refused_with_the_line(tmp_path):
 def test_a_baseline_has_metrics_of_its_own(tmp_path):
     made = [
         PredictionRecord(
-            "joy", {"joy": 0.9, "anger": 0.1}, "kdae", str(clip), None, "joy", {"simple": Answer("anger", {"joy": 0.0, "anger": 1.0})}
+            "joy", {"joy": 0.9, "anger": 0.1}, "kdae", str(clip), None, "joy", {"simple": MethodAnswer("anger", {"joy": 0.0, "anger": 1.0})}
         )
         for clip in range(4)
     ]

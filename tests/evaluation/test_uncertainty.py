@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from emotion_llm.evaluation.calibration import BOUNDS, fit_temperature, with_temperature
 from emotion_llm.evaluation.metrics import PredictionRecord, recognition_metrics
+from emotion_llm.evaluation.uncertainty import BOUNDS, fit_temperature, with_temperature
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
