@@ -35,7 +35,7 @@ def evaluate(settings: EvaluateSettings) -> dict:
     for encoded in corpora:
         metrics[encoded.corpus.name], records = evaluate_corpus(trained, encoded, settings, device)
         predictions += records
-    result = write_results(settings, trained, metrics, predictions, differing)
+    result = write_results(settings, trained, [encoded.corpus for encoded in corpora], metrics, predictions, differing)
     if settings.html is not None and is_first_rank():
         clips = evaluated_clips(predictions, [encoded.corpus for encoded in corpora])
         say(f"the report is in {write_reports(settings.html, f'Held-out clips of {trained.checkpoint.run}', clips)}")

@@ -11,6 +11,7 @@ Run again, it continues where it stopped.
 import torch
 
 from emotion_llm.grounding.narration import norms_for_run
+from emotion_llm.grounding.norms import load_norms
 from emotion_llm.language.llm import check_text_tokenizer, load_text_tokenizer
 from emotion_llm.language.llm_hash import llm_hash
 from emotion_llm.language.prompts import PromptWriter
@@ -82,7 +83,7 @@ def finetune(settings: FinetuneSettings) -> None:
         say(sample)
         tensorboard = TensorBoardWriter(settings.run, steps_done, settings.max_steps)
         tensorboard.text(Tag.TRAINING_SAMPLE, f"```\n{sample}\n```", steps_done)
-        evaluate = HeldOutEvaluation(model, prompts, corpora, settings.evaluate_clips, device, tensorboard)
+        evaluate = HeldOutEvaluation(model, prompts, corpora, settings.evaluate_clips, device, tensorboard, load_norms(settings.run))
         done = train(engine, data, settings, metadata, steps_done, tensorboard, evaluate)
         tensorboard.close()
         if done:

@@ -12,7 +12,7 @@ from contextlib import suppress
 import torch
 
 from emotion_llm.pretraining.data import count_steps, open_data
-from emotion_llm.pretraining.loop import say_plan, train
+from emotion_llm.pretraining.loop import say_plan, show_results, train
 from emotion_llm.pretraining.model import build_model, build_optimizer
 from emotion_llm.pretraining.settings import PRESETS, PretrainSettings
 from emotion_llm.pretraining.state import describe, load_state
@@ -50,10 +50,12 @@ def pretrain(settings: PretrainSettings) -> None:
         say_plan(settings, data, model, steps_per_epoch, steps_done)
         tensorboard = TensorBoardWriter(settings.run, steps_done, settings.epochs * steps_per_epoch)
         held_out = train(model, optimizer, data, settings, steps_per_epoch, steps_done, tensorboard, metadata)
-        tensorboard.close()
         if held_out is None:  # stopped, saved
+            tensorboard.close()
             return
 
+        show_results(tensorboard, model, data, settings, held_out, settings.epochs * steps_per_epoch)
+        tensorboard.close()
         if is_first_rank():
             save_encoder(settings.run, model, metadata | {"held_out": held_out})
         gather_over_processes(None)  # the encoder is written

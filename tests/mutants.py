@@ -370,8 +370,19 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("epochs_done >= milestone", "epochs_done > milestone"),
     ]),
     ("emotion_llm/pretraining/evaluation.py", "tests/pretraining", [
-        ("split.held_out[process_rank() :: process_count()]", "split.held_out[process_rank() + 1 :: process_count()]"),
+        ("clips[process_rank() :: process_count()]", "clips[process_rank() + 1 :: process_count()]"),
         ('(np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64), predicted)', '(predicted, np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64))'),
         ('"chance": 1 / len(confusion)', '"chance": 1 / clips'),
+    ]),
+    ("emotion_llm/pretraining/evaluation.py", "tests/evaluation/test_tensorboard_pages.py", [
+        ('"held out" if clip in held_out', '"held out" if clip not in held_out'),
+        ("known = (about.emotion, corpus.name", "known = (about.name, corpus.name"),
+    ]),
+    ("emotion_llm/grounding/examples.py", "tests/evaluation/test_tensorboard_pages.py", [
+        ("sorted(ends, reverse=True)", "sorted(ends)"),
+        ("if self.answered == label", "if self.answered != label"),
+    ]),
+    ("emotion_llm/runtime/figures.py", "tests/evaluation/test_tensorboard_pages.py", [
+        ('if points and points[-1]["clips"] < least', 'if points and entry["clips"] < least'),
     ]),
 ]  # fmt: skip

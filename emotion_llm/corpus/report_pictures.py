@@ -123,22 +123,9 @@ def _examples(corpus: Corpus) -> list[int]:
 
 
 def _strip(axes: Axes, corpus: Corpus, index: int, floor: float, top: float) -> None:
-    clip, layout = corpus.clip(index), corpus.layout
-    positions = np.asarray(corpus.positions(index), dtype=np.float64)
-    frames = np.linspace(0, len(positions) - 1, min(POSES, len(positions))).round().astype(int)
-    drawn = _seen(positions[frames], corpus)  # (POSES, V, 2)
-    drawn[..., 0] += POSE_SPACING * np.arange(len(frames))[:, None]
-    joints = [joint for joint in layout.parents_first if layout.parents[joint] >= 0]
-    bones = np.stack([drawn[:, [layout.parents[joint] for joint in joints]], drawn[:, joints]], axis=2)  # (POSES, bones, 2 ends, 2)
-    colours = [PART_COLOURS[layout.parts[joint]] for joint in joints] * len(frames)
-    widths = [2.2 if layout.bone_lengths[joint] > 0.06 else 0.9 for joint in joints] * len(frames)  # fingers are thin
-    head = layout.landmarks["head"]
-    heads = drawn[:, [head, *(joint for joint, parent in enumerate(layout.parents) if parent == head)]].mean(axis=1)  # (POSES, 2)
+    clip = corpus.clip(index)
+    frames = draw_poses(axes, corpus, index, POSES)
     axes.axhline(floor, color=FAINT, linewidth=0.8)
-    axes.add_collection(
-        EllipseCollection(HEAD_METRES, HEAD_METRES, 0, units="xy", offsets=heads, offset_transform=axes.transData, color=INK)
-    )
-    axes.add_collection(LineCollection(list(bones.reshape(-1, 2, 2)), colors=colours, linewidths=widths, capstyle="round"))
     for x, seconds in zip(POSE_SPACING * np.arange(len(frames)), frames / corpus.frames_per_second, strict=True):
         axes.text(x, floor - 0.07, f"{seconds:.1f}", color=FAINT, fontsize=8, ha="center", va="top")
     who = " · ".join(word for word in (clip.actor, clip.action) if word)
@@ -146,8 +133,28 @@ def _strip(axes: Axes, corpus: Corpus, index: int, floor: float, top: float) -> 
     axes.text(-0.95, top - 0.3, who, color=INK, fontsize=8, ha="right", va="top", wrap=True)
     axes.set_xlim(-2.6, POSE_SPACING * (POSES - 1) + 0.8)
     axes.set_ylim(floor - 0.25, top + HEAD_METRES / 2 + 0.02)
+
+
+def draw_poses(axes: Axes, corpus: Corpus, index: int, poses: int, line_width: float = 2.2) -> np.ndarray:
+    """Draws evenly spaced poses of a clip, POSE_SPACING metres apart, on axes in metres; returns their frames."""
+    layout = corpus.layout
+    positions = np.asarray(corpus.positions(index), dtype=np.float64)
+    frames = np.linspace(0, len(positions) - 1, min(poses, len(positions))).round().astype(int)
+    drawn = _seen(positions[frames], corpus)  # (POSES, V, 2)
+    drawn[..., 0] += POSE_SPACING * np.arange(len(frames))[:, None]
+    joints = [joint for joint in layout.parents_first if layout.parents[joint] >= 0]
+    bones = np.stack([drawn[:, [layout.parents[joint] for joint in joints]], drawn[:, joints]], axis=2)  # (POSES, bones, 2 ends, 2)
+    colours = [PART_COLOURS[layout.parts[joint]] for joint in joints] * len(frames)
+    widths = [line_width if layout.bone_lengths[joint] > 0.06 else 0.4 * line_width for joint in joints] * len(frames)  # fingers are thin
+    head = layout.landmarks["head"]
+    heads = drawn[:, [head, *(joint for joint, parent in enumerate(layout.parents) if parent == head)]].mean(axis=1)  # (POSES, 2)
+    axes.add_collection(
+        EllipseCollection(HEAD_METRES, HEAD_METRES, 0, units="xy", offsets=heads, offset_transform=axes.transData, color=INK)
+    )
+    axes.add_collection(LineCollection(list(bones.reshape(-1, 2, 2)), colors=colours, linewidths=widths, capstyle="round"))
     axes.set_aspect("equal")
     axes.axis("off")
+    return frames
 
 
 def _seen(positions: np.ndarray, corpus: Corpus) -> np.ndarray:

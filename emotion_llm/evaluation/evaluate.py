@@ -19,8 +19,9 @@ from emotion_llm.corpus.provenance import corpus_record, data_differences, open_
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.evaluation.baselines import baseline_scores, control_scores, encoder_probe, identity_probe, motion_baselines
-from emotion_llm.evaluation.explanations import GREEDY, VERIFIED, explain_clips, explanation_record, explanation_summary
+from emotion_llm.evaluation.explanations import explain_clips, explanation_record, explanation_summary
 from emotion_llm.evaluation.metrics import MethodAnswer, PredictionRecord, corpus_metrics
+from emotion_llm.evaluation.tensorboard_pages import write_pages
 from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.explaining import CANDIDATES
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
@@ -29,7 +30,6 @@ from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json, write_json_lines
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 
@@ -111,7 +111,12 @@ def evaluate_corpus(
 
 
 def write_results(
-    settings: EvaluateSettings, trained: TrainedModel, metrics: dict[str, dict], predictions: list[dict], differing: list[str]
+    settings: EvaluateSettings,
+    trained: TrainedModel,
+    corpora: Sequence[Corpus],
+    metrics: dict[str, dict],
+    predictions: list[dict],
+    differing: list[str],
 ) -> dict:
     """Writes metrics.json, predictions.jsonl and the TensorBoard pages; returns the content of metrics.json."""
     result = {
@@ -126,7 +131,7 @@ def write_results(
         folder = settings.output or trained.checkpoint.run / "evaluation"
         write_json(folder / "metrics.json", result)
         write_json_lines(folder / "predictions.jsonl", predictions)
-        _draw(folder, metrics, trained.checkpoint.step)
+        write_pages(folder, trained, corpora, metrics, predictions)
         say(f"wrote {folder / 'metrics.json'} and {folder / 'predictions.jsonl'} ({len(predictions)} clips)")
     return result
 
@@ -172,26 +177,3 @@ def _answer(scores: CorpusScores, place: int) -> MethodAnswer:
     row = scores.probabilities[place].tolist()
     predicted = scores.emotions[max(range(len(row)), key=row.__getitem__)]
     return MethodAnswer(predicted, {emotion: round(value, 6) for emotion, value in zip(scores.emotions, row, strict=True)})
-
-
-def _draw(folder: Path, metrics: dict, step: int) -> None:
-    from emotion_llm.runtime.figures import confusion_figure, reliability_figure
-
-    tensorboard = TensorBoardWriter(folder)
-    for name, values in metrics.items():
-        tensorboard.figure(
-            Tag.CONFUSION.of(name), confusion_figure(values["confusion"], values["emotions"], f"{name}: held-out clips"), step
-        )
-        curves = {"LLM": values["reliability"]} | {
-            method: values["baselines"][method]["reliability"] for method in ("encoder_classifier",) if method in values["baselines"]
-        }
-        tensorboard.figure(Tag.RELIABILITY.of(name), reliability_figure(curves, f"{name}: held-out clips"), step)
-        for method in (GREEDY, VERIFIED):
-            found = values.get("description", {}).get("methods", {}).get(method, {})
-            tags = {Tag.SUPPORTED: "supported", Tag.CONTRADICTED: "contradicted", Tag.ABOVE_SHUFFLED: "above_shuffled"}
-            shown = {f"{tag.of(name)}/{method}": found[key] for tag, key in tags.items() if found.get(key) is not None}
-            tensorboard.scalars(shown, step)
-        tensorboard.scalars(
-            {tag.of(name): values[tag.rpartition("/")[2]] for tag in (Tag.ACCURACY, Tag.MACRO_F1, Tag.CALIBRATION_ERROR)}, step
-        )
-    tensorboard.close()

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from emotion_llm.pretraining.data import PretrainBatch, PretrainingData
-from emotion_llm.pretraining.evaluation import held_out_confusion, summary
+from emotion_llm.pretraining.evaluation import held_out_confusion, semantic_features, summary
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.schedule import learning_rate
 from emotion_llm.pretraining.settings import PretrainSettings
@@ -66,7 +66,7 @@ def train(
             rate = learning_rate(step, settings, steps_per_epoch)
             scalars, stopped = train_step(network, optimizer, batch, settings.contrastive_weight, rate, step, stop.reason is not None)
             scalars[Tag.SAMPLES_PER_SECOND] = settings.global_batch / (time.perf_counter() - begin)
-            tensorboard.step_scalars(scalars | {Tag.SAMPLES_SEEN: step * settings.global_batch, Tag.EPOCHS: step / steps_per_epoch}, step)
+            tensorboard.step_scalars(scalars, step)
             bar.set_postfix(loss=f"{scalars[Tag.LOSS]:.3f}", refresh=False)
             epoch_done = place + 1 == steps_per_epoch
             if epoch_done:
@@ -117,8 +117,7 @@ def train_step(
     optimizer.step()
     return {
         Tag.LOSS: loss,
-        Tag.CLASSIFICATION_LOSS: classification_mean,
-        Tag.CONTRASTIVE_LOSS: contrastive_mean,
+        **({Tag.CLASSIFICATION_LOSS: classification_mean, Tag.CONTRASTIVE_LOSS: contrastive_mean} if contrastive_weight else {}),
         Tag.LEARNING_RATE: optimizer.param_groups[0]["lr"],
         Tag.GRADIENT_NORM: norm,
     }, stop_share > 0
@@ -132,11 +131,31 @@ def evaluate(
     for corpus, confusion in zip(data.corpora, held_out_confusion(model, data).values(), strict=True):
         name, score = corpus.name, summary(confusion)
         tensorboard.scalars({Tag.HELD_OUT_ACCURACY.of(name): score["accuracy"]}, step)
-        tensorboard.figure(Tag.CONFUSION.of(name), confusion_figure(confusion, corpus.emotions, f"{name}: held-out clips"), step)
+        tensorboard.figure(Tag.CONFUSION.of(name), confusion_figure(confusion, corpus.emotions, f"{name}, held out"), step)
         words.append(f"{name} {score['accuracy']:.1%} of {score['clips']} (chance {score['chance']:.1%})")
         scores[name] = score
     say(f"epoch {epoch}: held-out accuracy {', '.join(words)}")
     return scores
+
+
+def show_results(
+    tensorboard: TensorBoardWriter,
+    model: PretrainingModel,
+    data: PretrainingData,
+    settings: PretrainSettings,
+    held_out: dict[str, dict[str, float]],
+    step: int,
+) -> None:
+    """Writes the pages PROJECTOR and HPARAMS. Every rank must call it."""
+    features, columns = semantic_features(model, data)
+    tensorboard.embedding(Tag.FEATURES, features, columns, step)
+    shown = {
+        "stage": "encoder", "network": settings.encoder.kind, "corpora": ", ".join(settings.corpora), "steps": step,
+        "global_batch": settings.global_batch, "learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,
+        "contrastive_weight": settings.contrastive_weight, "seed": settings.seed,
+    }  # fmt: skip
+    accuracy = sum(score["accuracy"] for score in held_out.values()) / len(held_out)
+    tensorboard.hyperparameters(shown, {Tag.ACCURACY: accuracy}, step)
 
 
 def average_running_statistics(model: nn.Module) -> None:

@@ -7,46 +7,88 @@ confidences and shares of right answers  ->  figure
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+WIDTH_INCHES, DOTS_PER_INCH = 3.5, 200
+"""TensorBoard shows pictures 350 pixels wide: 100 to the inch, with two dots for each pixel of a sharp screen."""
+STYLE = {
+    "font.size": 7.5, "axes.titlesize": 8.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.edgecolor": "0.6",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "xtick.major.size": 0, "ytick.major.size": 0,
+    "text.parse_math": False,
+}  # fmt: skip
+MARKED_CURVES = (("#0072b2", "o", "-"), ("#d55e00", "s", "--"), ("#009e73", "^", ":"))
+"""Colours of Okabe and Ito, each with a marker and a line of its own."""
+LEAST_SHARE = 0.1
+"""Of all clips, in a point of the reliability curve: bins with fewer are joined, because one clip alone is right or wrong."""
 
+
+@style.context(STYLE)
 def confusion_figure(counts: Sequence[Sequence[int]] | np.ndarray, emotions: Sequence[str], title: str) -> Figure:
     """A confusion matrix: rows are the truth, columns the answer; shading is the share of the row, numbers are clips. counts (K, K)"""
     table = np.asarray(counts)
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-    side = 2.2 + 0.55 * len(emotions)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*table.shape):
-        if table[row, column]:
-            axes.text(
-                column, row, str(table[row, column]), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black"
-            )
-    axes.set_xticks(range(len(emotions)), emotions, rotation=40, ha="right")
+    figure, axes = _figure(1.0 + 0.17 * len(emotions))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(table):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{table[row, column]:,}", ha="center", va="center_baseline", color=colour)
+    axes.set_xticks(range(len(emotions)), emotions, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(emotions)), emotions)
-    axes.set_xlabel("answered")
-    axes.set_ylabel("expressed")
+    axes.set_xlabel("answered (rows: label)")
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(len(emotions) - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(len(emotions) - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
     axes.set_title(f"{title}, accuracy {np.trace(table) / max(table.sum(), 1):.0%}")
     return figure
 
 
+@style.context(STYLE)
 def reliability_figure(curves: Mapping[str, Sequence[Mapping[str, float]]], title: str) -> Figure:
     """How often answers are right (vertical) that a method gives with a certain confidence (horizontal); the area of a point is the number
     of clips. On the diagonal, confidences are as large as they are right; below it, the method is too sure.
 
     Args:
-        curves: method -> entries with `clips`, `confidence`, `accuracy`.
+        curves: method -> entries with `clips`, `confidence`, `accuracy`, the least confident first.
     """
-    figure = Figure(figsize=(5.2, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot((0, 1), (0, 1), color="0.7", linewidth=1, label="calibrated")
-    for method, entries in curves.items():
-        x, y = ([entry[name] for entry in entries] for name in ("confidence", "accuracy"))
+    figure, axes = _figure(2.9)
+    axes.plot((0, 1), (0, 1), color="0.7", linewidth=0.8, label="calibrated")
+    for (method, entries), (colour, marker, line) in zip(curves.items(), MARKED_CURVES, strict=False):
         total = sum(entry["clips"] for entry in entries)
         error = sum(entry["clips"] * abs(entry["confidence"] - entry["accuracy"]) for entry in entries) / max(total, 1)
-        (line,) = axes.plot(x, y, linewidth=1, label=f"{method}, calibration error {error:.2f}")
-        axes.scatter(x, y, [20 + 400 * entry["clips"] / max(total, 1) for entry in entries], color=line.get_color(), alpha=0.6)
-    axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="share of right answers", title=title)
-    axes.legend(loc="upper left", frameon=False)
+        points = joined(entries, LEAST_SHARE * total)
+        x, y = ([entry[name] for entry in points] for name in ("confidence", "accuracy"))
+        axes.plot(x, y, color=colour, linestyle=line, linewidth=1, marker=marker, ms=4, label=f"{method}, calibration error {error:.2f}")
+        axes.scatter(
+            x, y, [200 * entry["clips"] / max(total, 1) for entry in points], color=colour, marker=marker, alpha=0.35, linewidths=0
+        )
+    axes.set(xlim=(0, 1.03), ylim=(0, 1.05), xlabel="confidence", ylabel="share of right answers", title=title)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.62), frameon=False)
     return figure
+
+
+def joined(entries: Sequence[Mapping[str, float]], least: float) -> list[dict[str, float]]:
+    """Neighbouring bins of a reliability curve joined until each holds at least `least` clips; means are over clips."""
+    points: list[dict[str, float]] = []
+    for entry in entries:
+        if points and points[-1]["clips"] < least:
+            points[-1] = _together(points[-1], entry)
+        else:
+            points.append(dict(entry))
+    if len(points) > 1 and points[-1]["clips"] < least:
+        points[-2:] = [_together(*points[-2:])]
+    return points
+
+
+def _together(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    clips = one["clips"] + other["clips"]
+    means = {name: (one["clips"] * one[name] + other["clips"] * other[name]) / clips for name in ("confidence", "accuracy")}
+    return {"clips": clips, **means}
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
+    return figure, figure.subplots()

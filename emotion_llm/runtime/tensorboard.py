@@ -1,9 +1,9 @@
 """TensorBoard: all tags of the project, and the writer of the first rank.
 
-scalars, texts and figures of an optimizer step  ->  <run>/tensorboard
+scalars, texts, figures, settings and features of an optimizer step  ->  <run>/tensorboard
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,41 +14,44 @@ from emotion_llm.runtime.output import printable
 
 if TYPE_CHECKING:  # takes a second to import, which only the first rank needs
     from matplotlib.figure import Figure
+    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 MAX_POINTS = 10_000  # Points per scalar and run: 800,000 steps with every point would fill 0.7 GB
 
 
 class Tag(StrEnum):
-    """Every tag that is written, by pre-training, fine-tuning and evaluation."""
+    """Every tag that is written; each group answers a question."""
 
-    LOSS = "train/loss"
-    CLASSIFICATION_LOSS = "train/classification_loss"
-    CONTRASTIVE_LOSS = "train/contrastive_loss"
-    LEARNING_RATE = "train/learning_rate"
-    GRADIENT_NORM = "train/gradient_norm"
-    SKIPPED_UPDATES = "train/skipped_updates"
+    # Is it learning?
+    LOSS = "learning/loss"
+    CLASSIFICATION_LOSS = "learning/classification_loss"
+    CONTRASTIVE_LOSS = "learning/contrastive_loss"
+    HELD_OUT_ACCURACY = "learning/held_out_accuracy"  # Followed by /<corpus>, as are CONFUSION, RELIABILITY and EXAMPLES
+    # Is it healthy?
+    LEARNING_RATE = "health/learning_rate"
+    GRADIENT_NORM = "health/gradient_norm"
+    SKIPPED_UPDATES = "health/skipped_updates"
+    WARNINGS = "health/warnings"
+    # Is it fast?
     SAMPLES_PER_SECOND = "speed/samples_per_second"
     TOKENS_PER_SECOND = "speed/tokens_per_second"
-    SECONDS_PER_STEP = "speed/seconds_per_step"
     SECONDS_IN = "speed/seconds_in"  # Followed by _<phase>
     MFU = "speed/mfu"
     PEAK_MEMORY_GB = "speed/peak_memory_gb"
     CHECKPOINT_SECONDS = "speed/checkpoint_stop_seconds"
-    SAMPLES_SEEN = "progress/samples_seen"
-    EPOCHS = "progress/epochs"
-    HELD_OUT_ACCURACY = "held_out_accuracy"  # Followed by /<corpus>, as are the next five
+    # How good is it? The scalars are means over the corpora; the page HPARAMS compares runs by them
+    ACCURACY = "results/held_out_accuracy"
+    SUPPORTED = "results/claims_supported"
+    CONTRADICTED = "results/claims_contradicted"
+    TABLE = "results/by_corpus"
     CONFUSION = "confusion"
     RELIABILITY = "reliability"
-    ACCURACY = "evaluation/accuracy"
-    MACRO_F1 = "evaluation/macro_f1"
-    CALIBRATION_ERROR = "evaluation/calibration_error"
-    SUPPORTED = "explanations/supported"  # Followed by /<corpus>/<method>, as are the next two: shares of the checkable claims
-    CONTRADICTED = "explanations/contradicted"
-    ABOVE_SHUFFLED = "explanations/supported_above_shuffled"
-    TRAINING_SAMPLE = "sample/training"
-    HELD_OUT_ANSWER = "sample/held_out_answer"
-    WARNINGS = "warnings"
+    # What does it read, and say?
+    TRAINING_SAMPLE = "examples/training_sample"
+    ANSWERS = "examples/held_out_answers"
+    EXAMPLES = "examples"
+    FEATURES = "semantic_features"
 
     def of(self, corpus: str) -> str:
         return f"{self}/{printable(corpus, keep='')}"
@@ -92,6 +95,27 @@ class TensorBoardWriter:
 
     def figure(self, name: str, figure: "Figure", step: int) -> None:
         self._write(lambda writer: writer.add_figure(name, figure, step))
+
+    def hyperparameters(self, settings: Mapping[str, str | bool | float], results: Mapping[str, float], step: int) -> None:
+        """A row of the page HPARAMS; call it last."""
+
+        def write(writer: "SummaryWriter") -> None:
+            writer.flush()  # add_hparams opens a file of its own; with this name, in the same run
+            writer.add_hparams(dict(settings), dict(results), run_name=".", global_step=step)
+
+        self._write(write)
+
+    def embedding(self, name: str, features: "Tensor", columns: Mapping[str, Sequence[str]], step: int) -> None:
+        """Points of the page PROJECTOR.
+
+        Args:
+            columns: what is known of each point; the first is its name.
+
+        Shape:
+            features (N, C); columns: N texts each
+        """
+        rows = [[printable(value, keep="") for value in row] for row in zip(*columns.values(), strict=True)]
+        self._write(lambda writer: writer.add_embedding(features, rows, global_step=step, tag=name, metadata_header=list(columns)))
 
     def flush(self, step: int) -> None:
         """Writes everything up to this step to disk."""

@@ -1,19 +1,23 @@
 """Evaluation on held-out motions during training.
 
-model, encoded corpora, step  ->  accuracy per corpus, and one generated answer in TensorBoard
+model, encoded corpora, step  ->  accuracy per corpus, and a generated answer of each in TensorBoard
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from emotion_llm.grounding.examples import Example, example_figure, examples_table
+from emotion_llm.grounding.judge import standing
+from emotion_llm.grounding.norms import Norms, measure
 from emotion_llm.language.explaining import explain, middle
-from emotion_llm.language.label_scoring import score_clips
+from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.motion.motion import Motion
 from emotion_llm.runtime.console import is_first_rank, say
 from emotion_llm.runtime.processes import get_watchdog
 from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
@@ -31,19 +35,32 @@ class HeldOutEvaluation:
     """Per corpus."""
     device: torch.device
     tensorboard: TensorBoardWriter
+    norms: Mapping[str, Norms]
+    """By corpus: what the answers in TensorBoard are held against; empty for none."""
 
     def __call__(self, step: int) -> dict[str, float]:
-        accuracies = {}
+        accuracies, examples = {}, []
         for encoded in self.corpora:
             get_watchdog().at(step, 0, "evaluation")
             clips = encoded.split.held_out
             chosen = clips[:: max(1, -(-len(clips) // self.max_clips))]  # evenly spaced
-            accuracies[encoded.corpus.name] = score_clips(self.model, self.prompts, encoded, chosen, self.device).accuracy
+            scores = score_clips(self.model, self.prompts, encoded, chosen, self.device)
+            accuracies[encoded.corpus.name] = scores.accuracy
+            if is_first_rank():
+                examples.append(self._example(encoded, scores, step % len(chosen)))  # another clip at each evaluation
         say(f"step {step:,}: held-out accuracy " + ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items()))
-        if is_first_rank():  # one explanation to read; of another clip at each evaluation
-            encoded = self.corpora[step % len(self.corpora)]
-            window = middle(encoded.windows_of_clips([encoded.split.held_out[step % len(encoded.split.held_out)]]))
-            emotion, name = encoded.emotion(window), encoded.window_name(window)
-            answer = explain(self.model, self.prompts, [encoded.motion(window)], [emotion])[0]
-            self.tensorboard.text(Tag.HELD_OUT_ANSWER, f"**{name}** ({emotion})\n\n{answer}", step)
+        for example in examples:
+            self.tensorboard.figure(Tag.EXAMPLES.of(example.corpus.name), example_figure(example), step)
+        if examples:
+            self.tensorboard.text(Tag.ANSWERS, examples_table(examples), step)
         return accuracies
+
+    def _example(self, encoded: EncodedCorpus, scores: CorpusScores, place: int) -> Example:
+        """The greedy explanation of the answered emotion of one scored clip."""
+        corpus, clip = encoded.corpus, scores.clips[place]
+        row = scores.probabilities[place]
+        emotion = scores.emotions[int(row.argmax())]
+        window = middle(encoded.windows_of_clips([clip]))
+        text = explain(self.model, self.prompts, [encoded.motion(window)], [emotion])[0]
+        norms, motion = self.norms.get(corpus.name), Motion(corpus.layout, corpus.positions(clip), corpus.frames_per_second)
+        return Example(corpus, clip, emotion, float(row.max()), text, standing(measure(motion), norms) if norms else None)

@@ -65,7 +65,6 @@ class StepReport:
             Tag.GRADIENT_NORM: self.gradient_norm,
             Tag.SAMPLES_PER_SECOND: self.samples / self.seconds,
             Tag.TOKENS_PER_SECOND: self.tokens / self.seconds,
-            Tag.SECONDS_PER_STEP: self.seconds,
             **{f"{Tag.SECONDS_IN}_{phase}": seconds for phase, seconds in self.phases.items()},
         }
 
@@ -141,8 +140,6 @@ def train(
             check_losses(monitor, report, step, data, tensorboard, manager)
             curves = {
                 Tag.SKIPPED_UPDATES: monitor.skipped,
-                Tag.SAMPLES_SEEN: step * settings.global_batch,
-                Tag.EPOCHS: step * settings.global_batch / len(data),
                 Tag.MFU: report.operations / report.seconds / peak,
                 Tag.PEAK_MEMORY_GB: peak_memory_bytes(engine.device) / 1e9,
             }

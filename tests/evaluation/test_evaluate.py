@@ -127,7 +127,7 @@ def test_the_reliability_figure_says_each_methods_calibration_error():
 
 def test_the_confusion_figure_says_its_accuracy():
     figure = confusion_figure([[2, 1], [0, 1]], ("anger", "joy"), "kdae")
-    assert figure.axes[0].get_title() == "kdae, accuracy 75%"
+    assert figure.axes[0].get_title(loc="left") == "kdae, accuracy 75%"
 
 
 @pytest.mark.slow

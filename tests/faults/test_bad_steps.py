@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 
+from emotion_llm.runtime.tensorboard import Tag
 from emotion_llm.training.checkpoint import newest_checkpoint
 from tests.helpers.jobs import run_job, start_job
 from tests.helpers.run_outcome import curve, outcome
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.slow
 def test_a_bad_step_is_skipped_on_all_processes_counted_and_its_motion_named(small_run):
     settings = small_run("run", max_steps=6)
     said = run_job(settings, 2, partial(poison, (3, 5), 1))
-    assert curve(settings.run, "train/skipped_updates") == {1: 0.0, 2: 0.0, 3: 1.0, 4: 1.0, 5: 2.0, 6: 2.0}
+    assert curve(settings.run, Tag.SKIPPED_UPDATES) == {1: 0.0, 2: 0.0, 3: 1.0, 4: 1.0, 5: 2.0, 6: 2.0}
     checkpoint = newest_checkpoint(settings.run)
     assert (checkpoint.step, checkpoint.updates) == (6, 4)
     warnings = [line for line in said.splitlines() if line.startswith("warning: step ")]
@@ -36,7 +37,7 @@ def test_a_resumed_run_remembers_its_skipped_updates(small_run):
     job.wait()
     run_job(resumed, 1, poisoned)
     assert outcome(resumed.run).weights_and_moments == outcome(unbroken.run).weights_and_moments
-    assert curve(resumed.run, "train/skipped_updates")[6] == 2.0
+    assert curve(resumed.run, Tag.SKIPPED_UPDATES)[6] == 2.0
 
 
 def test_too_many_bad_steps_in_a_row_end_the_run_with_its_last_good_checkpoint(small_run):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from emotion_llm.runtime.tensorboard import Tag
 from emotion_llm.training.checkpoint import BEST, read_checkpoint
 
 
@@ -30,7 +31,7 @@ def outcome(run: Path) -> Outcome:
 
 
 def losses(run: Path) -> dict[int, float]:
-    return curve(run, "train/loss")
+    return curve(run, Tag.LOSS)
 
 
 def curve(run: Path, name: str) -> dict[int, float]:

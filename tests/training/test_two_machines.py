@@ -11,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from emotion_llm.language.llm import LoraSettings
+from emotion_llm.runtime.tensorboard import Tag
 
 ROOT = Path(__file__).parents[2]
 MACHINES = ("127.0.0.1", "127.0.0.2")
@@ -19,7 +20,7 @@ MACHINES = ("127.0.0.1", "127.0.0.2")
 def losses(run: Path) -> list[float]:
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
-    return [event.value for event in events.Scalars("train/loss")]
+    return [event.value for event in events.Scalars(Tag.LOSS)]
 
 
 def free_port() -> str:
