@@ -1,7 +1,8 @@
-"""Fine-tunes the skeleton-aware LLM under DeepSpeed ZeRO-2: first to name the emotion, then to explain it.
+"""Fine-tunes the skeleton-aware LLM under DeepSpeed ZeRO-2: to name the emotion, to explain it, to refine explanations.
 
     deepspeed --num_gpus 4 launch/finetune.py --stage recognition
     deepspeed --num_gpus 4 launch/finetune.py --stage description
+    deepspeed --num_gpus 4 launch/finetune.py --stage refinement      # optional: learns from its own true texts
     deepspeed --num_gpus 2 launch/finetune.py --stage recognition --preset demo     # the same on two CPU processes
 
 Needs prepared corpora (launch/prepare.py), a pre-trained encoder (launch/pretrain_encoder.py) and an LLM (a Hugging Face name or folder).
@@ -35,6 +36,7 @@ from emotion_llm.training.batches import TrainingData
 from emotion_llm.training.engine import Engine, model_dtype
 from emotion_llm.training.held_out import HeldOutEvaluation
 from emotion_llm.training.loop import describe_sample, say_plan, train
+from emotion_llm.training.refinement import own_texts
 from emotion_llm.training.settings import FinetuneSettings, presets_of_stage
 
 
@@ -49,8 +51,7 @@ def finetune(settings: FinetuneSettings) -> None:
         corpora = encode_corpora(encoder, settings.data, settings.corpora, device, views=settings.views, movement=settings.movement)
         text_tokenizer = load_text_tokenizer(settings.llm)
         prompts = PromptWriter(text_tokenizer)
-        data = TrainingData(corpora, prompts, settings)
-        if settings.stage == "description":
+        if settings.stage != "recognition":
             for encoded in corpora:
                 norms_for_run(settings.run, encoded.corpus, encoded.split)
 
@@ -67,6 +68,8 @@ def finetune(settings: FinetuneSettings) -> None:
         else:
             check_resumable(resumed, metadata)
             resumed.load_model(model)
+        texts = own_texts(model, prompts, corpora, settings, resumed is not None) if settings.stage == "refinement" else None
+        data = TrainingData(corpora, prompts, settings, texts)
         open_run_folder(settings)
 
         engine = Engine(model, settings.weight_decay, settings.gradient_clipping, settings.global_batch, ds_config)

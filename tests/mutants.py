@@ -265,7 +265,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("emotion_llm/training/checkpoint_record.py", "tests/faults/test_hostile_checkpoints.py", [
         ("if self.updates > self.step:", "if False:"),
         ("slots.total <= MAX_SLOTS", "True"),
-        ('Literal["recognition", "description"]', "str"),
+        ('Literal["recognition", "description", "refinement"]', "str"),
         ("corpora: dict[Text, CorpusRecord]", "corpora: dict[Text, Any]"),
         ("if not text.isprintable():", "if False:"),
         ("if missing := sorted(set(self.metadata.settings.corpora) - set(self.metadata.corpora)):", "if missing := []:"),

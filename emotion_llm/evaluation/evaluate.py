@@ -91,7 +91,7 @@ def evaluate_corpus(
         baselines |= control_scores(trained, encoded, scores.clips, device)
     predictions = prediction_records(encoded.corpus, scores, baselines)
     records = [asdict(prediction) for prediction in predictions]
-    if trained.stage == "description":
+    if trained.explains:
         explained = explain_clips(trained, encoded, scores, settings.explanations, settings.candidates)
         predictions = [replace(record, explained=explained.get(clip)) for record, clip in zip(predictions, scores.clips, strict=True)]
         records = [asdict(record) | explanation_record(record.explained) for record in predictions]

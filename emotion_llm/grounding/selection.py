@@ -1,6 +1,6 @@
 """The text among several that its movement supports best.
 
-texts, Standing, emotion  ->  one text without a contradicted claim. Ours.
+texts, Standing, emotion  ->  one text without a contradicted claim; those to learn from. Ours.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from emotion_llm.grounding.judge import JudgedText, Standing, judge_text
 from emotion_llm.grounding.metrics import named_emotions, repeats_a_clause
 
+MOST_TEXTS = 3
+"""Of one clip to learn from: as many as reference texts have wordings (our choice)."""
 NOTHING_LEFT = "This reads as {emotion}; the model gave no reason that the measured movement supports."
 """Shown where every candidate's every sentence contradicts the movement."""
 
@@ -25,6 +27,19 @@ def best_supported(texts: Sequence[str], movement: Standing, emotion: str) -> st
     judged = [judge_text(text, movement) for text in finished or texts]
     best = max(judged, key=lambda text: _merit(text, emotion))
     return best.text if not best.count("contradicted") else without_contradictions(best) or NOTHING_LEFT.format(emotion=emotion)
+
+
+def all_supported(texts: Sequence[str], movement: Standing, emotion: str, emotions: Sequence[str]) -> list[str]:
+    """Those of the texts, at most MOST_TEXTS different ones, that make the most claims among those that are finished, repeat no clause,
+    name the emotion and no other, and hold nothing but supported claims."""
+    claims: dict[str, int] = {}
+    for text in texts:
+        judged = judge_text(text, movement)
+        told = judged.count("supported")
+        true = told == len(judged.claims) > 0 and not judged.uncheckable
+        if true and text.endswith(".") and named_emotions(text, emotions) == {emotion} and not repeats_a_clause(text):
+            claims[text] = told
+    return [text for text, told in claims.items() if told == max(claims.values())][:MOST_TEXTS]
 
 
 def _merit(judged: JudgedText, emotion: str) -> tuple[float, ...]:

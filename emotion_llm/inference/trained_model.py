@@ -108,7 +108,7 @@ class TrainedModel(FoundRun):
     @property
     def explains(self) -> bool:
         """Whether the run has learnt to explain."""
-        return self.stage == "description"
+        return self.stage != "recognition"
 
     def open(
         self, source: str | Path | np.ndarray, frames_per_second: float | None = None, layout: str | None = None, **choices: Unpack[Choices]

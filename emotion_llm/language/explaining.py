@@ -72,12 +72,19 @@ def explain_verified(
         greedy: the likeliest explanation.
         candidates: explanations to choose from, with the greedy one.
     """
+    sampled = sample_explanations(model, prompts, motion, emotion, candidates - 1, SEED) if candidates > 1 else []
+    return best_supported([greedy, *sampled], movement, emotion)
+
+
+def sample_explanations(
+    model: EmotionLLM, prompts: PromptWriter, motion: MotionFeatures, emotion: str, candidates: int, seed: int
+) -> list[str]:
+    """Random explanations of one window, given its emotion, in one batch."""
     was_training = model.training
     model.eval()
-    example = Example(prompts.description(emotion, motion.words), motion, answers=())
-    sampled = model.sample(example, MAX_NEW_TOKENS, candidates - 1, SEED) if candidates > 1 else []
+    sampled = model.sample(Example(prompts.description(emotion, motion.words), motion, answers=()), MAX_NEW_TOKENS, candidates, seed)
     model.train(was_training)
-    return best_supported([greedy, *map(prompts.decode, sampled)], movement, emotion)
+    return [prompts.decode(tokens) for tokens in sampled]
 
 
 class TextPieces(TextStreamer):

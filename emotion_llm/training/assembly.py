@@ -142,14 +142,15 @@ def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
     check_same_origin(checkpoint, metadata["llm_fingerprint"], metadata["encoder_hash"])
     check_same_prompts(checkpoint, metadata["prompts"])
     check_same_settings(checkpoint.folder, checkpoint.metadata["settings"], metadata["settings"], FREE_TO_CHANGE)
-    fields = DESCRIPTIONS if metadata["settings"]["stage"] == "description" else DATA_AND_SPLIT
+    fields = DESCRIPTIONS if metadata["settings"]["stage"] != "recognition" else DATA_AND_SPLIT
     if differences := data_differences(checkpoint.metadata["corpora"], metadata["corpora"], fields):
         raise UserError(f"{checkpoint.folder}: {'; '.join(differences)}; restore the data, or start a new run with another --run folder")
 
 
 def ds_config_path(settings: FinetuneSettings) -> Path:
-    """The DeepSpeed configuration of the run; by default the stage's own in ds_configs/."""
-    return settings.ds_config or Path(__file__).parents[2] / "ds_configs" / f"{settings.stage}.json"
+    """The DeepSpeed configuration of the run; by default the stage's own in ds_configs/. Refinement is as large as description."""
+    name = "recognition" if settings.stage == "recognition" else "description"
+    return settings.ds_config or Path(__file__).parents[2] / "ds_configs" / f"{name}.json"
 
 
 def checkpoint_to_resume(settings: FinetuneSettings) -> Checkpoint | None:

@@ -8,7 +8,7 @@ sorted by length before it is divided, so that all processes finish a micro-step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -41,12 +41,21 @@ class Item:
 class TrainingData:
     """The training clips of the encoded corpora, as questions and answers."""
 
-    def __init__(self, corpora: Sequence[EncodedCorpus], prompts: PromptWriter, settings: FinetuneSettings) -> None:
+    def __init__(
+        self,
+        corpora: Sequence[EncodedCorpus],
+        prompts: PromptWriter,
+        settings: FinetuneSettings,
+        own_texts: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+    ) -> None:
         """
+        Args:
+            own_texts: corpus -> clip -> what is learnt in place of the corpora's descriptions (training/refinement.py).
+
         Raises:
             UserError: the description stage without any description.
         """
-        self.corpora, self.prompts, self.settings = corpora, prompts, settings
+        self.corpora, self.prompts, self.settings, self._own_texts = corpora, prompts, settings, own_texts
         self._recognition = [
             [Item(index, int(window), None) for window in encoded.windows_of_clips(encoded.split.train)]
             for index, encoded in enumerate(corpora)
@@ -55,7 +64,7 @@ class TrainingData:
         if settings.stage == "recognition":
             return
         all_described = [
-            (index, clip) for index, encoded in enumerate(corpora) for clip in encoded.split.train if encoded.corpus.clip(clip).texts
+            (index, clip) for index, encoded in enumerate(corpora) for clip in encoded.split.train if self._texts(encoded, clip)
         ]
         order = np.random.default_rng(settings.seed).permutation(len(all_described))  # a larger number adds motions to those of a smaller
         chosen = {all_described[place] for place in order[: settings.described_motions]}
@@ -64,7 +73,7 @@ class TrainingData:
                 Item(index, int(window), text)
                 for clip in encoded.split.train
                 if (index, clip) in chosen
-                for text in encoded.corpus.clip(clip).texts
+                for text in self._texts(encoded, clip)
                 for window in encoded.windows_of_clips([clip])
             ]
             for index, encoded in enumerate(corpora)
@@ -76,6 +85,10 @@ class TrainingData:
                 "name a descriptions table in the corpus definition and import again, or run launch/prepare.py --narrate"
             )
         self._description_sampler = self._sampler(self._description, settings.seed + 1)
+
+    def _texts(self, encoded: EncodedCorpus, clip: int) -> Sequence[str]:
+        about = encoded.corpus.clip(clip)
+        return about.texts if self._own_texts is None else self._own_texts[encoded.corpus.name].get(about.name, ())
 
     def _sampler(self, items: list[list[Item]], seed: int) -> MixtureSampler:
         labels = tuple(

@@ -58,7 +58,7 @@ class CorpusRecord:
 class SettingsRecord:
     """The settings that a model is rebuilt from."""
 
-    stage: Literal["recognition", "description"]
+    stage: Literal["recognition", "description", "refinement"]
     llm: Text
     data: Text
     corpora: Annotated[tuple[Text, ...], Field(min_length=1)]

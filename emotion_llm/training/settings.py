@@ -1,4 +1,4 @@
-"""Settings of the two fine-tunes and their presets. Hardware (precision, ZeRO stage, micro-batch) lives in ds_configs/.
+"""Settings of the fine-tunes and their presets. Hardware (precision, ZeRO stage, micro-batch) lives in ds_configs/.
 
 command line  ->  FinetuneSettings
 """
@@ -19,7 +19,7 @@ from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.encoded_corpus import VIEWS, Movement
 from emotion_llm.skeleton_tokens.unified import Slots
 
-Stage: TypeAlias = Literal["recognition", "description"]
+Stage: TypeAlias = Literal["recognition", "description", "refinement"]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -41,7 +41,7 @@ class FinetuneSettings:
     """One fine-tune of the skeleton-aware LLM. A *step* is an optimizer step."""
 
     stage: Stage = "recognition"
-    """What is learnt: naming the emotion, or explaining it."""
+    """What is learnt: naming the emotion, explaining it, or, after that, explaining it as in the model's own best texts (ours)."""
     run: Path = Path("runs/recognition")
     """The run folder: settings, checkpoints, TensorBoard."""
     data: Path = Path("data")
@@ -53,7 +53,7 @@ class FinetuneSettings:
     llm: str = "huggyllama/llama-7b"
     """Hugging Face name or folder of a causal LM (our choice; public summaries say "LLaMA")."""
     start_from: Path | None = None
-    """Run folder whose adapter and projections are the starting point; description starts from recognition's."""
+    """Run folder whose adapter and projections are the starting point; description starts from recognition's, refinement from description's."""
     max_steps: Count = 800_000
     """Optimizer steps (paper, experiment setup: 800,000 for recognition, 10,000 for description)."""
     global_batch: Count = 64
@@ -73,9 +73,9 @@ class FinetuneSettings:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     """Joint training on several corpora."""
     rehearsal: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    """Description only: share of each step spent on recognition, so that it is not forgotten (our choice)."""
+    """Not for recognition: share of each step spent on recognition, so that it is not forgotten (our choice)."""
     described_motions: Count | None = None
-    """Description only: the number of described motions to learn from, over all corpora, to see how many are enough; by default all."""
+    """Not for recognition: the number of described motions to learn from, over all corpora, to see how many are enough; by default all."""
     movement: Movement = "tokens"
     """What the LLM reads of a movement. With "words", a baseline of launch/evaluate.py (ours): the percentiles of the clip's measured
     qualities, in place of the skeleton tokens."""
@@ -106,7 +106,7 @@ class FinetuneSettings:
     """Seconds without progress after which the job ends; must exceed the evaluation of one corpus and the writing of one checkpoint
     (our choice)."""
     ds_config: Path | None = None
-    """DeepSpeed configuration; by default ds_configs/<stage>.json."""
+    """DeepSpeed configuration; by default ds_configs/<stage>.json, for refinement that of description."""
 
 
 _PAPER = FinetuneSettings()
@@ -137,6 +137,14 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
         "smollm2": _then_description(_SMOLLM2, max_steps=160, warmup_steps=10, global_batch=8),
     },
 }
+PRESETS["refinement"] = {
+    name: replace(
+        description, stage="refinement", run=description.run.with_name("refinement"), start_from=description.run,
+        max_steps=steps, evaluate_every=min(steps, description.evaluate_every), checkpoint_every=min(steps // 2, description.checkpoint_every),
+        peak_learning_rate=description.peak_learning_rate / 3,
+    )
+    for (name, description), steps in zip(PRESETS["description"].items(), (3_000, 100, 50), strict=True)
+}  # fmt: skip
 """Stage -> preset name -> settings; the paper's comes first and is the default."""
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +17,6 @@ from emotion_llm.training.assembly import build_model, describe_run, ds_config_p
 from emotion_llm.training.batches import TrainingData
 from emotion_llm.training.engine import Engine, model_dtype
 from emotion_llm.training.settings import FinetuneSettings
-
-DS_CONFIGS = Path(__file__).parents[2] / "ds_configs"
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,8 @@ def parts(small_world, tmp_path) -> Iterator[Callable[..., Parts]]:
 
     def make(micro_batch: int = 8, stage: str = "recognition", precision: str = "fp32", **changes: object) -> Parts:
         fixed_precision.setattr(engine_module, "bf16_is_fast_on_cpu", lambda: precision == "bf16")
-        config = json.loads((DS_CONFIGS / f"{stage}.json").read_text()) | {"train_micro_batch_size_per_gpu": micro_batch}
+        default = ds_config_path(small_world.settings(tmp_path, stage))
+        config = json.loads(default.read_text()) | {"train_micro_batch_size_per_gpu": micro_batch}
         (tmp_path / "ds.json").write_text(json.dumps(config))
         few = {"ds_config": tmp_path / "ds.json", "lora": LoraSettings(rank=4, alpha=8, dropout=0.0)}
         settings = small_world.settings(tmp_path / "run", stage, **(few | changes))
