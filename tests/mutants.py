@@ -74,7 +74,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("unnamed = int((labels < 0).sum())", "unnamed = 0"),
         ('"actor" if self.kind == "leave-actors-out" else "action"', '"actor"'),
     ]),
-    ("emotion_llm/corpus/windows.py", "tests/corpus tests/pretraining/test_data.py", [
+    ("emotion_llm/corpus/windows.py", "tests/corpus/test_splits.py tests/pretraining/test_data.py", [
         ("count = math.ceil(frames / window_frames)", "count = frames // window_frames + 1"),
         ("last = frames - window_frames", "last = frames - window_frames - 1"),
         ("if frames <= window_frames:", "if frames < window_frames - 1:"),
@@ -130,7 +130,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("if softcap is not None:", "if softcap is True:"),
         ("if packed_row is None:", "if packed_row is True:"),
     ]),
-    ("emotion_llm/language/label_scoring.py", "tests/evaluation tests/language", [
+    ("emotion_llm/language/label_scoring.py", "tests/evaluation/test_evaluate.py tests/evaluation/test_baselines.py tests/evaluation/test_controls.py", [
         ("probabilities[place] += row / len(windows[place])", "probabilities[place] = row"),
         ("range(process_rank(), len(clips), process_count())", "range(0, len(clips))"),
         ("torch.cat(scores).softmax(1)", "torch.cat(scores).softmax(0)"),
