@@ -13,8 +13,7 @@ import torch
 
 from emotion_llm.grounding.narration import norms_for_run
 from emotion_llm.grounding.norms import load_norms
-from emotion_llm.language.llm import check_text_tokenizer, load_text_tokenizer
-from emotion_llm.language.llm_hash import llm_hash
+from emotion_llm.language.llm import check_text_tokenizer, llm_hash, load_text_tokenizer
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import load_encoder
 from emotion_llm.runtime.console import parse_settings, run, say

@@ -14,11 +14,10 @@ import torch
 
 from emotion_llm.benchmarks.cost_model import DAY_SECONDS, STEPS
 from emotion_llm.benchmarks.workload import LLAMA_7B, MICRO_BATCH, LlmShape, build_model, count_answer_tokens, draw_examples
-from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import PackedRow, pack
 from emotion_llm.runtime.processes import process_count, start_processes
 from emotion_llm.training.assembly import ds_config_path
-from emotion_llm.training.efficiency import finish, matrix_peak, peak_memory_bytes
+from emotion_llm.training.efficiency import FlopCount, finish, matrix_peak, peak_memory_bytes
 from emotion_llm.training.engine import Engine, model_dtype
 from emotion_llm.training.settings import FinetuneSettings
 

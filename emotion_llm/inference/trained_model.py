@@ -31,8 +31,7 @@ from emotion_llm.inference.timeline import STEP_SECONDS, Segment, Timeline, segm
 from emotion_llm.inference.trained_run import FoundRun, find_run
 from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import emotion_probabilities
-from emotion_llm.language.llm import LoraSettings, load_llm, load_text_tokenizer
-from emotion_llm.language.llm_hash import llm_hash
+from emotion_llm.language.llm import LoraSettings, llm_hash, load_llm, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter, prompt_texts
 from emotion_llm.motion.checks import check_clip

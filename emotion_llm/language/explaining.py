@@ -31,7 +31,6 @@ def explain(
     prompts: PromptWriter,
     motions: Sequence[MotionFeatures],
     emotions: Sequence[str],
-    max_new_tokens: int = MAX_NEW_TOKENS,
     on_text: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Greedy explanations of N windows of motion, each given its emotion.
@@ -39,17 +38,15 @@ def explain(
     Args:
         on_text: receives the text piece by piece while it is written; for one window.
     """
-    was_training = model.training
-    model.eval()
     examples = [
         Example(prompts.description(emotion, motion.words), motion, answers=()) for motion, emotion in zip(motions, emotions, strict=True)
     ]
     texts: list[str] = []
     streamer = None if on_text is None else TextPieces(prompts.text_tokenizer, on_text)
-    for start in range(0, len(examples), MOTIONS_PER_BATCH):
-        batch = examples[start : start + MOTIONS_PER_BATCH]
-        texts += [prompts.decode(tokens) for tokens in model.generate(batch, max_new_tokens, streamer)]
-    model.train(was_training)
+    with model.evaluating():
+        for start in range(0, len(examples), MOTIONS_PER_BATCH):
+            batch = examples[start : start + MOTIONS_PER_BATCH]
+            texts += [prompts.decode(tokens) for tokens in model.generate(batch, MAX_NEW_TOKENS, streamer)]
     return texts
 
 
@@ -80,10 +77,9 @@ def sample_explanations(
     model: EmotionLLM, prompts: PromptWriter, motion: MotionFeatures, emotion: str, candidates: int, seed: int
 ) -> list[str]:
     """Random explanations of one window, given its emotion, in one batch."""
-    was_training = model.training
-    model.eval()
-    sampled = model.sample(Example(prompts.description(emotion, motion.words), motion, answers=()), MAX_NEW_TOKENS, candidates, seed)
-    model.train(was_training)
+    example = Example(prompts.description(emotion, motion.words), motion, answers=())
+    with model.evaluating():
+        sampled = model.sample(example, MAX_NEW_TOKENS, candidates, seed)
     return [prompts.decode(tokens) for tokens in sampled]
 
 

@@ -77,19 +77,18 @@ def score_clips(
         motion: what the model reads in place of a window's features.
     """
     motion = motion or encoded.motion
-    was_training = model.training
-    model.eval()
     emotions = encoded.corpus.emotions
     probabilities = torch.zeros(len(clips), len(emotions), dtype=torch.float64)
-    own = list(range(process_rank(), len(clips), process_count()))
-    windows = {place: encoded.windows_of_clips([clips[place]]) for place in own}
-    flat = sorted(((place, int(window)) for place in own for window in windows[place]), key=lambda pair: encoded.skeleton_tokens(pair[1]))
+    windows = {place: encoded.windows_of_clips([clips[place]]) for place in range(process_rank(), len(clips), process_count())}
+    flat = sorted(
+        ((place, int(window)) for place in windows for window in windows[place]), key=lambda pair: encoded.skeleton_tokens(pair[1])
+    )
     blocks = range(0, len(flat), WINDOWS_PER_ROW)
-    for start in progress(blocks, f"scoring {encoded.corpus.name}", "batch") if len(blocks) > 20 else blocks:
-        block = flat[start : start + WINDOWS_PER_ROW]
-        rows = emotion_probabilities(model, prompts, [motion(window) for _, window in block], emotions, device)
-        for (place, _), row in zip(block, rows, strict=True):
-            probabilities[place] += row / len(windows[place])
-    model.train(was_training)
+    with model.evaluating():
+        for start in progress(blocks, f"scoring {encoded.corpus.name}", "batch") if len(blocks) > 20 else blocks:
+            block = flat[start : start + WINDOWS_PER_ROW]
+            rows = emotion_probabilities(model, prompts, [motion(window) for _, window in block], emotions, device)
+            for (place, _), row in zip(block, rows, strict=True):
+                probabilities[place] += row / len(windows[place])
     truth = torch.tensor([encoded.emotion_index(int(encoded.windows_of_clips([clip])[0])) for clip in clips])
     return CorpusScores(emotions, tuple(clips), sum_over_processes(probabilities), truth)

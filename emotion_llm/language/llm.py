@@ -1,10 +1,12 @@
 """The large language model: loaded from the Hugging Face hub or a folder, frozen, with LoRA beside its linear layers.
 
 name or folder  ->  frozen causal LM + text tokenizer  ->  the same with a trainable adapter
+name or folder  ->  hash of configuration, weights and text tokenizer
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -25,11 +27,17 @@ from emotion_llm.language.dropout import use_cheap_dropout
 from emotion_llm.language.packed import PACKED_ATTENTION
 from emotion_llm.language.packing_check import check_packing
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.files import content_hash
+from emotion_llm.runtime.launcher import is_first_rank
+from emotion_llm.runtime.processes import gather_over_processes
 from emotion_llm.runtime.validation import STRICT, read_json_object
 
 EMBEDDING_SAMPLE = 8192
 """Tokens, evenly spaced in the vocabulary, whose embeddings are measured."""
 CPU = torch.device("cpu")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
+"""Fields of config.json that do not change the model."""
 MOST_LAYERS = 1000
 """More than four times as many as any LLM has; a model is built from its configuration before its weights are read."""
 
@@ -136,6 +144,29 @@ def embedding_scale(llm: PreTrainedModel) -> float:
         return float(layer(sample).float().pow(2).mean().sqrt())
 
 
+def llm_hash(name_or_folder: str) -> str:
+    """Hash of the whole content of a loaded LLM's files, computed by the first rank for all. Every rank must call it.
+
+    An adapter only fits the LLM it was trained on: checkpoints store this hash and are refused with another LLM.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    found: str | Exception | None = None
+    if is_first_rank():
+        try:
+            folder = Path(name_or_folder)
+            if not folder.is_dir() and isinstance(cached := try_to_load_from_cache(name_or_folder, "config.json"), str):
+                folder = Path(cached).parent
+            found = _hash_folder(folder)
+        except (OSError, ValueError) as error:
+            found = error
+    result = gather_over_processes(found)[0]
+    if not isinstance(result, str):
+        raise UserError(f"--llm {name_or_folder}: cannot be read ({result}); fetch the LLM again")
+    return result
+
+
 def hub_in_reach() -> bool:
     """Whether the Hugging Face hub's address resolves; asked first, because the hub's own client retries for half a minute."""
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
@@ -198,3 +229,11 @@ def _cannot_load(name_or_folder: str, what: str, error: Exception) -> str:
         f"--llm {name_or_folder}: its {what} cannot be loaded ({reason}); is the name right and the Hugging Face hub in reach? "
         "Otherwise give a folder: launch/get_llm.py makes one"
     )
+
+
+def _hash_folder(folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    parts: list[object] = [{name: value for name, value in config.items() if name not in VOLATILE}]
+    files = [*sorted(folder.glob("*.safetensors")), *(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())]
+    parts += [[path.name, content_hash(path)] for path in files]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

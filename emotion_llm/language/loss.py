@@ -32,16 +32,11 @@ def token_log_likelihoods(hidden_states: Tensor, head: nn.Module, token_ids: Ten
             logits = logits * logit_scale
         return -nn.functional.cross_entropy(logits, ids, reduction="none")
 
-    chunk = max(1, LOGITS_PER_CHUNK // vocabulary_size(head))
+    chunk = max(1, LOGITS_PER_CHUNK // len(head.get_parameter("weight")))
     if len(token_ids) <= chunk:
         return of_chunk(hidden_states, token_ids)
     chunks = zip(hidden_states.split(chunk), token_ids.split(chunk), strict=True)
     return torch.cat([checkpoint(of_chunk, states, ids, use_reentrant=False) for states, ids in chunks])
-
-
-def vocabulary_size(head: nn.Module) -> int:
-    """Logits per token."""
-    return len(head.get_parameter("weight"))
 
 
 def logit_scale(config: PretrainedConfig) -> float:

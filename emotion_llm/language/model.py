@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 from transformers.generation import BaseStreamer
 
@@ -37,6 +39,14 @@ class EmotionLLM(nn.Module):
         self.llm = llm
         self.skeleton_tokenizer = skeleton_tokenizer
         self.slots = slots
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Without dropout; afterwards the model trains on, if it did before."""
+        was_training = self.training
+        self.eval()
+        yield
+        self.train(was_training)
 
     @property
     def base_llm(self) -> PreTrainedModel:
@@ -134,15 +144,9 @@ class EmotionLLM(nn.Module):
             inputs = (token_ids, skeleton_rows, motion.rows, motion.granularities)
             rows.append(self.embed(*(value.to(device) for value in inputs)))  # (L, D)
             positions.append(position)
-        longest = max(len(row) for row in rows)
-        embeddings = rows[0].new_zeros(len(rows), longest, rows[0].shape[-1])  # (N, L, D)
-        position_ids = torch.zeros(len(rows), longest, dtype=torch.long, device=device)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long, device=device)
-        for index, (row, position) in enumerate(zip(rows, positions, strict=True)):
-            embeddings[index, longest - len(row) :] = row
-            position_ids[index, longest - len(row) :] = position.to(device)
-            mask[index, longest - len(row) :] = 1
-        return {"inputs_embeds": embeddings, "position_ids": position_ids, "attention_mask": mask}
+        mask = [torch.ones_like(position) for position in positions]
+        embeddings, *others = (pad_sequence(every, batch_first=True, padding_side="left") for every in (rows, positions, mask))
+        return {"inputs_embeds": embeddings, "position_ids": others[0].to(device), "attention_mask": others[1].to(device)}
 
     @contextmanager
     def _generation_attention(self) -> Iterator[None]:
@@ -154,12 +158,5 @@ class EmotionLLM(nn.Module):
 
     def _cut(self, new: Tensor) -> list[list[int]]:
         end = None if self.base_llm.generation_config is None else self.base_llm.generation_config.eos_token_id
-        ends = set(end if isinstance(end, list) else [end])
-        return [_cut_at(answer, ends) for answer in new.tolist()]
-
-
-def _cut_at(token_ids: list[int], ends: set[int | None]) -> list[int]:
-    for index, token_id in enumerate(token_ids):
-        if token_id in ends:
-            return token_ids[:index]
-    return token_ids
+        ends = end if isinstance(end, list) else [end]
+        return [list(takewhile(lambda token_id: token_id not in ends, answer)) for answer in new.tolist()]

@@ -16,7 +16,7 @@ share the noise of the prefix.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -68,15 +68,6 @@ class AttentionGroup:
 
 
 @dataclass(frozen=True)
-class PackedAttention:
-    """Which tokens of a row see each other."""
-
-    groups: tuple[AttentionGroup, ...]
-    unpack: Tensor
-    """(R,) int64: where each token's output stands among the concatenated outputs of the groups."""
-
-
-@dataclass(frozen=True)
 class PackedRow:
     """R tokens of several examples, ready for the LLM."""
 
@@ -98,21 +89,16 @@ class PackedRow:
     """(A,) int64: the answer that each token belongs to, counted over all examples."""
     answers: int
     """Number of answers in the row."""
-    attention: PackedAttention
+    groups: tuple[AttentionGroup, ...]
+    """Which tokens see each other: each is a query in exactly one group."""
+    unpack: Tensor
+    """(R,) int64: where each token's output stands among the concatenated outputs of the groups."""
 
     def to(self, device: torch.device) -> PackedRow:
-        return _to_device(self, device)
+        def move(record: object) -> dict[str, Any]:
+            return {name: value.to(device, non_blocking=True) for name, value in vars(record).items() if isinstance(value, Tensor)}
 
-
-def _to_device(value: Any, device: torch.device) -> Any:
-    """A copy with all nested tensors on the device."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple):
-        return tuple(_to_device(item, device) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: _to_device(getattr(value, field.name), device) for field in fields(value)})
-    return value
+        return replace(self, **move(self), groups=tuple(AttentionGroup(**move(group)) for group in self.groups))
 
 
 def pack(examples: Sequence[Example], slots: Slots, share_prefix: bool = True) -> PackedRow:
@@ -122,97 +108,57 @@ def pack(examples: Sequence[Example], slots: Slots, share_prefix: bool = True) -
         share_prefix: compute each distinct prompt prefix once; False gives every example its own copy (same likelihoods and gradients,
             more work; with LoRA dropout each example then has its own noise).
     """
-    row = _RowBuilder(slots)
-    prefixes: dict[tuple[int, ...], range] = {}
+    token_ids: list[int] = []
+    position_ids: list[int] = []
+    skeleton_rows: list[int] = []
+    predicting_rows: list[int] = []
+    prefixes: dict[tuple[int, ...], PackedSequence] = {}
+    sequences: list[PackedSequence] = []
+
+    def append(ids: Sequence[int], positions: Sequence[int]) -> range:
+        token_ids.extend(ids)
+        position_ids.extend(positions)
+        return range(len(token_ids) - len(ids), len(token_ids))
+
     for index, example in enumerate(examples):
-        key = example.prompt.before if share_prefix else (index,)
+        before, after = example.prompt.before, example.prompt.after
+        key = before if share_prefix else (index,)
         if key not in prefixes:
-            prefixes[key] = row.add_prefix(example.prompt.before)
-        row.add_example(example, prefixes[key])
-    return row.build()
-
-
-class _RowBuilder:
-    """Collects the tokens of a row and which of them see each other."""
-
-    def __init__(self, slots: Slots) -> None:
-        self.slots, self.answers = slots, 0
-        self.token_ids: list[int] = []
-        self.position_ids: list[int] = []
-        self.skeleton_rows: list[int] = []
-        self.predicting_rows: list[int] = []
-        self.answer_ids: list[int] = []
-        self.answer_index: list[int] = []
-        self.motions: list[MotionFeatures] = []
-        self.prefixes: list[PackedSequence] = []
-        self.sequences: list[PackedSequence] = []
-
-    def _append(self, token_ids: Sequence[int], positions: Sequence[int]) -> range:
-        first = len(self.token_ids)
-        self.token_ids.extend(token_ids)
-        self.position_ids.extend(positions)
-        return range(first, len(self.token_ids))
-
-    def add_prefix(self, before: tuple[int, ...]) -> range:
-        rows = self._append(before, range(len(before)))
-        self.prefixes.append((rows, rows, torch.ones(len(rows), len(rows), dtype=torch.bool).tril()))
-        return rows
-
-    def add_example(self, example: Example, prefix: range) -> None:
-        motion, after = example.motion, example.prompt.after
-        slots = motion.in_slots(self.slots)  # (S,)
-        skeleton = self._append([0] * len(slots), (len(prefix) + slots).tolist())
-        self.skeleton_rows.extend(skeleton)
-        self.motions.append(motion)
-        first_after = len(prefix) + self.slots.total
-        prompt_end = self._append(after, range(first_after, first_after + len(after))).stop
-
-        answer_rows: list[range] = []
-        first_answer = first_after + len(after)
-        for answer in example.answers:
-            rows = self._append(answer[:-1], range(first_answer, first_answer + len(answer) - 1))  # the last token is only predicted
-            answer_rows.append(rows)
-            self.predicting_rows.extend([prompt_end - 1, *rows])
-            self.answer_ids.extend(answer)
-            self.answer_index.extend([self.answers] * len(answer))
-            self.answers += 1
-
-        own = range(skeleton.start, len(self.token_ids))
+            rows = append(before, range(len(before)))
+            prefixes[key] = rows, rows, torch.ones(len(rows), len(rows), dtype=torch.bool).tril()
+        prefix = prefixes[key][0]
+        motion_slots = example.motion.in_slots(slots)  # (S,)
+        skeleton = append([0] * len(motion_slots), (len(prefix) + motion_slots).tolist())
+        skeleton_rows.extend(skeleton)
+        first_after = len(prefix) + slots.total
+        prompt_end = append(after, range(first_after, first_after + len(after))).stop
+        first_answer, answer_rows = first_after + len(after), []
+        for answer in example.answers:  # the last token is only predicted
+            answer_rows.append(append(answer[:-1], range(first_answer, first_answer + len(answer) - 1)))
+            predicting_rows.extend([prompt_end - 1, *answer_rows[-1]])
+        own = range(skeleton.start, len(token_ids))
         visible = torch.ones(len(own), len(prefix) + len(own), dtype=torch.bool)  # (Lq, Lk)
         visible[:, len(prefix) :].tril_()
         for rows in answer_rows[1:]:  # an answer does not see the answers before it
             queries = slice(rows.start - own.start, rows.stop - own.start)
             visible[queries, len(prefix) + prompt_end - own.start : len(prefix) + rows.start - own.start] = False
-        self.sequences.append((own, [*prefix, *own], visible))
+        sequences.append((own, [*prefix, *own], visible))
 
-    def build(self) -> PackedRow:
-        return PackedRow(
-            token_ids=torch.tensor(self.token_ids),
-            position_ids=torch.tensor(self.position_ids),
-            skeleton_rows=torch.tensor(self.skeleton_rows, dtype=torch.long),  # none, if every skeleton token is removed
-            features=torch.cat([motion.rows for motion in self.motions]),
-            granularities=torch.cat([motion.granularities for motion in self.motions]),
-            predicting_rows=torch.tensor(self.predicting_rows),
-            answer_ids=torch.tensor(self.answer_ids),
-            answer_index=torch.tensor(self.answer_index),
-            answers=self.answers,
-            attention=_group(self.prefixes, self.sequences),
-        )
-
-
-def _group(prefixes: Sequence[PackedSequence], sequences: Sequence[PackedSequence]) -> PackedAttention:
-    """Groups sequences of similar size; together their queries are all tokens of the row."""
-    groups: list[AttentionGroup] = []
-    rows: list[int] = []
-    places: list[int] = []
-    next_place = 0
-    for similar in _of_similar_size(prefixes) + _of_similar_size(sequences):
-        groups.append(_pad_together(similar))
-        for query_rows, _, _ in similar:
-            rows.extend(query_rows)
-            places.extend(range(next_place, next_place + len(query_rows)))
-            next_place += groups[-1].query_rows.shape[1]
-    return PackedAttention(tuple(groups), torch.tensor(places)[torch.tensor(rows).argsort()])
+    answers = [answer for example in examples for answer in example.answers]
+    groups, unpack = _pad_groups(_of_similar_size([*prefixes.values()]) + _of_similar_size(sequences))
+    return PackedRow(
+        token_ids=torch.tensor(token_ids),
+        position_ids=torch.tensor(position_ids),
+        skeleton_rows=torch.tensor(skeleton_rows, dtype=torch.long),  # none, if every skeleton token is removed
+        features=torch.cat([example.motion.rows for example in examples]),
+        granularities=torch.cat([example.motion.granularities for example in examples]),
+        predicting_rows=torch.tensor(predicting_rows),
+        answer_ids=torch.tensor([token for answer in answers for token in answer]),
+        answer_index=torch.arange(len(answers)).repeat_interleave(torch.tensor([len(answer) for answer in answers])),
+        answers=len(answers),
+        groups=groups,
+        unpack=unpack,
+    )
 
 
 def _of_similar_size(sequences: Sequence[PackedSequence]) -> list[list[PackedSequence]]:
@@ -225,14 +171,22 @@ def _of_similar_size(sequences: Sequence[PackedSequence]) -> list[list[PackedSeq
     return groups
 
 
-def _pad_together(sequences: Sequence[PackedSequence]) -> AttentionGroup:
-    query_rows = pad_sequence([torch.tensor(queries) for queries, _, _ in sequences], batch_first=True)  # (n, Lq)
-    key_rows = pad_sequence([torch.tensor(keys) for _, keys, _ in sequences], batch_first=True)  # (n, Lk)
-    visible = torch.zeros(len(sequences), 1, query_rows.shape[1], key_rows.shape[1], dtype=torch.bool)
-    for index, (queries, keys, seen) in enumerate(sequences):
-        visible[index, 0, : len(queries), : len(keys)] = seen
-        visible[index, 0, len(queries) :, 0] = True  # a padded query must see something, or its unused output is NaN
-    return AttentionGroup(query_rows, key_rows, visible)
+def _pad_groups(groups: Sequence[Sequence[PackedSequence]]) -> tuple[tuple[AttentionGroup, ...], Tensor]:
+    """The groups, each padded to its longest queries and keys, and `PackedRow.unpack`."""
+    padded, every_query = [], []
+    for sequences in groups:
+        queries, keys = (
+            pad_sequence([torch.tensor(rows) for rows in side], batch_first=True, padding_value=-1)
+            for side in ([queries for queries, _, _ in sequences], [keys for _, keys, _ in sequences])
+        )  # (n, Lq), (n, Lk)
+        visible = torch.zeros(len(sequences), 1, queries.shape[1], keys.shape[1], dtype=torch.bool)
+        for index, (_, _, seen) in enumerate(sequences):
+            visible[index, 0, : len(seen), : seen.shape[1]] = seen
+            visible[index, 0, len(seen) :, 0] = True  # a padded query must see something, or its unused output is NaN
+        padded.append(AttentionGroup(queries.clamp(min=0), keys.clamp(min=0), visible))
+        every_query.append(queries.flatten())
+    rows = torch.cat(every_query)
+    return tuple(padded), rows.argsort()[int((rows < 0).sum()) :]
 
 
 def packed_attention(
@@ -265,7 +219,7 @@ def packed_attention(
         raise UserError(
             f"--llm: its attention caps its scores at {softcap:g}, as Gemma 2's does; this is not supported, choose another LLM"
         )
-    longest = max(group.key_rows.shape[1] for group in packed_row.attention.groups)
+    longest = max(group.key_rows.shape[1] for group in packed_row.groups)
     if sliding_window is not None and longest > sliding_window:
         raise UserError(
             f"--llm: its attention sees {sliding_window} tokens back, and a motion with its question and answer has {longest}; "
@@ -274,7 +228,7 @@ def packed_attention(
     q, k, v = (heads[0].transpose(0, 1) for heads in (query, key, value))  # (R, heads, d)
     repeats = q.shape[1] // k.shape[1]
     outputs = []
-    for group in packed_row.attention.groups:
+    for group in packed_row.groups:
         q_side, k_side, v_side = _take(q, group.query_rows), _take(k, group.key_rows), _take(v, group.key_rows)
         if repeats > 1:  # grouped-query attention
             k_side, v_side = k_side.repeat_interleave(repeats, dim=1), v_side.repeat_interleave(repeats, dim=1)
@@ -282,7 +236,7 @@ def packed_attention(
             q_side, k_side, v_side, attn_mask=group.visible, dropout_p=dropout, scale=scaling
         )  # (n, heads, Lq, d)
         outputs.append(out.transpose(1, 2).flatten(0, 1))  # (n Lq, heads, d)
-    return torch.cat(outputs).index_select(0, packed_row.attention.unpack)[None], None  # (1, R, heads, d)
+    return torch.cat(outputs).index_select(0, packed_row.unpack)[None], None  # (1, R, heads, d)
 
 
 def _take(tokens: Tensor, rows: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emotion_llm.corpus.sampling import MixtureSampler
-from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import Example, PackedRow, pack
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
+from emotion_llm.training.efficiency import FlopCount
 from emotion_llm.training.engine import ProcessShare
 from emotion_llm.training.settings import FinetuneSettings
 
@@ -174,7 +174,7 @@ class MicroBatch:
     row: PackedRow
     """On the CPU."""
     operations: float
-    """Useful floating point operations (language/flops.py)."""
+    """Useful floating point operations (training/efficiency.py)."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from emotion_llm.language.flops import FlopCount
 from emotion_llm.runtime.console import PROGRAM_BEGIN, progress, say
 from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, sum_over_processes
 from emotion_llm.runtime.stopping import StopRequest, leave_marker
@@ -24,7 +23,7 @@ from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.runtime.watchdog import Watchdog
 from emotion_llm.training.batches import Item, Prefetch, StepData, TrainingData, prepare_step
 from emotion_llm.training.checkpoint_manager import CheckpointManager
-from emotion_llm.training.efficiency import StepClock, matrix_peak, peak_memory_bytes
+from emotion_llm.training.efficiency import FlopCount, StepClock, matrix_peak, peak_memory_bytes
 from emotion_llm.training.engine import Engine
 from emotion_llm.training.loss_monitor import LossMonitor, MotionLoss, motion_losses
 from emotion_llm.training.schedule import learning_rate
@@ -53,7 +52,7 @@ class StepReport:
     phases: Mapping[str, float]
     """Seconds of each phase on this process (training/efficiency.py)."""
     operations: float
-    """Useful floating point operations over all processes (language/flops.py)."""
+    """Useful floating point operations over all processes (training/efficiency.py)."""
     own: tuple[MicroStep, ...]
     """What this process computed, for losses per motion."""
 

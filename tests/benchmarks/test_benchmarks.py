@@ -14,9 +14,9 @@ from emotion_llm.benchmarks import finetuning, gpu, scaling
 from emotion_llm.benchmarks.cost_model import BATCH, Cluster, matrix_weights, ring_seconds, step_cost, table
 from emotion_llm.benchmarks.suite import BenchmarkSettings, run_benchmarks
 from emotion_llm.benchmarks.workload import LLAMA_7B, MICRO_BATCH, TINY, build_model, draw_examples
-from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.packed import pack
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.training.efficiency import FlopCount
 
 ROOT = Path(__file__).parents[2]
 

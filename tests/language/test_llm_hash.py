@@ -6,7 +6,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from emotion_llm.language.llm_hash import llm_hash
+from emotion_llm.language.llm import llm_hash
 from emotion_llm.runtime.errors import UserError
 from tests.helpers.families import write_small_llm
 

@@ -213,7 +213,7 @@ def test_unsupported_attention_is_refused(setup, change, message):
 def test_a_window_is_long_enough_exactly_from_the_longest_sequence_on(setup):
     _, examples = setup
     row = pack(examples, SLOTS)
-    longest = max(group.key_rows.shape[1] for group in row.attention.groups)
+    longest = max(group.key_rows.shape[1] for group in row.groups)
     heads = torch.randn(1, 4, len(row.token_ids), 8)
     packed_attention(torch.nn.Identity(), heads, heads, heads, None, packed_row=row, sliding_window=longest)
     with pytest.raises(UserError, match=f"sees {longest - 1} tokens back"):

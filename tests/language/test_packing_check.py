@@ -60,7 +60,7 @@ def test_a_leak_is_noticed(monkeypatch):
 
     def leaky(examples, slots):
         row = true_pack(examples, slots)
-        for group in row.attention.groups:
+        for group in row.groups:
             group.visible.fill_(True)
         return row
 

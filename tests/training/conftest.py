@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from emotion_llm.language.llm import LoraSettings, load_text_tokenizer
-from emotion_llm.language.llm_hash import llm_hash
+from emotion_llm.language.llm import LoraSettings, llm_hash, load_text_tokenizer
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import TrainedEncoder, load_encoder
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus, encode_corpora

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from emotion_llm.language.flops import FlopCount
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.training.batches import Prefetch, TrainingData, micro_batches, prepare_step
+from emotion_llm.training.efficiency import FlopCount
 from emotion_llm.training.engine import ProcessShare, divide_batch
 
 

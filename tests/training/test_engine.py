@@ -16,13 +16,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from emotion_llm.language.flops import FlopCount
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.packed import pack
 from emotion_llm.runtime.processes import get_watchdog
 from emotion_llm.runtime.stopping import StopRequest
 from emotion_llm.training import loop
 from emotion_llm.training.batches import prepare_step
+from emotion_llm.training.efficiency import FlopCount
 from emotion_llm.training.loop import StepReport, train_step
 
 
