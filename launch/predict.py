@@ -11,8 +11,10 @@ Exit status: 0 success; 2 nothing was done, one line says why; 3 done, but some 
 import contextlib
 import sys
 
+from emotion_llm.inference.answer import Answer
 from emotion_llm.inference.prediction import PRESETS, PredictSettings, predict
-from emotion_llm.inference.recordings import find_clips
+from emotion_llm.inference.recordings import Conventions, find_clips
+from emotion_llm.inference.timeline import Timeline
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.launcher import is_first_rank
 
@@ -27,12 +29,18 @@ def main() -> None:
 
 def predict_with_pages(settings: PredictSettings) -> int:
     """Answers, and writes the answers as pages."""
-    from emotion_llm.report.sources import PredictedPages  # most predictions need no report and should start quickly
+    from emotion_llm.report.folder import Report  # most predictions need no report and should start quickly
+    from emotion_llm.report.sources import predicted_clip
 
     assert settings.html is not None
-    pages = PredictedPages(settings.html, len(find_clips(settings.clips)), settings)
-    status = predict(settings, pages.add)
-    if is_first_rank() and (page := pages.close(f"Clips read by {settings.run}")):
+    report = Report(settings.html, len(find_clips(settings.clips)))
+
+    def draw(answer: Answer | Timeline, conventions: Conventions) -> None:
+        if clip := predicted_clip(answer, conventions, settings):
+            report.add(clip)
+
+    status = predict(settings, draw)
+    if is_first_rank() and (page := report.close(f"Clips read by {settings.run}")):
         say(f"the report is in {page}")
     return status
 

@@ -156,7 +156,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("emotion_llm/streaming/connections.py", "tests/streaming/test_sessions.py", [
         ("            self._file.flush()", "            pass"),
         ("        self._thread.join()", "        pass"),
-        ("self._lines.popleft()", "pass"),
+        ("(MOST_WAITING), threading", "(0), threading"),
         ("origins=[None], ", ""),
     ]),
     ("emotion_llm/inference/timeline.py", "tests/inference/test_timeline.py", [

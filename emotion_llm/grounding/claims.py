@@ -22,22 +22,21 @@ MOMENTS: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 """Moment -> from and to which share of the clip it lasts. A change goes from the first half to the second."""
 
-PARTS: dict[str, tuple[str, ...]] = {
-    "body": ("body", "whole body", "movement", "motion", "person", "figure", "walk", "gait", "performer", "walker", "mover",
-             "actor", "subject", "posture", "stance"),
-    "head": ("head", "chin", "gaze", "neck"),
-    "trunk": ("trunk", "torso", "upper body", "back", "spine", "chest"),
-    "shoulders": ("shoulder",),
-    "arms": ("arm", "upper arm"),
-    "hands": ("hand", "wrist", "gesture"),
-    "elbows": ("elbow", "forearm"),
-    "hips": ("hip", "pelvis"),
-    "legs": ("leg",),
-    "knees": ("knee",),
-    "feet": ("foot", "feet", "ankle"),
-    "steps": ("step", "stride", "footstep"),
-    "path": ("path", "route", "course", "way", "trajectory"),
-}  # fmt: skip
+PARTS = {part: tuple(nouns.split(", ")) for part, nouns in {
+    "body": "body, whole body, movement, motion, person, figure, walk, gait, performer, walker, mover, actor, subject, posture, stance",
+    "head": "head, chin, gaze, neck",
+    "trunk": "trunk, torso, upper body, back, spine, chest",
+    "shoulders": "shoulder",
+    "arms": "arm, upper arm",
+    "hands": "hand, wrist, gesture",
+    "elbows": "elbow, forearm",
+    "hips": "hip, pelvis",
+    "legs": "leg",
+    "knees": "knee",
+    "feet": "foot, feet, ankle",
+    "steps": "step, stride, footstep",
+    "path": "path, route, course, way, trajectory",
+}.items()}  # fmt: skip
 """Part -> the nouns that name it, in the singular; the first is the usual one."""
 
 
@@ -49,6 +48,15 @@ class Pole:
     """What stands after "is" or "are"; one word also before the noun."""
     verbs: tuple[str, ...] = ()
     """Predicates with their verb first, in the infinitive."""
+
+
+def pole(adjectives: str = "", verbs: str = "") -> Pole:
+    """Phrases between commas."""
+    return Pole(_words(adjectives), _words(verbs))
+
+
+def _words(phrases: str) -> tuple[str, ...]:
+    return tuple(phrases.split(", ")) if phrases else ()
 
 
 @dataclass(frozen=True)
@@ -78,189 +86,166 @@ class Quality:
 
 QUALITIES: dict[str, Quality] = {
     "speed": Quality(
-        ("body",), "speed_mean",
-        Pole(("slow", "unhurried", "sluggish", "leisurely", "ponderous", "lethargic"), ("move slowly", "walk slowly")),
-        Pole(("fast", "quick", "rapid", "swift", "hurried", "brisk", "speedy"), ("move fast", "move quickly", "walk fast", "walk quickly",
-              "hurry", "rush")),
-        "speed",
-        nouns=("speed", "tempo", "pace", "velocity"),
+        ("body",), "speed_mean", family="speed", nouns=_words("speed, tempo, pace, velocity"),
+        low=pole("slow, unhurried, sluggish, leisurely, ponderous, lethargic", "move slowly, walk slowly"),
+        high=pole("fast, quick, rapid, swift, hurried, brisk, speedy", "move fast, move quickly, walk fast, walk quickly, hurry, rush"),
     ),
     "head speed": Quality(
-        ("head",), "head_speed_mean",
-        Pole(("almost motionless", "steady", "slow", "still", "motionless"),
-             ("hardly move", "move slowly", "move little", "stay still", "keep still")),
-        Pole(("fast", "quick", "restless"), ("move fast", "move quickly", "move a lot", "jerk", "shake")),
-        "speed",
+        ("head",), "head_speed_mean", family="speed",
+        low=pole("almost motionless, steady, slow, still, motionless", "hardly move, move slowly, move little, stay still, keep still"),
+        high=pole("fast, quick, restless", "move fast, move quickly, move a lot, jerk, shake"),
     ),
     "hand speed": Quality(
-        ("hands", "arms", "elbows"), "hand_speed_mean",
-        Pole(("slow", "almost motionless", "still", "motionless", "calm", "quiet", "passive"),
-             ("hardly move", "move slowly", "move little", "stay still", "keep still")),
-        Pole(("fast", "quick", "busy", "rapid", "active", "restless"), ("move fast", "move quickly", "move a lot")),
-        "speed",
+        ("hands", "arms", "elbows"), "hand_speed_mean", family="speed",
+        low=pole("slow, almost motionless, still, motionless, calm, quiet, passive",
+                 "hardly move, move slowly, move little, stay still, keep still"),
+        high=pole("fast, quick, busy, rapid, active, restless", "move fast, move quickly, move a lot"),
     ),
     "foot speed": Quality(
-        ("feet", "legs", "knees"), "foot_speed_mean",
-        Pole(("slow", "almost motionless", "still", "motionless"), ("hardly move", "move slowly", "move little", "stay still", "keep still")),
-        Pole(("fast", "quick", "rapid", "active", "restless"), ("move fast", "move quickly", "move a lot")),
-        "speed",
+        ("feet", "legs", "knees"), "foot_speed_mean", family="speed",
+        low=pole("slow, almost motionless, still, motionless", "hardly move, move slowly, move little, stay still, keep still"),
+        high=pole("fast, quick, rapid, active, restless", "move fast, move quickly, move a lot"),
     ),
     "evenness": Quality(
         ("body",), "speed_std",
-        Pole(("even", "uniform", "regular"), ("keep an even tempo", "keep a constant speed", "go on evenly")),
-        Pole(("uneven", "irregular", "changeable"), ("change speed a lot", "speed up and slow down")),
+        low=pole("even, uniform, regular", "keep an even tempo, keep a constant speed, go on evenly"),
+        high=pole("uneven, irregular, changeable", "change speed a lot, speed up and slow down"),
     ),
     "suddenness": Quality(
         ("body", "hands", "arms"), "laban_time",
-        Pole(("sustained", "gradual", "gentle")),
-        Pole(("sudden", "abrupt", "explosive", "sharp")),
+        low=pole("sustained, gradual, gentle"),
+        high=pole("sudden, abrupt, explosive, sharp"),
     ),
     "jerkiness": Quality(
-        ("body",), "dimensionless_jerk",
-        Pole(("smooth", "fluid", "flowing", "fluent"), ("move smoothly", "flow")),
-        Pole(("jerky", "choppy", "shaky", "halting", "jittery"), ("move jerkily", "tremble", "shake")),
-        nouns=("jerkiness",),
+        ("body",), "dimensionless_jerk", nouns=_words("jerkiness"),
+        low=pole("smooth, fluid, flowing, fluent", "move smoothly, flow"),
+        high=pole("jerky, choppy, shaky, halting, jittery", "move jerkily, tremble, shake"),
     ),
     "force": Quality(
-        ("body",), "laban_weight",
-        Pole(("light", "weak", "delicate", "powerless", "feeble"), ("lack force", "lack energy")),
-        Pole(("forceful", "powerful", "energetic", "vigorous", "strong", "dynamic"), ("move forcefully", "move with force", "move with energy")),
-        nouns=("energy", "force", "power"),
+        ("body",), "laban_weight", nouns=_words("energy, force, power"),
+        low=pole("light, weak, delicate, powerless, feeble", "lack force, lack energy"),
+        high=pole("forceful, powerful, energetic, vigorous, strong, dynamic", "move forcefully, move with force, move with energy"),
     ),
     "stillness": Quality(
         ("body",), "stillness",
-        Pole(("in constant motion", "restless", "never still"), ("never rest",)),
-        Pole(("still", "motionless", "often still", "at rest"), ("often stand still", "hardly move", "pause often", "rest", "stand still")),
+        low=pole("in constant motion, restless, never still", "never rest"),
+        high=pole("still, motionless, often still, at rest", "often stand still, hardly move, pause often, rest, stand still"),
     ),
     "size": Quality(
-        ("body",), "limb_contraction_std",
-        Pole(("small", "narrow", "restrained", "limited", "reserved", "minimal", "restricted")),
-        Pole(("large", "wide", "sweeping", "big", "broad", "exaggerated", "ample")),
-        nouns=("amplitude", "range of motion", "size of the movement"),
+        ("body",), "limb_contraction_std", nouns=_words("amplitude, range of motion, size of the movement"),
+        low=pole("small, narrow, restrained, limited, reserved, minimal, restricted"),
+        high=pole("large, wide, sweeping, big, broad, exaggerated, ample"),
     ),
     "expansion": Quality(
         ("body",), "convex_hull_volume_mean",
-        Pole(("contracted", "drawn together", "closed", "compact", "hunched up", "curled up"),
-             ("take up little space", "shrink", "occupy little space")),
-        Pole(("expansive", "open", "spread out", "expanded"), ("take up a lot of space", "take up much space", "fill the space")),
+        low=pole("contracted, drawn together, closed, compact, hunched up, curled up", "take up little space, shrink, occupy little space"),
+        high=pole("expansive, open, spread out, expanded", "take up a lot of space, take up much space, fill the space"),
     ),
     "head pitch": Quality(
-        ("head",), "head_pitch_mean",
-        Pole(("raised", "lifted", "held high", "up", "high", "tilted back", "upright", "erect"), ("look up", "tilt back", "rise", "face up")),
-        Pole(("bowed", "lowered", "bent down", "sunken", "down", "low", "tilted forward", "bent forward", "dropped", "drooping", "bent",
-              "directed downward", "inclined"),
-             ("hang down", "look down", "drop", "droop", "sink", "hang", "tilt forward", "face down", "bow", "lean forward", "point down",
-              "tilt down", "tilt downward", "look downward")),
-        "height", mirrored=True,
+        ("head",), "head_pitch_mean", family="height", mirrored=True,
+        low=pole("raised, lifted, held high, up, high, tilted back, upright, erect", "look up, tilt back, rise, face up"),
+        high=pole("bowed, lowered, bent down, sunken, down, low, tilted forward, bent forward, dropped, drooping, bent, directed "
+                  "downward, inclined",
+                  "hang down, look down, drop, droop, sink, hang, tilt forward, face down, bow, lean forward, point down, tilt down, tilt "
+                  "downward, look downward"),
     ),
     "head nodding": Quality(
         ("head",), "head_pitch_std",
-        Pole(("level",), ("stay level", "keep its angle")),
-        Pole(("nodding",), ("nod", "move up and down", "bob")),
+        low=pole("level", "stay level, keep its angle"),
+        high=pole("nodding", "nod, move up and down, bob"),
     ),
     "trunk lean": Quality(
-        ("trunk", "body"), "trunk_lean_mean",
-        Pole(("upright", "leaning back", "erect", "drawn back", "tilted back", "vertical", "straight"),
-             ("lean back", "stand upright", "straighten up", "arch back", "stay upright", "straighten")),
-        Pole(("leaning forward", "bent forward", "stooped", "inclined forward", "hunched", "bent over", "slumped", "tilted forward", "bowed",
-              "bent", "slouched", "rounded", "hunched over"),
-             ("lean forward", "stoop", "bend forward", "slump", "bend over", "tilt forward", "slouch", "hunch")),
-        "lean",
+        ("trunk", "body"), "trunk_lean_mean", family="lean",
+        low=pole("upright, leaning back, erect, drawn back, tilted back, vertical, straight",
+                 "lean back, stand upright, straighten up, arch back, stay upright, straighten"),
+        high=pole("leaning forward, bent forward, stooped, inclined forward, hunched, bent over, slumped, tilted forward, bowed, bent, "
+                  "slouched, rounded, hunched over",
+                  "lean forward, stoop, bend forward, slump, bend over, tilt forward, slouch, hunch"),
     ),
     "trunk sway": Quality(
         ("trunk",), "trunk_lean_std",
-        Pole(("steady", "still", "stable", "quiet", "calm"), ("stay steady", "hardly sway")),
-        Pole(("swaying", "rocking"), ("sway", "rock", "rock back and forth", "sway back and forth")),
+        low=pole("steady, still, stable, quiet, calm", "stay steady, hardly sway"),
+        high=pole("swaying, rocking", "sway, rock, rock back and forth, sway back and forth"),
     ),
     "elbow bend": Quality(
-        ("elbows", "arms"), "elbow_flexion_mean",
-        Pole(("straight", "stretched", "extended", "outstretched"), ("hang straight", "straighten", "hang straight down")),
-        Pole(("bent", "flexed", "folded", "bent in front of the body", "angled"), ("bend", "flex")),
-        "bend",
-        nouns=("elbow flexion",),
+        ("elbows", "arms"), "elbow_flexion_mean", family="bend", nouns=_words("elbow flexion"),
+        low=pole("straight, stretched, extended, outstretched", "hang straight, straighten, hang straight down"),
+        high=pole("bent, flexed, folded, bent in front of the body, angled", "bend, flex"),
     ),
     "arm opening": Quality(
         ("arms", "elbows"), "arm_opening_mean",
-        Pole(("close to the body", "held close to the body", "pressed to the body", "held in", "tucked in", "drawn in", "near the body",
-              "closed", "close to the trunk", "at the sides", "against the body"),
-             ("hang close to the body", "hang at the sides", "stay close to the body")),
-        Pole(("open", "spread wide", "held away from the body", "spread", "wide open", "opened", "away from the body", "spread out",
-              "far from the body", "out to the sides", "apart"),
-             ("open wide", "spread", "open", "reach out", "open up", "spread out")),
+        low=pole("close to the body, held close to the body, pressed to the body, held in, tucked in, drawn in, near the body, closed, "
+                 "close to the trunk, at the sides, against the body",
+                 "hang close to the body, hang at the sides, stay close to the body"),
+        high=pole("open, spread wide, held away from the body, spread, wide open, opened, away from the body, spread out, far from the "
+                  "body, out to the sides, apart",
+                  "open wide, spread, open, reach out, open up, spread out"),
     ),
     "arm swing": Quality(
         ("arms",), "arm_opening_std",
-        Pole(("small", "narrow"), ("hardly swing", "swing little")),
-        Pole(("swinging wide", "swinging", "sweeping", "large", "big"), ("swing wide", "swing widely", "swing a lot", "swing")),
+        low=pole("small, narrow", "hardly swing, swing little"),
+        high=pole("swinging wide, swinging, sweeping, large, big", "swing wide, swing widely, swing a lot, swing"),
     ),
     "hand height": Quality(
-        ("hands", "arms", "elbows"), "hand_height_mean",
-        Pole(("low", "lowered", "down", "held low", "dropped", "hanging", "limp"),
-             ("hang low", "hang down", "drop", "sink", "hang", "dangle", "stay low")),
-        Pole(("raised", "high", "held high", "lifted", "up", "held up"), ("rise", "stay high", "lift", "go up")),
-        "height",
-        nouns=("hand height",),
+        ("hands", "arms", "elbows"), "hand_height_mean", family="height", nouns=_words("hand height"),
+        low=pole("low, lowered, down, held low, dropped, hanging, limp", "hang low, hang down, drop, sink, hang, dangle, stay low"),
+        high=pole("raised, high, held high, lifted, up, held up", "rise, stay high, lift, go up"),
     ),
     "shoulder height": Quality(
-        ("shoulders",), "shoulder_height_mean",
-        Pole(("dropped", "low", "lowered", "down", "sunken", "drooping", "relaxed", "hanging", "slumped"),
-             ("hang low", "drop", "droop", "sink", "hang", "hang down", "fall")),
-        Pole(("raised", "pulled up", "lifted", "high", "up", "shrugged", "hunched", "hunched up", "tense"), ("rise", "shrug", "lift", "go up")),
-        "height",
+        ("shoulders",), "shoulder_height_mean", family="height",
+        low=pole("dropped, low, lowered, down, sunken, drooping, relaxed, hanging, slumped",
+                 "hang low, drop, droop, sink, hang, hang down, fall"),
+        high=pole("raised, pulled up, lifted, high, up, shrugged, hunched, hunched up, tense", "rise, shrug, lift, go up"),
     ),
     "knee bend": Quality(
-        ("knees", "legs"), "knee_flexion_mean",
-        Pole(("straight", "stretched", "extended", "stiff"), ("straighten", "stay straight")),
-        Pole(("bent", "flexed", "soft"), ("bend", "flex", "give way")),
-        "bend",
-        nouns=("knee flexion",),
+        ("knees", "legs"), "knee_flexion_mean", family="bend", nouns=_words("knee flexion"),
+        low=pole("straight, stretched, extended, stiff", "straighten, stay straight"),
+        high=pole("bent, flexed, soft", "bend, flex, give way"),
     ),
     "crouch": Quality(
         ("hips", "body"), "pelvis_height_mean",
-        Pole(("crouched", "low", "crouching", "squatting", "lowered"), ("crouch", "squat", "sink", "drop", "stay low", "hang low")),
-        Pole(("high", "tall"), ("stand tall", "stay high", "rise")),
+        low=pole("crouched, low, crouching, squatting, lowered", "crouch, squat, sink, drop, stay low, hang low"),
+        high=pole("high, tall", "stand tall, stay high, rise"),
     ),
     "bounce": Quality(
         ("hips", "body", "steps"), "pelvis_height_std",
-        Pole((), ("stay level", "stay at one height", "glide")),
-        Pole(("bouncy", "springy", "bouncing"), ("bounce", "move up and down", "bob", "jump", "hop")),
+        low=pole("", "stay level, stay at one height, glide"),
+        high=pole("bouncy, springy, bouncing", "bounce, move up and down, bob, jump, hop"),
     ),
     "asymmetry": Quality(
         ("body",), "posture_asymmetry_mean",
-        Pole(("symmetric", "symmetrical", "balanced")),
-        Pole(("asymmetric", "asymmetrical", "lopsided", "one-sided")),
+        low=pole("symmetric, symmetrical, balanced"),
+        high=pole("asymmetric, asymmetrical, lopsided, one-sided"),
     ),
     "hand asymmetry": Quality(
         ("hands", "arms"), "hand_asymmetry",
-        Pole(("equally active",), ("move equally", "move alike", "move together")),
-        Pole(("unequally active",), ("move unequally",)),
+        low=pole("equally active", "move equally, move alike, move together"),
+        high=pole("unequally active", "move unequally"),
     ),
     "travel": Quality(
         ("body",), "travel_speed",
-        Pole(("on the spot", "in place"), ("stay on the spot", "stay in place", "hardly travel", "stand on the spot", "cover little ground")),
-        Pole((), ("travel fast", "cover a lot of ground", "travel quickly", "cover much ground")),
+        low=pole("on the spot, in place", "stay on the spot, stay in place, hardly travel, stand on the spot, cover little ground"),
+        high=pole("", "travel fast, cover a lot of ground, travel quickly, cover much ground"),
     ),
     "directness": Quality(
         ("path",), "path_straightness",
-        Pole(("wandering", "winding", "curved", "indirect", "meandering"), ("wander", "curve", "meander", "wind")),
-        Pole(("straight", "direct")),
+        low=pole("wandering, winding, curved, indirect, meandering", "wander, curve, meander, wind"),
+        high=pole("straight, direct"),
     ),
     "turning": Quality(
         ("body",), "turning_speed",
-        Pole((), ("keep one heading", "hardly turn", "face one way", "keep facing one way", "barely turn")),
-        Pole(("turning",), ("turn a lot", "turn around", "turn", "turn often", "twist", "rotate")),
+        low=pole("", "keep one heading, hardly turn, face one way, keep facing one way, barely turn"),
+        high=pole("turning", "turn a lot, turn around, turn, turn often, twist, rotate"),
     ),
     "cadence": Quality(
-        ("steps",), "cadence",
-        Pole(("slow", "infrequent", "unhurried")),
-        Pole(("quick", "fast", "frequent", "rapid", "hurried", "brisk"), ("follow each other quickly",)),
-        nouns=("cadence", "step rate", "step frequency"),
+        ("steps",), "cadence", nouns=_words("cadence, step rate, step frequency"),
+        low=pole("slow, infrequent, unhurried"),
+        high=pole("quick, fast, frequent, rapid, hurried, brisk", "follow each other quickly"),
     ),
     "stride": Quality(
-        ("steps",), "stride_length",
-        Pole(("short", "small", "little", "tiny"), ("stay short",)),
-        Pole(("long", "large", "wide", "big")),
-        nouns=("stride length", "step length"),
+        ("steps",), "stride_length", nouns=_words("stride length, step length"),
+        low=pole("short, small, little, tiny", "stay short"),
+        high=pole("long, large, wide, big"),
     ),
 }  # fmt: skip
 """Quality -> how it is measured and told."""

@@ -52,6 +52,11 @@ class Answer:
         """Of the emotion."""
         return self.probabilities[self.emotion]
 
+    @property
+    def explanations(self) -> list[str]:
+        """None or one."""
+        return [self.explanation] if self.explanation else []
+
     def text(self) -> str:
         """For people, over several lines."""
         return "\n".join([self.heading(), self.explanation or NO_EXPLANATION, *self.remarks()])

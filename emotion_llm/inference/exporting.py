@@ -9,7 +9,6 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -18,13 +17,11 @@ import torch
 import tyro
 from peft import PeftModel
 from pydantic.dataclasses import dataclass
-from transformers import PreTrainedModel
 
 from emotion_llm.grounding.norms import FOLDER as NORMS
 from emotion_llm.inference.export_folder import ENCODER, EXPORT, FORMAT, LLM
 from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.inference.trained_run import FoundRun
-from emotion_llm.language.llm import load_llm, load_text_tokenizer
 from emotion_llm.language.model import GENERATION_ATTENTION
 from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS
 from emotion_llm.runtime.errors import UserError
@@ -40,7 +37,6 @@ KEPT_SETTINGS = (
 """Settings that say how the model was trained. The others are paths of the machine, or change no result."""
 ENCODER_PATHS = ("run", "data", "text_encoder")
 """Settings of the pre-training that may be paths of the machine; encoder.json's hash does not cover them."""
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -87,7 +83,7 @@ def export(found: FoundRun, settings: ExportSettings) -> Path:
 
 
 def _write(found: FoundRun, settings: ExportSettings, tmp: Path) -> None:
-    checkpoint, name = found.checkpoint, settings.llm or found.checkpoint.metadata["settings"]["llm"]
+    checkpoint, name = found.checkpoint, settings.llm or found.settings["llm"]
     trained = TrainedModel.of(found, settings.llm, torch.device("cpu"), torch.float32)
     (tmp / ENCODER).mkdir(parents=True)
     copies = {TOKENIZER: checkpoint.folder / TOKENIZER, f"{ENCODER}/{ABOUT}": found.folder / ENCODER / ABOUT}
@@ -100,15 +96,17 @@ def _write(found: FoundRun, settings: ExportSettings, tmp: Path) -> None:
             (tmp / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, tmp / target)
     adapted = cast(PeftModel, trained.model.llm)
-    llm = cast(PreTrainedModel, adapted.merge_and_unload()) if settings.merge else load_llm(name, torch.float32, checked=True)
+    llm: Any = adapted.merge_and_unload() if settings.merge else adapted.unload()
     llm.config.use_cache = True
     llm.set_attn_implementation(GENERATION_ATTENTION)  # ours is known to this package alone
-    llm.to(dtype=DTYPES[settings.dtype])  # type: ignore[call-arg]  # transformers hides torch's overloads
-    llm.save_pretrained(tmp / LLM)
-    load_text_tokenizer(name).save_pretrained(tmp / LLM)
-    _change(tmp / ENCODER / ABOUT, lambda about: about | {"pretraining": _without(about["pretraining"], ENCODER_PATHS)})
+    llm.to(dtype=getattr(torch, settings.dtype)).save_pretrained(tmp / LLM)
+    trained.prompts.text_tokenizer.save_pretrained(tmp / LLM)
+    about = json.loads((tmp / ENCODER / ABOUT).read_text(encoding="utf-8"))
+    about["pretraining"] = {name: value for name, value in about["pretraining"].items() if name not in ENCODER_PATHS}
+    write_json(tmp / ENCODER / ABOUT, about)
     if not settings.merge:
-        _change(tmp / ADAPTER_CONFIG, lambda config: config | {"base_model_name_or_path": f"../{LLM}"})
+        config = json.loads((tmp / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        write_json(tmp / ADAPTER_CONFIG, config | {"base_model_name_or_path": f"../{LLM}"})
     (tmp / "README.md").write_text(model_card(found, settings), encoding="utf-8")
     files = sorted(path for path in tmp.rglob("*") if path.is_file())
     for path in files:
@@ -125,14 +123,6 @@ def _metadata(found: FoundRun) -> dict[str, Any]:
     metadata = found.checkpoint.metadata
     settings = {name: value for name, value in metadata["settings"].items() if name in KEPT_SETTINGS}
     return metadata | {"settings": settings | {"llm": LLM, "data": "not exported"}}
-
-
-def _change(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    write_json(path, change(json.loads(path.read_text(encoding="utf-8"))))
-
-
-def _without(settings: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in names}
 
 
 def model_card(found: FoundRun, settings: ExportSettings) -> str:

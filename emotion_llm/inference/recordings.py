@@ -7,7 +7,7 @@ Imports no torch: a file that cannot be read is refused before anything large is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -208,13 +208,8 @@ def find_clips(words: tuple[str, ...]) -> list[Path]:
             if not path.is_file():
                 raise UserError(f"{word}: no such motion file")
         else:
-            inside = sorted(file for file in _matches(path) if file.is_file())
+            inside = sorted(file for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if file.is_file())
             if not inside:
                 raise UserError(f"{word}: no file matches this pattern")
         found |= dict.fromkeys(inside)
     return list(found)
-
-
-def _matches(pattern: Path) -> Iterator[Path]:
-    fixed = next(index for index, part in enumerate(pattern.parts) if any(sign in part for sign in "*?["))
-    return Path(*pattern.parts[:fixed]).glob(str(Path(*pattern.parts[fixed:])))

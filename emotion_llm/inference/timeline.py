@@ -7,6 +7,7 @@ Smoothing and segments are our choice; the paper answers short clips only. Impor
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,6 +54,22 @@ class Timeline:
     """(W, E) smoothed over time; six decimals."""
     segments: tuple[Segment, ...]
     findings: tuple[str, ...] = ()
+
+    probability = None
+    """A long recording has none for its emotion."""
+
+    @property
+    def emotion(self) -> str:
+        """The one that lasts longest."""
+        lengths: Counter[str] = Counter()
+        for segment in self.segments:
+            lengths[segment.emotion] += segment.end - segment.start  # type: ignore[assignment]  # typeshed counts whole numbers
+        return max(lengths, key=lengths.__getitem__)
+
+    @property
+    def explanations(self) -> list[str]:
+        """Of the segments."""
+        return [segment.explanation for segment in self.segments if segment.explanation]
 
     def text(self) -> str:
         """For people, one line per segment and its explanation."""

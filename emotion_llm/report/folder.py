@@ -1,6 +1,6 @@
-"""A folder of reports: one page per clip, and an index of them all.
+"""A report: one page per clip and an index of them all, or one page of one or two clips.
 
-ReportClips, one after another  ->  DIR/index.html, DIR/clips/<name>.html
+ReportClips, one after another  ->  DIR/index.html, DIR/clips/<name>.html; or FILE.html
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from emotion_llm.inference.answer import Answer
-from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.layout import Layout
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip, line
@@ -31,40 +29,52 @@ VIEW_DEGREES = 28.0
 """Thumbnails show the body from its front, turned this far to its left."""
 
 
-class ReportFolder:
-    """Writes pages as clips come; `close` writes the index. Only what the index shows of a clip is kept in memory."""
+class Report:
+    """Pages of clips as they come: in a folder one per clip and, at the end, an index; in a file one page of one or two clips.
 
-    def __init__(self, folder: Path) -> None:
+    Only what the index shows of a clip is kept in memory.
+    """
+
+    def __init__(self, target: Path, clips: int = 1) -> None:
         """
+        Args:
+            target: folder, or file that ends in .html.
+            clips: how many there will be.
+
         Raises:
-            UserError: an index.html lies there that is none of ours.
+            UserError: more than two clips for one file, or an index.html in the folder that is none of ours.
         """
-        self.folder = folder
-        index = folder / "index.html"
+        self.target, self.is_file = target, target.suffix.lower() == ".html"
+        if self.is_file and clips > 2:
+            raise UserError(f"--html {target}: one page shows one or two clips, not {clips:,}; name a folder for a page of each")
+        index = target / "index.html"
         if index.exists() and GENERATOR not in index.read_text(encoding="utf-8", errors="replace")[:2000]:
             raise UserError(f"{index}: was not written by emotion_llm and would be replaced; choose another folder for --html")
+        self._clips: list[ReportClip] = []
         self._entries: list[dict[str, Any]] = []
         self._layouts: dict[str, dict[str, Any]] = {}
         self._names: Counter[str] = Counter()
 
-    def add(self, clip: ReportClip) -> Path:
-        """Writes the page of one clip."""
-        page = f"clips/{self._file_name(clip.name)}"
-        write_page(self.folder / page, clip_page([clip], index="../index.html"))
-        layout = clip.motion.layout
-        if layout.name not in self._layouts:
-            self._layouts[layout.name] = {"joints": layout.joints, "bones": _bones(layout), "head": layout.landmarks["head"]}
+    def add(self, clip: ReportClip) -> None:
+        """Writes the page of one clip, in a folder."""
+        if self.is_file:
+            self._clips.append(clip)
+            return
+        page, layout = f"clips/{self._file_name(clip.name)}", clip.motion.layout
+        write_page(self.target / page, clip_page([clip], index="../index.html"))
+        self._layouts[layout.name] = {"joints": layout.joints, "bones": _bones(layout), "head": layout.landmarks["head"]}
         self._entries.append(_entry(clip) | {"page": page})
-        return self.folder / page
 
-    def close(self, title: str) -> Path:
-        """Writes the index of all pages; returns its path."""
+    def close(self, title: str) -> Path | None:
+        """Writes the index of a folder, or the file; returns the page to open, None for a file without clips."""
+        if self.is_file:
+            return write_page(self.target, clip_page(self._clips)) if self._clips else None
         plain = "\n".join(f"{entry['name']}: {entry['emotion'] or entry['truth'] or ''}" for entry in self._entries)
         page = render(
             "index.html", ("common.js", "index.js"), {"entries": self._entries, "layouts": self._layouts}, frames=True,
             title=html.escape(line(title)), plain=html.escape(plain)
         )  # fmt: skip
-        return write_page(self.folder / "index.html", page)
+        return write_page(self.target / "index.html", page)
 
     def _file_name(self, name: str) -> str:
         """A plain name, made from the clip's, that no other clip has; upper and lower case count as one."""
@@ -80,10 +90,12 @@ def write_reports(folder: Path, title: str, clips: Iterable[ReportClip]) -> Path
     Raises:
         UserError: an index.html lies there that is none of ours.
     """
-    reports = ReportFolder(folder)
+    report = Report(folder)
     for clip in clips:
-        reports.add(clip)
-    return reports.close(title)
+        report.add(clip)
+    index = report.close(title)
+    assert index is not None
+    return index
 
 
 def write_page(path: Path, page: str) -> Path:
@@ -96,7 +108,7 @@ def write_page(path: Path, page: str) -> Path:
 def _entry(clip: ReportClip) -> dict[str, Any]:
     """What the index shows of a clip."""
     verdicts = Counter(judged.verdict for judged, _, _ in clip.judged)
-    emotion, probability, said = _said(clip.answer)
+    answer = clip.answer
     known = (verdicts["supported"], verdicts["contradicted"])
     return {
         "name": line(clip.name),
@@ -104,25 +116,14 @@ def _entry(clip: ReportClip) -> dict[str, Any]:
         "actor": clip.actor and line(clip.actor),
         "action": clip.action and line(clip.action),
         "truth": clip.truth and line(clip.truth),
-        "emotion": emotion and line(emotion),
-        "probability": probability,
-        "text": " ".join([*clip.texts, *said]) or None,
+        "emotion": answer and line(answer.emotion),
+        "probability": answer and answer.probability,
+        "text": " ".join([*clip.texts, *(answer.explanations if answer else [])]) or None,
         "claims": [*known, verdicts.total() - sum(known)] if verdicts else None,
         "seconds": clip.motion.seconds,
         "layout": clip.motion.layout.name,
         "poses": base64.b64encode(thumbnail(clip.motion).tobytes()).decode("ascii"),
     }
-
-
-def _said(answer: Answer | Timeline | None) -> tuple[str | None, float | None, list[str]]:
-    """Emotion, its probability, explanations; of a long recording the emotion that lasts longest."""
-    if isinstance(answer, Timeline):
-        seconds: dict[str, float] = {}
-        for segment in answer.segments:
-            seconds[segment.emotion] = seconds.get(segment.emotion, 0.0) + segment.end - segment.start
-        longest = max(seconds, key=seconds.__getitem__)
-        return longest, None, [segment.explanation for segment in answer.segments if segment.explanation]
-    return (answer.emotion, answer.probability, [answer.explanation] if answer.explanation else []) if answer else (None, None, [])
 
 
 def thumbnail(motion: Motion) -> np.ndarray:

@@ -19,13 +19,10 @@ from emotion_llm.inference.recordings import Conventions, ReadingChoices, open_r
 from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip
-from emotion_llm.report.folder import ReportFolder, write_page
-from emotion_llm.report.page import clip_page
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
 
 _CLAIMS = TypeAdapter(tuple[JudgedClaim, ...])
-PAGE_ENDING = ".html"
 
 
 def corpus_clips(corpora: Iterable[Corpus]) -> Iterator[ReportClip]:
@@ -56,40 +53,12 @@ def _corpus_clip(corpus: Corpus, index: int) -> ReportClip:
     return ReportClip(clip.name, motion, None, clip.emotion, corpus.name, clip.actor, clip.action, clip.texts)
 
 
-class PredictedPages:
-    """Takes the answers of launch/predict.py one by one. A folder gets a page per clip and an index, a file one or two clips."""
-
-    def __init__(self, target: Path, clips: int, choices: ReadingChoices) -> None:
-        """
-        Args:
-            target: folder, or file that ends in .html.
-            clips: how many there will be.
-
-        Raises:
-            UserError: more than two clips for one file, or an index.html in the folder that is none of ours.
-        """
-        self._target, self._choices = target, choices
-        self._file = target.suffix.lower() == PAGE_ENDING
-        if self._file and clips > 2:
-            raise UserError(f"--html {target}: one page shows one or two clips, not {clips:,}; name a folder for a page of each")
-        self._folder = None if self._file else ReportFolder(target)
-        self._clips: list[ReportClip] = []
-
-    def add(self, answer: Answer | Timeline, conventions: Conventions) -> None:
-        """Adds the answer to a motion file, which is read again: processes exchange answers, not motions."""
-        try:
-            recording = open_recording(Path(answer.clip), conventions, self._choices)
-        except UserError as error:  # parts of a long recording were answered, but it cannot be drawn as one
-            say(f"no page: {error}")
-            return
-        clip = ReportClip(Path(answer.clip).stem, recording.canonical, answer, corpus=answer.corpus)
-        if self._folder is None:
-            self._clips.append(clip)
-        else:
-            self._folder.add(clip)
-
-    def close(self, title: str) -> Path | None:
-        """Writes what is left to write; returns the page to open, or None where no clip could be read."""
-        if self._folder is not None:
-            return self._folder.close(title)
-        return write_page(self._target, clip_page(self._clips)) if self._clips else None
+def predicted_clip(answer: Answer | Timeline, conventions: Conventions, choices: ReadingChoices) -> ReportClip | None:
+    """The answer to a motion file, which is read again: processes exchange answers, not motions. None where parts of a long recording were
+    answered, but it cannot be drawn as one."""
+    try:
+        recording = open_recording(Path(answer.clip), conventions, choices)
+    except UserError as error:
+        say(f"no page: {error}")
+        return None
+    return ReportClip(Path(answer.clip).stem, recording.canonical, answer, corpus=answer.corpus)

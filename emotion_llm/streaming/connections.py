@@ -8,64 +8,60 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import socket
+import socketserver
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.streaming.frames import MAX_FRAME_BYTES
 
+if TYPE_CHECKING:
+    from websockets.sync.server import Server
+
 LOOPBACK = "127.0.0.1"
 MOST_WAITING = 10_000
 """Lines that wait at most."""
-LARGEST_DATAGRAM = 65_535
 
 
 class Inbox:
-    """Lines that wait to be read. Safe to share between threads."""
+    """Lines that wait to be read, with the times of their arrival (time.monotonic). Safe to share between threads."""
 
     def __init__(self, live: bool) -> None:
         """
         Args:
             live: where too many lines wait, the oldest are dropped; otherwise the source has to wait.
         """
-        self._live, self._lines, self._changed = live, deque[tuple[bytes | str, float]](), threading.Condition()
-        self._closed = False
+        self._live, self._lines, self._closed = live, queue.Queue[tuple[bytes | str, float]](MOST_WAITING), threading.Event()
 
     def put(self, line: bytes | str) -> None:
-        with self._changed:
-            while not self._live and len(self._lines) >= MOST_WAITING and not self._closed:
-                self._changed.wait()
-            if len(self._lines) >= MOST_WAITING:
-                self._lines.popleft()
-            self._lines.append((line, time.monotonic()))
-            self._changed.notify_all()
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                return self._lines.put((line, time.monotonic()), timeout=0 if self._live else 0.5)
+            if self._live:
+                with contextlib.suppress(queue.Empty):
+                    self._lines.get_nowait()
 
     def close(self) -> None:
         """No more lines will come."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed.set()
 
     @property
     def has_ended(self) -> bool:
         """Whether the source is closed and all its lines were taken."""
-        with self._changed:
-            return self._closed and not self._lines
+        return self._closed.is_set() and self._lines.empty()
 
     def take(self, seconds: float) -> list[tuple[bytes | str, float]]:
-        """All waiting lines with the times of their arrival (time.monotonic); waits that long for the first."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._lines or self._closed, seconds)
-            taken = list(self._lines)
-            self._lines.clear()
-            self._changed.notify_all()
-            return taken
+        """All waiting lines; waits that long for the first."""
+        taken: list[tuple[bytes | str, float]] = []
+        with contextlib.suppress(queue.Empty):
+            taken.append(self._lines.get(timeout=seconds))
+            while True:
+                taken.append(self._lines.get_nowait())
+        return taken
 
 
 class Outbox:
@@ -145,23 +141,14 @@ def _read_stream(inbox: Inbox, stream: BinaryIO) -> Callable[[], None]:
 
 
 def _read_udp(inbox: Inbox, port: int) -> Callable[[], None]:
-    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    receiver.bind((LOOPBACK, port))
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            inbox.put(self.request[0])
 
-    def read() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                inbox.put(receiver.recv(LARGEST_DATAGRAM))
+    class LargeDatagrams(socketserver.UDPServer):
+        max_packet_size = 65_535
 
-    threading.Thread(target=read, daemon=True).start()
-
-    def stop() -> None:
-        with contextlib.suppress(OSError):
-            receiver.shutdown(socket.SHUT_RDWR)
-        receiver.close()
-        inbox.close()
-
-    return stop
+    return _serve(LargeDatagrams((LOOPBACK, port), Handler), inbox)
 
 
 def _read_websocket(inbox: Inbox, port: int) -> Callable[[], None]:
@@ -174,11 +161,15 @@ def _read_websocket(inbox: Inbox, port: int) -> Callable[[], None]:
                 inbox.put(message)
 
     # No page in a browser may send frames: it would name its origin.
-    server = serve(read, LOOPBACK, port, origins=[None], max_size=MAX_FRAME_BYTES)
+    return _serve(serve(read, LOOPBACK, port, origins=[None], max_size=MAX_FRAME_BYTES), inbox)
+
+
+def _serve(server: socketserver.UDPServer | Server, inbox: Inbox) -> Callable[[], None]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def stop() -> None:
         server.shutdown()
+        server.socket.close()
         inbox.close()
 
     return stop

@@ -19,10 +19,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.inference.recordings import ReadingChoices
+from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.output import BestEffort, printable
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.streaming.connections import Inbox, Outbox
-from emotion_llm.streaming.stream import Stream, StreamAnswer, answered
+from emotion_llm.streaming.stream import Stream
 
 POLL_SECONDS = 0.2
 SILENT_STATUS = 3
@@ -117,14 +118,15 @@ def run_session(inbox: Inbox, stream: Stream, outbox: Outbox, live: bool, timeou
 
 
 def _give(stream: Stream, outbox: Outbox, tally: Tally, notices: _Notices, arrived: float) -> None:
-    answer = answered(stream)
-    if isinstance(answer, StreamAnswer):
-        delay = time.monotonic() - arrived
-        outbox.write(json.dumps(replace(answer, delay=round(delay, 3)).to_dict(), ensure_ascii=False))
-        tally.delays.append(delay)
-        tally.skipped += answer.skipped
-    else:
-        notices.show(answer)
+    try:
+        answer = stream.answer()
+    except UserError as error:  # a stream goes on
+        notices.show(f"no answer: {error}")
+        return
+    delay = time.monotonic() - arrived
+    outbox.write(json.dumps(replace(answer, delay=round(delay, 3)).to_dict(), ensure_ascii=False))
+    tally.delays.append(delay)
+    tally.skipped += answer.skipped
 
 
 class _Notices:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from emotion_llm.inference.answer import Answer, ranked
 from emotion_llm.inference.recordings import ReadingChoices, open_recording
 from emotion_llm.inference.trained_model import TrainedModel
-from emotion_llm.runtime.errors import UserError
 from emotion_llm.streaming.frames import MalformedFrame, SlidingWindow, parse_frame
 
 SMOOTHING_SECONDS = 2.0
@@ -113,11 +112,3 @@ class Stream:
             return self.explain_every < math.inf
         seconds, explained = self._explained
         return emotion != explained and (now - seconds >= self.explain_every or now < seconds)
-
-
-def answered(stream: Stream) -> StreamAnswer | str:
-    """The answer, or a notice why there is none: a stream goes on."""
-    try:
-        return stream.answer()
-    except UserError as error:
-        return f"no answer: {error}"

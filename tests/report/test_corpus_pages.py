@@ -7,7 +7,8 @@ from emotion_llm.corpus.store import open_corpus
 from emotion_llm.inference.answer import Answer
 from emotion_llm.inference.recordings import AS_RECORDED, Conventions
 from emotion_llm.report.clip import clip_record
-from emotion_llm.report.sources import PredictedPages, corpus_clips, evaluated_clips
+from emotion_llm.report.folder import Report
+from emotion_llm.report.sources import corpus_clips, evaluated_clips, predicted_clip
 from launch.prepare import write_pages
 
 
@@ -30,10 +31,10 @@ def test_a_record_of_an_evaluation_becomes_an_answer_beside_the_label(small_worl
 
 
 def test_a_recording_that_cannot_be_drawn_is_named(tmp_path, capsys):
-    pages = PredictedPages(tmp_path / "page.html", 1, AS_RECORDED)
-    pages.add(Answer(str(tmp_path / "gone.bvh"), "egbm", "anger", {"anger": 1.0}, None), Conventions({}, {}))
+    answer = Answer(str(tmp_path / "gone.bvh"), "egbm", "anger", {"anger": 1.0}, None)
+    assert predicted_clip(answer, Conventions({}, {}), AS_RECORDED) is None
     assert f"no page: {tmp_path}/gone.bvh: no such motion file" in capsys.readouterr().out
-    assert pages.close("") is None and not (tmp_path / "page.html").exists()
+    assert Report(tmp_path / "page.html").close("") is None and not (tmp_path / "page.html").exists()
 
 
 def test_a_clip_of_a_corpus_carries_its_label_and_its_own_positions(small_world):

@@ -17,7 +17,7 @@ from emotion_llm.inference.timeline import Segment, Timeline
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip, claim_joints, claim_record, clip_record, quantised
-from emotion_llm.report.folder import ReportFolder, write_reports
+from emotion_llm.report.folder import Report, write_reports
 from emotion_llm.report.page import ASSETS, clip_page, safe_json
 from emotion_llm.runtime.errors import UserError
 from tests.helpers.report_examples import EXPLANATION, example_clip
@@ -168,7 +168,7 @@ def test_clips_of_the_same_name_get_pages_of_their_own(tmp_path):
 def test_somebody_else_s_index_is_not_replaced(tmp_path):
     (tmp_path / "index.html").write_text("<title>mine</title>")
     with pytest.raises(UserError, match="was not written by emotion_llm and would be replaced; choose another folder for --html"):
-        ReportFolder(tmp_path)
+        Report(tmp_path)
 
 
 def test_the_same_folder_can_be_written_again(tmp_path):
