@@ -4,7 +4,8 @@ TrainedEncoder, corpora  ->  EncodedCorpus: MotionFeatures, emotion and name of 
 
 The encoder is frozen in both fine-tunes, so a window's features never change. All processes encode a part of the windows. The folder's
 name holds a hash of all inputs (encoder, data, window length), and checksums.json of what was written: changed or damaged features are
-encoded again. A folder is renamed into place when it is complete, so a partial one is never read.
+encoded again. A folder is renamed into place when it is complete, so a partial one is never read; it is
+locked while it is written, so that those of killed jobs can be told and deleted.
 
     <data>/features/<corpus>-<key>/
         windows.npy     one row per window (WINDOW_FIELDS)
@@ -14,12 +15,14 @@ encoded again. A folder is renamed into place when it is complete, so a partial 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
-import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -50,8 +53,6 @@ FORMAT = 2
 WINDOWS, FEATURES, CHECKSUMS = "windows.npy", "features.npy", "checksums.json"
 Movement: TypeAlias = Literal["tokens", "words"]
 """What the LLM reads of a movement: its skeleton tokens, or its measured qualities in words (a baseline)."""
-DAY = 86_400
-"""Seconds after which a partial folder of a killed process is deleted."""
 
 
 @dataclass(frozen=True)
@@ -72,26 +73,24 @@ class EncodedCorpus:
 
     corpus: Corpus
     split: Split
-    folder: Path
-    other_views: tuple[Path, ...] = ()
-    """Folders of the same windows seen otherwise (VIEWS), for training."""
+    folders: tuple[Path, ...]
+    """One per view (VIEWS); the first holds the windows as they are."""
     words: tuple[str, ...] = ()
     """One per clip: what the LLM reads in place of the skeleton tokens of its windows; empty: it reads the tokens."""
 
     @cached_property
     def windows(self) -> np.ndarray:
         """(windows,) records of WINDOW_FIELDS, clip after clip."""
-        return np.load(self.folder / WINDOWS, allow_pickle=False)
-
-    @cached_property
-    def features(self) -> np.ndarray:
-        """(rows, C) float32, memory-mapped."""
-        return np.load(self.folder / FEATURES, mmap_mode="r", allow_pickle=False)
+        return np.load(self.folders[0] / WINDOWS, allow_pickle=False)
 
     @cached_property
     def _views(self) -> list[np.ndarray]:
-        others = [np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False) for folder in self.other_views]
-        return [self.features, *others]
+        return [np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False) for folder in self.folders]
+
+    @property
+    def features(self) -> np.ndarray:
+        """(rows, C) float32 of the windows as they are, memory-mapped."""
+        return self._views[0]
 
     @cached_property
     def _first_window(self) -> np.ndarray:
@@ -128,7 +127,8 @@ class EncodedCorpus:
 
     def training_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and mean square of each granularity's features over the training windows, each (3, C)."""
-        total, square, count = (torch.zeros(3, width, dtype=torch.float64) for width in (self.features.shape[1], self.features.shape[1], 1))
+        width = self.features.shape[1]
+        total, square, count = (torch.zeros(3, size, dtype=torch.float64) for size in (width, width, 1))
         for window in self.windows_of_clips(self.split.train):
             motion = self.motion(window)
             rows = motion.rows.double()
@@ -175,8 +175,8 @@ def encode_corpora(
         differences = data_differences(trained.record.corpora, {name: corpus_record(corpus, split)})
         if differences and not accept_other_data:
             raise UserError(f"{'; '.join(differences)}; restore the data, or pre-train the encoder on these corpora")
-        first, *others = (_features_folder(trained, corpus, data / "features", view) for view in VIEWS[:views])
-        encoded.append(EncodedCorpus(corpus, split, first, tuple(others), _in_words(corpus, split) if movement == "words" else ()))
+        folders = tuple(_features_folder(trained, corpus, data / "features", view) for view in VIEWS[:views])
+        encoded.append(EncodedCorpus(corpus, split, folders, _in_words(corpus, split) if movement == "words" else ()))
     return encoded
 
 
@@ -213,28 +213,47 @@ def _features_folder(trained: TrainedEncoder, corpus: Corpus, folder: Path, view
     if is_valid:
         return target
     tmp = folder / f"{target.name}.{token}.tmp"
-    if is_first_rank():
-        tmp.mkdir(parents=True)
-        np.save(tmp / WINDOWS, table)
-        rows = sum(1 + corpus.layout.joints + feature_frames(frames) for frames in table["frames"].tolist())
-        np.lib.format.open_memmap(tmp / FEATURES, mode="w+", dtype=np.float32, shape=(rows, trained.channels)).flush()
-    gather_over_processes(None)  # the file exists
-    part = np.array_split(np.arange(len(table)), process_count())[process_rank()]
-    _encode(trained, corpus, table[part], tmp / FEATURES, view.mirrored)
-    gather_over_processes(None)  # every part is written
-    if is_first_rank():
-        write_json(tmp / CHECKSUMS, {name: content_hash(tmp / name) for name in (WINDOWS, FEATURES)})
-        if target.is_dir() and not _is_valid(target, table):
-            say(f"{target}: is damaged; encoded again")
-            target.rename(tmp.with_name(f"{target.name}.{token}.damaged.tmp"))
-        if not target.is_dir():  # another job may have written it meanwhile
-            tmp.rename(target)
-            flush(folder)
-        for partial in folder.glob(f"{target.name}.*.tmp"):
-            if partial.name.startswith(f"{target.name}.{token}.") or time.time() - partial.stat().st_mtime > DAY:
+    with ExitStack() as lock:
+        if is_first_rank():
+            (unlocked := folder / f".{token}").mkdir(parents=True)
+            lock.enter_context(_lock(unlocked))
+            unlocked.rename(tmp)
+            np.save(tmp / WINDOWS, table)
+            rows = sum(1 + corpus.layout.joints + feature_frames(frames) for frames in table["frames"].tolist())
+            np.lib.format.open_memmap(tmp / FEATURES, mode="w+", dtype=np.float32, shape=(rows, trained.channels)).flush()
+        gather_over_processes(None)  # the file exists
+        part = np.array_split(np.arange(len(table)), process_count())[process_rank()]
+        _encode(trained, corpus, table[part], tmp / FEATURES, view.mirrored)
+        gather_over_processes(None)  # every part is written
+        if is_first_rank():
+            write_json(tmp / CHECKSUMS, {name: content_hash(tmp / name) for name in (WINDOWS, FEATURES)})
+            if target.is_dir() and not _is_valid(target, table):
+                say(f"{target}: is damaged; encoded again")
+                target.rename(folder / f"{target.name}.{token}.damaged.tmp")
+            if not target.is_dir():  # another job may have written it meanwhile
+                tmp.rename(target)
+                flush(folder)
+    for partial in folder.glob(f"{target.name}.*.tmp") if is_first_rank() else ():
+        with _lock(partial) as unused:
+            if unused:  # of a process that has ended, or not needed any more
                 shutil.rmtree(partial, ignore_errors=True)
     gather_over_processes(None)  # the folder is complete
     return target
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Locks a folder, until the process ends at the latest; False if another one holds it, or the file system has no locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = True
+    except OSError:
+        locked = False
+    try:
+        yield locked
+    finally:
+        os.close(descriptor)
 
 
 def _window_table(corpus: Corpus, window_frames: int, shifted: bool = False) -> np.ndarray:

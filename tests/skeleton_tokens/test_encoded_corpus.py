@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -61,18 +62,18 @@ def test_features_do_not_depend_on_what_is_encoded_beside_them(trained, two_corp
 def test_what_is_encoded_once_is_never_encoded_again(trained, encoded, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "pooled_rows", None)
     again = encode_corpora(trained, tmp_path / "data", ("one", "two"), "cpu")
-    assert [one.folder for one in again] == [one.folder for one in encoded]
+    assert [one.folders for one in again] == [one.folders for one in encoded]
 
 
 def test_another_encoder_or_other_data_never_meets_old_features(trained, encoded, tmp_path):
     with torch.no_grad():
         trained.model.classifier.head.bias[0] += 1
     other = save_encoder(tmp_path / "run", trained.model, json.loads((tmp_path / "run" / ABOUT).read_text()))
-    assert encode_corpora(other, tmp_path / "data", ("one",), "cpu")[0].folder != encoded[0].folder
+    assert encode_corpora(other, tmp_path / "data", ("one",), "cpu")[0].folders[0] != encoded[0].folders[0]
     metadata = tmp_path / "data" / "one" / "corpus.json"
     metadata.write_text(metadata.read_text().replace(encoded[0].corpus.data_hash, "0" * 64))
-    assert encode_corpora(other, tmp_path / "data", ("one",), "cpu", accept_other_data=True)[0].folder.name not in {
-        folder.name for folder in (tmp_path / "data" / "features").iterdir() if folder == encoded[0].folder
+    assert encode_corpora(other, tmp_path / "data", ("one",), "cpu", accept_other_data=True)[0].folders[0].name not in {
+        folder.name for folder in (tmp_path / "data" / "features").iterdir() if folder == encoded[0].folders[0]
     }
 
 
@@ -87,10 +88,23 @@ def test_an_interrupted_encoding_leaves_nothing_that_looks_whole(trained, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         encode_corpora(trained, tmp_path / "data", ("one",), "cpu")
     monkeypatch.setattr(module, "pooled_rows", true_rows)
-    monkeypatch.setattr(module, "DAY", -1)  # what was left behind is old enough to be cleared away
+    (left,) = (tmp_path / "data" / "features").iterdir()
+    assert left.name.endswith(".tmp")
     encoded = encode_corpora(trained, tmp_path / "data", ("one",), "cpu")[0]
-    assert [folder.name for folder in (tmp_path / "data" / "features").iterdir()] == [encoded.folder.name]
+    assert [folder.name for folder in (tmp_path / "data" / "features").iterdir()] == [encoded.folders[0].name]
     assert np.isfinite(encoded.features).all() and (encoded.features != 0).any(1).all()
+
+
+def test_what_another_job_is_writing_is_left_alone_however_old_it_is(trained, encoded, tmp_path):
+    target = encoded[0].folders[0]
+    live, dead = (target.with_name(f"{target.name}.{who}.tmp") for who in ("live", "dead"))
+    for partial in (live, dead):
+        partial.mkdir()
+        os.utime(partial, (0, 0))
+    (target / "checksums.json").unlink()
+    with module._lock(live):
+        encode_corpora(trained, tmp_path / "data", ("one",), "cpu")
+        assert live.is_dir() and not dead.exists()
 
 
 def change(path, edit) -> None:
@@ -113,11 +127,11 @@ def change(path, edit) -> None:
 )
 def test_damaged_features_are_encoded_again(trained, encoded, tmp_path, capsys, damage):
     before = np.array(encoded[0].features)
-    damage(encoded[0].folder)
+    damage(encoded[0].folders[0])
     again = encode_corpora(trained, tmp_path / "data", ("one",), "cpu")[0]
-    assert f"{again.folder}: is damaged; encoded again" in capsys.readouterr().out
+    assert f"{again.folders[0]}: is damaged; encoded again" in capsys.readouterr().out
     assert np.array_equal(again.features, before)
-    assert sorted((tmp_path / "data" / "features").iterdir()) == sorted(one.folder for one in encoded)
+    assert sorted((tmp_path / "data" / "features").iterdir()) == sorted(one.folders[0] for one in encoded)
 
 
 def test_a_motion_is_encoded_as_its_corpus_is(trained, encoded):
@@ -184,7 +198,7 @@ def test_a_view_holds_the_same_windows_mirrored_or_cut_later(small_world):
         torch.testing.assert_close(encoded.motion(window, 1).rows, expected.rows, rtol=1e-4, atol=1e-5)
         one_window = len(encoded.windows_of_clips([clip])) == 1
         assert torch.equal(encoded.motion(window, 2).rows, encoded.motion(window).rows) == one_window
-    for folder in encoded.other_views[1:]:
+    for folder in encoded.folders[2:]:
         shifted = np.load(folder / "windows.npy")
         ends = shifted["start"] + shifted["frames"]
         assert (shifted["start"] >= 0).all() and (ends <= corpus.clips["frames"][shifted["clip"]]).all()
