@@ -183,7 +183,7 @@ def test_uneven_time_stamps_are_put_in_even_time_and_lost_frames_are_missing():
     np.testing.assert_allclose(np.diff(even[:5]), 10, rtol=0.02)  # constant speed is constant again
 
 
-@pytest.mark.parametrize("steps", [[30, 30, 40], [26, 40, 34], [25, 41, 25, 42, 25, 42]], ids=str)
+@pytest.mark.parametrize("steps", [[30, 30, 40], [26, 40, 34], [25, 26, 49], [25, 41, 25, 42, 25, 42]], ids=str)
 def test_time_stamps_with_jitter_give_the_mean_rate_and_constant_speed(steps):
     """Their mean is 33.3 ms and no frame is missing."""
     stamps = np.concatenate([[0], np.cumsum(np.tile(steps, 120 // len(steps)))]) + 5000.0
