@@ -149,6 +149,65 @@ def test_dragging_turns_the_view_and_the_wheel_zooms(browser, tmp_path):
     assert after["yaw"] < before["yaw"] and after["pitch"] > before["pitch"]
 
 
+def touch(browser, *steps: list[tuple[float, float]]) -> None:
+    """Fingers that touch the screen, move and leave it: their places at each step."""
+    for number, fingers in enumerate(steps):
+        places = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(fingers)]
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchMove" if number else "touchStart", "touchPoints": places})
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_fingers_zoom_turn_and_scroll(browser, tmp_path):
+    try:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True})
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 5})
+        browser.show(write(tmp_path / "clip.html", example_clip()))
+        box = browser.one(".stage canvas").rect
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for across, down in ((1, 0), (0, 1)):
+            browser.js("resetView()")
+            touch(
+                browser, *[[(x - across * apart, y - down * apart), (x + across * apart, y + down * apart)] for apart in range(30, 91, 6)]
+            )
+            browser.wait("return state.orbit.zoom > 2")
+            assert browser.js("return [state.orbit.yaw, scrollY, visualViewport.scale]") == [0.5, 0, 1]
+        touch(browser, *[[(x + moved, y)] for moved in range(0, 60, 6)])
+        browser.wait("return state.orbit.yaw < 0.3")
+        pitch = browser.js("return state.orbit.pitch")
+        touch(browser, *[[(x, y - moved)] for moved in range(0, 150, 6)])
+        browser.wait("return scrollY > 50")
+        assert browser.js("return state.orbit.pitch") == pitch
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_report_that_is_dropped_on_the_page_is_shown_beside_it(browser, tmp_path):
+    other = write(tmp_path / "other.html", example_clip("emilya_28", 40, "other"))
+    browser.show(write(tmp_path / "clip.html", example_clip()))
+    for kind in ("dragEnter", "dragOver", "drop"):
+        marked = browser.js("return document.body.classList.contains('dragging')")
+        data = {"items": [], "files": [str(other)], "dragOperationsMask": 1}
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+    assert marked  # until it was dropped
+    browser.wait("return views.length === 2 && views[1].record.name === 'other' && !document.body.classList.contains('dragging')")
+    assert browser.errors() == []
+
+
+def test_raised_hands_are_whole_in_the_row_of_poses(browser, tmp_path):
+    clip = example_clip()
+    positions = clip.motion.positions.copy()
+    positions[:, clip.motion.layout.landmarks["left_wrist"], 1] = 2.2
+    browser.show(write(tmp_path / "clip.html", replace(clip, motion=replace(clip.motion, positions=positions))))
+    browser.js("play(false)")
+    assert browser.js("return views[0].motion.top") == pytest.approx(2.2, abs=0.01)
+    browser.wait("return views[0].film.width > 300")
+    ink = "const c = views[0].film; return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].map((v, i) => v && i).filter(Boolean)"
+    places = browser.js(ink)
+    assert places and min(places) // (4 * browser.js("return views[0].film.width")) > 1  # rows of pixels free above
+    browser.errors()  # reads it once more than Chromium likes
+
+
 def origin(element):
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 

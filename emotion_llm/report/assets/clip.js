@@ -75,10 +75,10 @@ class ClipView {
 
   drawLanes() {
     const {context, width, height} = prepareCanvas(this.film), {motion, record} = this, {colours} = state;
-    const poses = Math.max(2, Math.floor(width / 46)), look = {colours, paper: colours.card, byWeight: state.byWeight && Boolean(record.attribution), highlighted: null};
+    const poses = Math.max(2, Math.floor(width / 46)), zoom = Math.min(1.25, 1 / (motion.top - EYE_HEIGHT)), look = {colours, paper: colours.card, byWeight: state.byWeight && Boolean(record.attribution), highlighted: null};
     for (let i = 0; i < poses && width; i++) {
       const frame = ((i + 0.5) / poses) * (motion.frames - 1), target = motion.groundAt(frame), centre = ((i + 0.5) / poses) * width;
-      const look3d = projection({yaw: 0.5, pitch: 0.05, zoom: 1.25}, target, height, height);
+      const look3d = projection({yaw: 0.5, pitch: 0.05, zoom}, target, height, height);
       const screen = [], pose = motion.pose(frame);
       for (let j = 0; j < motion.joints; j++) {
         const [x, y, size, near] = look3d(pose[3 * j], pose[3 * j + 1], pose[3 * j + 2]);
@@ -296,7 +296,9 @@ function clipsChanged() {
 async function openReport(file) {
   try {
     const page = new DOMParser().parseFromString(await file.text(), "text/html"); // parsed, never shown or run
-    addClip(JSON.parse(page.getElementById("data").textContent).clips[0]);
+    const {clips} = JSON.parse(page.getElementById("data")?.textContent || "{}");
+    if (!clips) throw new Error("no clip in it");
+    addClip(clips[0]);
     byId("status").textContent = `${file.name} beside it`;
   } catch (error) {
     byId("message").textContent = `${file.name} is no report of a clip (${error.message})`;
@@ -326,7 +328,7 @@ function listenToOrbit(canvas) {
     const was = pointers.size === 2 ? spread() : 0, [dx, dy] = [event.clientX - last.x, event.clientY - last.y];
     pointers.set(event.pointerId, {x: event.clientX, y: event.clientY});
     if (pointers.size === 2) zoom(spread() / Math.max(1, was));
-    else turn(-dx * 0.008, dy * 0.008);
+    else turn(-dx * 0.008, event.pointerType === "touch" ? 0 : dy * 0.008); // a finger that moves up or down scrolls the page
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => pointers.delete(event.pointerId));
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015)); }, {passive: false});
@@ -408,12 +410,15 @@ byId("speed").addEventListener("change", (event) => { state.speed = Number(event
 byId("help-button").addEventListener("click", () => byId("help").showModal());
 byId("compare").addEventListener("click", () => byId("file").click());
 byId("file").addEventListener("change", (event) => { if (event.target.files[0]) openReport(event.target.files[0]); });
-addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) openReport(event.dataTransfer.files[0]); });
+const dragging = (on) => document.body.classList.toggle("dragging", on);
+addEventListener("dragover", (event) => { event.preventDefault(); dragging(true); });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) dragging(false); });
+addEventListener("drop", (event) => { event.preventDefault(); dragging(false); if (event.dataTransfer.files[0]) openReport(event.dataTransfer.files[0]); });
 addEventListener("beforeprint", () => views.forEach((view) => view.draw()));
 
 whenThemeChanges(refreshColours);
 document.body.classList.add("by-weight");
+document.body.classList.toggle("framed", parent !== window);
 data.clips.forEach(addClip);
 play(!stillPlease.matches);
 requestAnimationFrame(tick);

@@ -34,8 +34,7 @@ function matrices() {
         const count = counts.get(`${truth}\n${emotion}`) || 0, share = count / Math.max(1, sum);
         const button = element("button", {class: truth === emotion ? "truth-cell" : null, disabled: !count,
           "aria-label": `${count} of ${sum} clips of ${truth} answered ${emotion}`, onclick: () => choose({truth, emotion, corpus, outcome: ""})}, count || "");
-        button.style.background = count ? `color-mix(in oklab, var(--accent) ${Math.round(8 + 82 * share)}%, var(--card))` : "transparent";
-        if (share > 0.6) button.style.color = "var(--card)";
+        button.style.background = count ? `color-mix(in oklab, var(--accent) ${Math.round(6 + 42 * share)}%, var(--card))` : "transparent"; // text: 5 to 1
         return element("td", {}, button);
       }));
     });
@@ -105,8 +104,9 @@ function row(entry) {
     byId("together").disabled = view.ticked.size !== 2;
   }});
   tick.checked = view.ticked.has(entry.page);
-  return element("tr", {}, element("td", {class: "tick"}, tick), element("td", {class: "picture"}, thumbnail(entry)), ...shown.map(([key]) =>
-    element("td", {class: key === "name" ? "title" : key === "probability" || key === "seconds" ? "number" : null}, cell(entry, key))));
+  return element("tr", {}, element("td", {class: "tick"}, tick), element("td", {class: "picture"}, thumbnail(entry)), ...shown.map(([key, label]) =>
+    element("td", {class: {name: "title", action: "words", emotion: "answered", probability: "number", seconds: "number"}[key], "data-about": ["truth", "emotion", "claims"].includes(key) ? label.toLowerCase() : null},
+      cell(entry, key))));
 }
 
 function cell(entry, key) {
@@ -115,8 +115,8 @@ function cell(entry, key) {
   if (key === "name") return element("a", {href: entry.page}, value);
   if (key === "probability") return percent(value);
   if (key === "seconds") return `${value.toFixed(1)} s`;
-  if (key === "claims") return element("span", {class: "marks", "aria-label": `${value[0]} supported, ${value[1]} contradicted, ${value[2]} undecided`},
-    element("span", {class: "right"}, `✓ ${value[0]}`), " ", element("span", {class: "wrong"}, `✕ ${value[1]}`), value[2] ? ` ? ${value[2]}` : "");
+  if (key === "claims") return element("span", {class: "marks", role: "img", "aria-label": `${value[0]} supported, ${value[1]} contradicted, ${value[2]} undecided`},
+    ...[["right", "✓"], ["wrong", "✕"], ["faint", "?"]].map(([kind, sign], i) => (value[i] ? element("span", {class: kind}, `${sign} ${value[i]}`) : null)));
   if (key === "emotion" && entry.truth) return element("span", {class: entry.truth === value ? "right" : "wrong"}, `${entry.truth === value ? "✓" : "✕"} ${value}`);
   return value;
 }

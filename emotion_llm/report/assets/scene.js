@@ -11,6 +11,8 @@ class Motion {
     this.frames = this.values.length / (3 * this.joints);
     this.seconds = this.frames / this.rate;
     this.ground = this.groundTrack(record.landmarks.pelvis);
+    this.top = 0; // of all frames, metres over the floor
+    for (let i = 1; i < this.values.length; i += 3) this.top = Math.max(this.top, this.values[i] * this.scale + this.centre[1]);
   }
 
   // The pose at a frame, or between two frames: (V * 3) metres.
@@ -108,34 +110,40 @@ class Figure {
     const {record} = this, {colours, highlighted} = look;
     const depth = ([a, b]) => screen[a][3] + screen[b][3];
     context.lineCap = context.lineJoin = "round";
+    const head = this.headCircle(screen), bones = [];
     for (const [a, b] of [...this.bones].sort((x, y) => depth(y) - depth(x))) {
-      const [ax, ay, size] = screen[a], [bx, by] = screen[b], width = Math.max(1.5, record.widths[b] * size);
+      const [ax, ay, size] = screen[a], [bx, by] = screen[b], path = new Path2D();
       if (!(size > 0 && screen[b][2] > 0)) continue;
-      const marked = highlighted && highlighted.has(b), path = new Path2D();
       path.moveTo(ax, ay);
       path.lineTo(bx, by);
-      if (marked) stroke(context, path, colours.accent, width + 9);
+      bones.push({b, path, width: Math.max(1.5, record.widths[b] * size), marked: highlighted?.has(b)});
+    }
+    for (const {path, width, marked} of bones) if (marked) stroke(context, path, colours.accent, width + 9); // before all: one outline of the part
+    if (head && highlighted?.has(record.landmarks.head)) stroke(context, head.path, colours.accent, 12);
+    for (const {b, path, width, marked} of bones) {
       stroke(context, path, look.paper || colours.stage, width + Math.min(3, width / 5));
       context.globalAlpha = highlighted && !marked ? 0.28 : 1;
       stroke(context, path, this.colourOf(b, colours, look.byWeight), width);
       context.globalAlpha = 1;
     }
-    this.head(context, screen, look);
+    if (head) this.head(context, head, look);
   }
 
-  head(context, screen, look) {
-    const {landmarks, head} = this.record, {colours, highlighted} = look, paper = look.paper || colours.stage;
-    const [bottom, top] = head.map((joint) => screen[joint]), size = bottom[2], radius = 0.11 * size;
-    if (!(size > 0)) return;
-    const marked = highlighted && highlighted.has(landmarks.head), circle = new Path2D();
-    circle.ellipse((bottom[0] + top[0]) / 2, (bottom[1] + top[1]) / 2, 0.85 * radius, radius, 0, 0, 7);
-    if (marked) stroke(context, circle, colours.accent, 12);
-    stroke(context, circle, paper, Math.min(4, radius / 4));
+  headCircle(screen) {
+    const [bottom, top] = this.record.head.map((joint) => screen[joint]), radius = 0.11 * bottom[2], path = new Path2D();
+    if (!(radius > 0)) return null;
+    path.ellipse((bottom[0] + top[0]) / 2, (bottom[1] + top[1]) / 2, 0.85 * radius, radius, 0, 0, 7);
+    return {path, radius};
+  }
+
+  head(context, {path, radius}, look) {
+    const {head} = this.record.landmarks, {colours, highlighted} = look, paper = look.paper || colours.stage;
+    stroke(context, path, paper, Math.min(4, radius / 4));
     context.fillStyle = paper;
-    context.fill(circle);
-    context.globalAlpha = highlighted && !marked ? 0.28 : 1;
-    context.fillStyle = this.colourOf(landmarks.head, colours, look.byWeight);
-    context.fill(circle);
+    context.fill(path);
+    context.globalAlpha = highlighted && !highlighted.has(head) ? 0.28 : 1;
+    context.fillStyle = this.colourOf(head, colours, look.byWeight);
+    context.fill(path);
     context.globalAlpha = 1;
   }
 
