@@ -24,7 +24,6 @@ from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from emotion_llm.training.assembly import (
     build_model,
     check_resumable,
-    checkpoint_gradients,
     checkpoint_to_resume,
     describe_run,
     ds_config_path,
@@ -59,7 +58,7 @@ def finetune(settings: FinetuneSettings) -> None:
         model = build_model(settings.llm, model_dtype(ds_config), settings.lora, encoder.channels, settings.slots, device)
         check_text_tokenizer(model.llm, text_tokenizer)
         if settings.gradient_checkpointing:
-            checkpoint_gradients(model)
+            model.base_llm.gradient_checkpointing_enable({"use_reentrant": False})  # with the same dropout noise
         metadata = describe_run(settings, llm_hash(settings.llm), prompts, encoder, corpora)
         resumed = checkpoint_to_resume(settings)
         if resumed is None:

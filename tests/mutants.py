@@ -242,8 +242,8 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("if was_skipped or not math.isfinite(loss):", "if not math.isfinite(loss):"),
         ("self._in_a_row, warning = 0, None", "warning = None"),
         (">= self._most_in_a_row", "> self._most_in_a_row"),
-        ("if not math.isfinite(motion.loss)]", "if math.isfinite(motion.loss)]"),
-        ("key=lambda motion: -motion.loss", "key=lambda motion: motion.loss"),
+        ("if not math.isfinite(motion[1])]", "if math.isfinite(motion[1])]"),
+        ("key=lambda motion: -motion[1]", "key=lambda motion: motion[1]"),
         ("losses / torch.bincount(answer_index)", "losses"),
     ]),
     ("emotion_llm/training/checkpoint.py", "tests/training/test_checkpoint.py tests/faults/test_hostile_checkpoints.py", [

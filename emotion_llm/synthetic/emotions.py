@@ -17,59 +17,23 @@ from emotion_llm.grounding.claims import Moment
 from emotion_llm.grounding.narrator import ALIKE, HALVES, OF_HALVES, SUBJECTS, Standing, tell
 from emotion_llm.synthetic.body import Build, Qualities
 
+# head pitch, head turn, trunk pitch, shoulder raise, arm opening, elbow bend, knee bend, tempo, amplitude, abruptness, tremor, startle
 EMOTIONS: dict[str, Qualities] = {
-    "neutral": Qualities(),
-    "anger": Qualities(
-        head_pitch=10, trunk_pitch=11, shoulder_raise=5, arm_opening=24, elbow_bend=48, knee_bend=9,
-        tempo=1.35, amplitude=1.35, abruptness=0.75, tremor=0.6,
-    ),
-    "anxiety": Qualities(
-        head_pitch=12, trunk_pitch=5, shoulder_raise=6, arm_opening=8, elbow_bend=55, knee_bend=8,
-        tempo=1.15, amplitude=0.75, abruptness=0.5, tremor=1.3,
-    ),
-    "disgust": Qualities(
-        head_pitch=10, head_turn=24, trunk_pitch=-6, shoulder_raise=3, arm_opening=10, elbow_bend=55, knee_bend=6,
-        tempo=0.85, amplitude=0.7, abruptness=0.4,
-    ),
-    "fear": Qualities(
-        head_pitch=6, trunk_pitch=-3, shoulder_raise=12, arm_opening=7, elbow_bend=78, knee_bend=20,
-        tempo=1.25, amplitude=0.6, abruptness=0.55, tremor=2.0,
-    ),
-    "happiness": Qualities(
-        head_pitch=-8, trunk_pitch=-2, shoulder_raise=2, arm_opening=32, elbow_bend=30, knee_bend=5,
-        tempo=1.25, amplitude=1.4,
-    ),
-    "joy": Qualities(
-        head_pitch=-7, trunk_pitch=-3, shoulder_raise=2, arm_opening=34, elbow_bend=34, knee_bend=4,
-        tempo=1.3, amplitude=1.45,
-    ),
-    "panic fear": Qualities(
-        head_pitch=2, trunk_pitch=4, shoulder_raise=12, arm_opening=16, elbow_bend=75, knee_bend=18,
-        tempo=1.6, amplitude=1.0, abruptness=0.8, tremor=1.6,
-    ),
-    "pride": Qualities(
-        head_pitch=-11, trunk_pitch=-7, shoulder_raise=1, arm_opening=24, elbow_bend=14, knee_bend=1,
-        tempo=0.8, amplitude=1.1, abruptness=0.1,
-    ),
-    "sadness": Qualities(
-        head_pitch=27, trunk_pitch=15, shoulder_raise=-5, arm_opening=6, elbow_bend=14, knee_bend=11,
-        tempo=0.65, amplitude=0.6, abruptness=0.05,
-    ),
-    "shame": Qualities(
-        head_pitch=24, head_turn=18, trunk_pitch=11, shoulder_raise=4, arm_opening=3, elbow_bend=55, knee_bend=9,
-        tempo=0.75, amplitude=0.55, abruptness=0.15,
-    ),
-    "surprise": Qualities(
-        head_pitch=-8, trunk_pitch=-9, shoulder_raise=7, arm_opening=28, elbow_bend=55, knee_bend=6,
-        tempo=1.1, amplitude=1.1, abruptness=0.55, startle=0.85,
-    ),
+    "neutral":    Qualities(  4,   0,  3,   0,  14, 22,   7,    1,    1, 0.25,  0.3,    0),
+    "anger":      Qualities( 10,   0, 11,   5,  24, 48,   9, 1.35, 1.35, 0.75,  0.6,    0),
+    "anxiety":    Qualities( 12,   0,  5,   6,   8, 55,   8, 1.15, 0.75,  0.5,  1.3,    0),
+    "disgust":    Qualities( 10,  24, -6,   3,  10, 55,   6, 0.85,  0.7,  0.4,  0.3,    0),
+    "fear":       Qualities(  6,   0, -3,  12,   7, 78,  20, 1.25,  0.6, 0.55,    2,    0),
+    "happiness":  Qualities( -8,   0, -2,   2,  32, 30,   5, 1.25,  1.4, 0.25,  0.3,    0),
+    "joy":        Qualities( -7,   0, -3,   2,  34, 34,   4,  1.3, 1.45, 0.25,  0.3,    0),
+    "panic fear": Qualities(  2,   0,  4,  12,  16, 75,  18,  1.6,    1,  0.8,  1.6,    0),
+    "pride":      Qualities(-11,   0, -7,   1,  24, 14,   1,  0.8,  1.1,  0.1,  0.3,    0),
+    "sadness":    Qualities( 27,   0, 15,  -5,   6, 14,  11, 0.65,  0.6, 0.05,  0.3,    0),
+    "shame":      Qualities( 24,  18, 11,   4,   3, 55,   9, 0.75, 0.55, 0.15,  0.3,    0),
+    "surprise":   Qualities( -8,   0, -9,   7,  28, 55,   6,  1.1,  1.1, 0.55,  0.3, 0.85),
 }  # fmt: skip
 """Emotion -> how it is usually performed, at full strength. One word means one way of moving in every corpus."""
-
-SPREAD = Qualities(
-    head_pitch=5.5, head_turn=5.5, trunk_pitch=4, shoulder_raise=2.5, arm_opening=4.5, elbow_bend=8, knee_bend=2.5,
-    tempo=0.11, amplitude=0.14, abruptness=0.11, tremor=0.35, startle=0.08,
-)  # fmt: skip
+SPREAD = Qualities(5.5, 5.5, 4, 2.5, 4.5, 8, 2.5, 0.11, 0.14, 0.11, 0.35, 0.08)
 """Standard deviation of every quality over people and performances of one emotion."""
 HABIT_SHARE = 0.6  # Standard deviation of an actor's habits as a share of SPREAD; the rest is the single performance's
 STRENGTH = (0.7, 1.2)  # How strongly a performance shows its emotion: least and most

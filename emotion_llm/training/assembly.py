@@ -8,11 +8,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
-from peft import PeftModel
-from transformers import PreTrainedModel
 
 from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
 from emotion_llm.language.llm import CPU, LoraSettings, add_adapter, embedding_scale, load_llm
@@ -47,13 +44,6 @@ def build_model(
     llm = load_llm(llm_name, dtype, device, checked)
     tokenizer = SkeletonTokenizer(channels, llm.config.get_text_config().hidden_size, embedding_scale(llm))
     return EmotionLLM(add_adapter(llm, lora), tokenizer, slots).to(device)
-
-
-def checkpoint_gradients(model: EmotionLLM) -> None:
-    """Trades time for memory: activations are recomputed in the backward pass, with the same dropout noise."""
-    assert isinstance(model.llm, PeftModel)
-    base = cast(PreTrainedModel, model.llm.get_base_model())
-    base.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def start_weights(

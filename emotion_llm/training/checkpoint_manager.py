@@ -111,7 +111,10 @@ class CheckpointManager:
         self._evaluations[step] = dict(accuracies)
         if is_first_rank():
             try:
-                write_evaluations(self._run, self._evaluations)
+                if (best := best_step(self._run, self._evaluations)) is not None:
+                    evaluations = {str(step): self._evaluations[step] for step in sorted(self._evaluations)}
+                    record = {"step": best, "mean_accuracy": mean_accuracy(self._evaluations[best]), "evaluations": evaluations}
+                    write_json(self._run / "checkpoints" / BEST, record)
                 self._delete_old()
             except OSError as error:
                 say(f"warning: {self._run / 'checkpoints' / BEST} not written ({error})")
@@ -161,14 +164,6 @@ def best_step(run: Path, evaluations: Mapping[int, Mapping[str, float]]) -> int 
 
 def mean_accuracy(accuracies: Mapping[str, float]) -> float:
     return sum(accuracies.values()) / len(accuracies)
-
-
-def write_evaluations(run: Path, evaluations: Mapping[int, Mapping[str, float]]) -> None:
-    """Writes best.json."""
-    best = best_step(run, evaluations)
-    if best is not None:
-        record = {"step": best, "mean_accuracy": mean_accuracy(evaluations[best])}
-        write_json(run / "checkpoints" / BEST, record | {"evaluations": {str(step): evaluations[step] for step in sorted(evaluations)}})
 
 
 def read_evaluations(run: Path) -> dict[int, dict[str, float]]:

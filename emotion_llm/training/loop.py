@@ -21,7 +21,7 @@ from emotion_llm.runtime.processes import gather_over_processes, get_watchdog, s
 from emotion_llm.runtime.stopping import StopRequest, leave_marker
 from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 from emotion_llm.runtime.watchdog import Watchdog
-from emotion_llm.training.batches import Item, Prefetch, StepData, TrainingData, prepare_step
+from emotion_llm.training.batches import MicroBatch, Prefetch, StepData, TrainingData, prepare_step
 from emotion_llm.training.checkpoint_manager import CheckpointManager
 from emotion_llm.training.efficiency import FlopCount, StepClock, matrix_peak, peak_memory_bytes
 from emotion_llm.training.engine import Engine
@@ -53,8 +53,8 @@ class StepReport:
     """Seconds of each phase on this process (training/efficiency.py)."""
     operations: float
     """Useful floating point operations over all processes (training/efficiency.py)."""
-    own: tuple[MicroStep, ...]
-    """What this process computed, for losses per motion."""
+    own: list[tuple[MicroBatch, Tensor]]
+    """What this process computed, with the log-likelihood of every answer token (A,): for losses per motion."""
 
     def curves(self) -> dict[str, float]:
         """Values for TensorBoard."""
@@ -66,17 +66,6 @@ class StepReport:
             Tag.TOKENS_PER_SECOND: self.tokens / self.seconds,
             **{f"{Tag.SECONDS_IN}_{phase}": seconds for phase, seconds in self.phases.items()},
         }
-
-
-@dataclass(frozen=True)
-class MicroStep:
-    """The motions of one micro-step on this process."""
-
-    items: list[Item]
-    token_log_likelihoods: Tensor
-    """(A,) of every answer token."""
-    answer_index: Tensor
-    """(A,) which motion each belongs to."""
 
 
 def train(
@@ -197,13 +186,13 @@ def train_step(
             engine.step()
         loss += share.detach().double()
         tokens += len(row.token_ids)
-        own.append(MicroStep(micro_batch.items, log_likelihoods.detach(), row.answer_index))
+        own.append((micro_batch, log_likelihoods.detach()))
     operations = sum(micro_batch.operations for micro_batch in data.micro_batches)
     counts = torch.tensor([tokens, operations, stop.reason is not None], dtype=torch.float64).to(engine.device, non_blocking=True)
     mean_loss, all_tokens, all_operations, stops = sum_over_processes(torch.cat([loss[None], counts])).tolist()
     return StepReport(
         mean_loss, engine.learning_rate, engine.gradient_norm, engine.last_update_was_skipped, stops > 0,
-        clock.seconds, data.samples, int(all_tokens), clock.phases, all_operations, tuple(own),
+        clock.seconds, data.samples, int(all_tokens), clock.phases, all_operations, own,
     )  # fmt: skip
 
 
@@ -218,9 +207,9 @@ def check_losses(
 
     def own_losses() -> list[MotionLoss]:
         losses = []
-        for micro_step in report.own:
-            names = [data.corpora[item.corpus].window_name(item.window) for item in micro_step.items]
-            losses += motion_losses(names, micro_step.token_log_likelihoods, micro_step.answer_index)
+        for micro_batch, log_likelihoods in report.own:
+            names = [data.corpora[item.corpus].window_name(item.window) for item in micro_batch.items]
+            losses += motion_losses(names, log_likelihoods.cpu(), micro_batch.row.answer_index)
         return losses
 
     warning = monitor.check(step, report.loss, report.gradient_norm, report.update_was_skipped, own_losses)

@@ -11,8 +11,8 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,14 +26,8 @@ SPIKE_WINDOW, SPIKE_FEWEST = 100, 20
 """Steps of the median, at most and at least (our choice)."""
 NAMED = 8
 """At most so many motions are listed."""
-
-
-@dataclass(frozen=True)
-class MotionLoss:
-    """The mean negative log-likelihood of an answer token of one motion."""
-
-    motion: str
-    loss: float
+MotionLoss: TypeAlias = tuple[str, float]
+"""A motion and the mean negative log-likelihood of one of its answer tokens."""
 
 
 class LossMonitor:
@@ -59,13 +53,13 @@ class LossMonitor:
             self.skipped += was_skipped
             self._in_a_row += 1
             motions = list(chain(*gather_over_processes(own())))
-            bad = [motion for motion in motions if not math.isfinite(motion.loss)]
+            bad = [motion for motion in motions if not math.isfinite(motion[1])]
             which = f"motions with such a loss: {named(bad)}" if bad else f"every motion's own loss is finite: {named(motions)}"
             what = f"loss {loss:g}, gradient norm {gradient_norm:g}; the update was skipped ({self.skipped} so far)"
             return f"warning: step {step}: {what}; {which}"
         self._in_a_row, warning = 0, None
         if len(self._losses) >= SPIKE_FEWEST and loss > SPIKE_FACTOR * (median := statistics.median(self._losses)):
-            worst = sorted(list(chain(*gather_over_processes(own()))), key=lambda motion: -motion.loss)
+            worst = sorted(list(chain(*gather_over_processes(own()))), key=lambda motion: -motion[1])
             usual = f"the median of the last {len(self._losses)} is {median:.3g}"
             warning = f"warning: step {step}: the loss jumped to {loss:.3g}, {usual}; highest: {named(worst)}"
         self._losses.append(loss)
@@ -94,9 +88,9 @@ def motion_losses(names: Sequence[str], token_log_likelihoods: Tensor, answer_in
         N names, (A,), (A,) -> N
     """
     losses = token_log_likelihoods.new_zeros(len(names)).index_add(0, answer_index, -token_log_likelihoods)
-    return [MotionLoss(name, loss) for name, loss in zip(names, (losses / torch.bincount(answer_index)).tolist(), strict=True)]
+    return list(zip(names, (losses / torch.bincount(answer_index)).tolist(), strict=True))
 
 
 def named(motions: Sequence[MotionLoss]) -> str:
     more = f" and {len(motions) - NAMED} more" if len(motions) > NAMED else ""
-    return ", ".join(f"{motion.motion} ({motion.loss:.3g})" for motion in motions[:NAMED]) + more
+    return ", ".join(f"{motion} ({loss:.3g})" for motion, loss in motions[:NAMED]) + more

@@ -64,7 +64,7 @@ def test_the_loss_is_the_mean_over_the_answer_tokens_of_the_whole_step(parts):
     made = parts(micro_batch=4)
     report = take_step(made)
     tokens = sum(made.data.answer_tokens(item) for item in made.data.draw(1))
-    every = torch.cat([micro_step.token_log_likelihoods for micro_step in report.own])
+    every = torch.cat([log_likelihoods for _, log_likelihoods in report.own])
     assert len(every) == tokens
     assert report.loss == pytest.approx(-float(every.double().mean()), rel=1e-6)
 
