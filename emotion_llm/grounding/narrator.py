@@ -53,6 +53,9 @@ OPENINGS = (
     "this comes across as {emotion}, because {reasons}",
 )
 CONTRASTING = "compared with neutral clips, {reasons}, which comes across as {emotion}"
+LEVELS = ((45.0, "very "), (30.0, ""), (10.0, "rather "))
+"""Distance from the middle percentile, and its word in the line that a baseline reads: as far as STRONG_FROM, TOLD_FROM and the judge's
+SUPPORTED_FROM are (our choice)."""
 NOTHING = "nothing stands out, the pace and the posture are average"
 
 
@@ -73,18 +76,25 @@ def standing(measured: Measured, norms: Norms) -> Standing:
     return {key: percentile for key, percentile in found.items() if np.isfinite(percentile)}
 
 
-def in_words(measured: Measured, norms: Norms) -> str:
-    """All that the narrator knows of a movement, as percentiles among the training clips: "throughout: speed 93, force 88, ...".
+def in_words(where: Standing) -> str:
+    """All that the narrator knows of a movement: "throughout: the movement very fast, the head rather bowed, ...; first half: ...".
 
-    An LLM that reads this line in place of skeleton tokens is a baseline that need not see the movement: the line holds what generated
-    texts are made of.
+    An LLM that reads this line in place of skeleton tokens is a baseline that need not see the movement: generated texts are made of what
+    the line holds.
     """
-    where = standing(measured, norms)
     parts = []
     for moment in (THROUGHOUT, *HALVES):
-        values = [f"{quality} {percentile:.0f}" for (quality, at), percentile in where.items() if at == moment]
-        parts += [f"{moment}: {', '.join(values)}"] if values else []
-    return "; ".join(parts)
+        told = []
+        for (quality, at), percentile in where.items():
+            pole = QUALITIES[quality].pole(1 if percentile > 50 else -1)
+            told += [f"{SUBJECTS[quality]} {word}{pole.adjectives[0]}" for word in _extent(percentile) if at == moment]
+        parts += [f"{moment}: {', '.join(told)}"] if told else []
+    return "; ".join(parts) or NOTHING
+
+
+def _extent(percentile: float) -> list[str]:
+    """The word for how far a percentile is from the middle; none in the middle itself."""
+    return [word for limit, word in LEVELS if abs(percentile - 50) >= limit][:1]
 
 
 def tell(

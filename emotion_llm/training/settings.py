@@ -77,8 +77,8 @@ class FinetuneSettings:
     described_motions: Count | None = None
     """Not for recognition: the number of described motions to learn from, over all corpora, to see how many are enough; by default all."""
     movement: Movement = "tokens"
-    """What the LLM reads of a movement. With "words", a baseline of launch/evaluate.py (ours): the percentiles of the clip's measured
-    qualities, in place of the skeleton tokens."""
+    """What the LLM reads of a movement. With "words", a baseline of launch/evaluate.py (ours): what was measured of the clip, in
+    words, in place of the skeleton tokens."""
     views: Annotated[int, Field(ge=1, le=len(VIEWS))] = 1
     """Recognition: views of every window that are encoded and drawn alike. 1: as it is; 2: also mirrored; 4: also cut half a window
     later, plain and mirrored (our choice)."""

@@ -15,7 +15,7 @@ from emotion_llm.corpus.store import check_content, open_corpus
 from emotion_llm.grounding.claims import QUALITIES, Claim
 from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.grounding.narration import narrate_corpus, norms_for_run
-from emotion_llm.grounding.narrator import ALIKE, MOST_CLAIMS, SUBJECTS, TOLD_FROM, in_words, narrate, standing, tell
+from emotion_llm.grounding.narrator import ALIKE, MOST_CLAIMS, SUBJECTS, TOLD_FROM, in_words, narrate, tell
 from emotion_llm.grounding.norms import load_norms, make_norms, measure_corpus
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.runtime.errors import UserError
@@ -63,17 +63,23 @@ def test_the_most_notable_qualities_are_told_and_of_those_alike_only_one():
     assert [(claim.quality, claim.direction) for claim in claims] == [("speed", 1), ("head pitch", -1), ("knee bend", 1)]
 
 
-def test_the_line_of_measured_qualities_holds_all_that_the_narrator_knows(corpus):
-    measured = measure_corpus(corpus)
-    norms = make_norms(corpus, SPLIT.of(corpus), measured)
-    lines = [in_words(clip, norms) for clip in measured]
-    assert len(set(lines)) == len(lines)
-    for clip, line in zip(measured, lines, strict=True):
-        read = {}
-        for part in line.split("; "):
-            moment, values = part.split(": ")
-            read |= {(value.rpartition(" ")[0], moment): float(value.rpartition(" ")[2]) for value in values.split(", ")}
-        assert read == {key: round(percentile) for key, percentile in standing(clip, norms).items()}
+def test_the_line_of_measured_qualities_tells_each_that_is_not_in_the_middle_its_direction_extent_and_moment():
+    where = {
+        ("speed", "throughout"): 97.0,
+        ("force", "throughout"): 55.0,
+        ("head pitch", "throughout"): 39.0,
+        ("speed", "second half"): 18.0,
+    }
+    assert in_words(where) == "throughout: the movement very fast, the head rather raised; second half: the movement slow"
+    assert in_words({("speed", "throughout"): 50.0}) == "nothing stands out, the pace and the posture are average"
+
+
+def test_the_line_holds_all_that_is_told_in_the_narrators_own_words(movements):
+    for one in movements:
+        line = in_words(one.where)
+        for claim in tell(one.where, {}, one.emotion, rng())[1]:
+            word = QUALITIES[claim.quality].pole(claim.direction).adjectives[0]
+            assert re.search(rf"{SUBJECTS[claim.quality]} (very )?{word}", line.split(f"{claim.moment}: ")[1].split(";")[0])
 
 
 def test_smoothness_is_not_told_and_leaves_its_place_to_the_next():
