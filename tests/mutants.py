@@ -130,13 +130,16 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("if softcap is not None:", "if softcap is True:"),
         ("if packed_row is None:", "if packed_row is True:"),
     ]),
-    ("emotion_llm/language/label_scoring.py", "tests/evaluation/test_evaluate.py tests/evaluation/test_baselines.py tests/evaluation/test_controls.py", [
+    ("emotion_llm/language/label_scoring.py", "tests/language/test_label_scoring.py", [
         ("probabilities[place] += row / len(windows[place])", "probabilities[place] = row"),
         ("range(process_rank(), len(clips), process_count())", "range(0, len(clips))"),
         ("torch.cat(scores).softmax(1)", "torch.cat(scores).softmax(0)"),
         ("return 1 / len(self.emotions)", "return 1 / len(self.clips)"),
-        ("    with model.evaluating():", "    if model.train():"),
         ("self.probabilities.argmax(1) == self.truth", "self.probabilities.argmin(1) == self.truth"),
+    ]),
+    ("emotion_llm/language/model.py", "tests/language/test_label_scoring.py", [
+        ("self.train(was_training)", "self.train()"),
+        ("        self.eval()\n        yield", "        yield"),
     ]),
     ("emotion_llm/streaming/frames.py", "tests/streaming/test_frames.py", [
         ("if not 0 < step <= GAP_SECONDS:", "if not step <= GAP_SECONDS:"),

@@ -8,16 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from emotion_llm.evaluation.evaluate import EvaluateSettings
 from emotion_llm.evaluation.metrics import compare_predictions, metrics_from_predictions
-from emotion_llm.inference.trained_model import load
-from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.figures import confusion_figure, reliability_figure
 from emotion_llm.runtime.processes import free_port
-from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from launch.evaluate import evaluate
 
 
@@ -80,16 +76,6 @@ def test_other_data_than_the_trainings_is_refused_unless_accepted_and_then_recor
         evaluate(EvaluateSettings(run=recognition_run, data=data, output=tmp_path / "out"))
     result = evaluate(EvaluateSettings(run=recognition_run, data=data, output=tmp_path / "out", accept_other_data=True))
     assert "corpus 'egbm': data_hash is 000000000000" in result["differs_from_training"][0]
-
-
-def test_a_label_is_scored_the_same_alone_and_in_company(small_world, recognition_run):
-    run = load(recognition_run, None, torch.device("cpu"), torch.float32)
-    encoded = encode_corpora(run.encoder, small_world.data, ("egbm",), "cpu")[0]
-    motions = [encoded.motion(window) for window in range(20)]
-    together = emotion_probabilities(run.model, run.prompts, motions, encoded.corpus.emotions, torch.device("cpu"))
-    alone = torch.cat([emotion_probabilities(run.model, run.prompts, [m], encoded.corpus.emotions, torch.device("cpu")) for m in motions])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(together.sum(1), torch.ones(20, dtype=torch.float64))
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
