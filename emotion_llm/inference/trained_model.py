@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -66,6 +65,8 @@ class TrainedModel(FoundRun):
     model: EmotionLLM
     prompts: PromptWriter
     device: torch.device
+    norms: Mapping[str, Norms]
+    """Corpus -> what is usual in it; empty for runs that have not kept it: claims are then not judged."""
 
     @classmethod
     def of(cls, found: FoundRun, llm: str | None, device: torch.device, dtype: torch.dtype | None = None) -> TrainedModel:
@@ -91,18 +92,14 @@ class TrainedModel(FoundRun):
                 if not found.exported:
                     check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
                 checkpoint.load_model(model)
+            from emotion_llm.grounding.norms import load_norms  # scipy, imported while the chat template is rendered
+
+            norms = load_norms(found.folder)
         for weight, parameter in model.llm.named_parameters():
             if "lora_" in weight:
                 parameter.data = parameter.data.to(dtype)  # PEFT keeps it in fp32, and would cast activations back and forth
         encoder.model.to(device)
-        return cls(**vars(found), model=model.eval(), prompts=prompts.result(), device=device)
-
-    @cached_property
-    def norms(self) -> Mapping[str, Norms]:
-        """Corpus -> what is usual in it; empty for runs that have not kept it: claims are then not judged."""
-        from emotion_llm.grounding.norms import load_norms  # scipy's signal processing, which the first answer need not wait for
-
-        return load_norms(self.folder)
+        return cls(**vars(found), model=model.eval(), prompts=prompts.result(), device=device, norms=norms)
 
     @property
     def explains(self) -> bool:
