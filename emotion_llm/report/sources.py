@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.grounding.judge import JudgedClaim
-from emotion_llm.inference.answer import Answer, ranked
+from emotion_llm.inference.answer import Answer, Attribution, ranked
 from emotion_llm.inference.recordings import Conventions, ReadingChoices, open_recording
 from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.motion import Motion
@@ -23,6 +23,7 @@ from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
 
 _CLAIMS = TypeAdapter(tuple[JudgedClaim, ...])
+_ATTRIBUTION: TypeAdapter[Any] = TypeAdapter(cast(Any, Attribution | None))
 
 
 def corpus_clips(corpora: Iterable[Corpus]) -> Iterator[ReportClip]:
@@ -42,8 +43,8 @@ def evaluated_clips(records: Sequence[Mapping[str, Any]], corpora: Iterable[Corp
     for record in progress(records, "pages", "clip"):
         corpus, places = known[record["corpus"]]
         probabilities = ranked(list(record["probabilities"]), list(record["probabilities"].values()))
-        claims = _CLAIMS.validate_python(record.get("claims") or ())
-        answer = Answer(record["clip"], corpus.name, record["predicted"], probabilities, record.get("explanation"), claims)
+        claims, attribution = _CLAIMS.validate_python(record.get("claims") or ()), _ATTRIBUTION.validate_python(record.get("attribution"))
+        answer = Answer(record["clip"], corpus.name, record["predicted"], probabilities, record.get("explanation"), claims, attribution)
         yield replace(_corpus_clip(corpus, places[record["clip"]]), answer=answer)
 
 

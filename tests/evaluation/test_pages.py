@@ -42,6 +42,9 @@ def test_an_evaluation_s_pages_show_what_it_wrote(description_run, tmp_path):
         assert dict(page["probabilities"]) == record["probabilities"]
         assert len(page["explanation"] or "") == len(record["explanation"] or "")  # a tiny LLM writes signs that are not shown
         assert [claim["verdict"] for claim in page["claims"]] == [claim["verdict"] for claim in record["claims"]]
+        assert (page["attribution"] is None) == (record["attribution"] is None)
+        assert page["attribution"] is None or len(page["attribution"]["joints"]) == len(page["joints"])
+    assert sum(record["attribution"] is not None for record in records) == 2  # of each corpus as many clips as are explained
 
 
 def test_a_prediction_s_page_has_attribution_for_every_joint(recognition_run, clips, tmp_path):
