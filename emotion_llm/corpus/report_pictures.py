@@ -3,8 +3,10 @@
 Report, Corpus  ->  matplotlib figures  ->  PNG files beside report.txt, and TensorBoard (page "Images")
 """
 
+import io
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from emotion_llm.corpus.report import Group, Report, report_text
-from emotion_llm.corpus.store import Corpus
+from emotion_llm.corpus.store import Clip, Corpus
+from emotion_llm.runtime import figures
+from emotion_llm.runtime.tensorboard import Tag
 
 INK, FAINT, BAR = "#22303c", "#b8c1c9", "#4c7fa6"
 PART_COLOURS = {
@@ -32,6 +36,8 @@ POSE_SPACING = 1.15  # metres between two poses of a strip
 HEAD_METRES = 0.16  # diameter that heads are drawn with
 VIEW_DEGREES = 28.0  # the camera stands in front of the body's start, turned this far to its left
 PICTURES = ("report_labels.png", "report_movements.png")
+BOARD_POSES, BOARD_STRIP_INCHES, LINE_INCHES = 8, 0.8, 0.145
+"""Of a small picture: poses, height of their row and of a line below it."""
 
 
 def write_pictures(report: Report, corpus: Corpus, folder: Path) -> None:
@@ -41,17 +47,48 @@ def write_pictures(report: Report, corpus: Corpus, folder: Path) -> None:
     """
     lines = "    " + report_text(report).replace("\n", "\n    ")  # indented: in TensorBoard's Markdown this keeps the columns aligned
     text = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-    values = [Summary.Value(tag="corpus/report", tensor=TensorProto(dtype="DT_STRING", string_val=[lines.encode()]), metadata=text)]
-    figures = (histogram_figure(report, corpus), strip_figure(corpus))
-    for tag, name, figure in zip(("corpus/1 labels and durations", "corpus/2 movements"), PICTURES, figures, strict=True):
+    values = [Summary.Value(tag=Tag.CORPUS_REPORT, tensor=TensorProto(dtype="DT_STRING", string_val=[lines.encode()]), metadata=text)]
+    for name, figure in zip(PICTURES, (histogram_figure(report, corpus), strip_figure(corpus)), strict=True):
         figure.savefig(corpus.folder / name, dpi=DOTS_PER_INCH)
-        width, height = (round(side * DOTS_PER_INCH) for side in figure.get_size_inches())
-        png = (corpus.folder / name).read_bytes()
-        values.append(Summary.Value(tag=tag, image=Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)))
+    for tag, figure in board_figures(report, corpus):
+        png = io.BytesIO()
+        figure.savefig(png)
+        width, height = (round(side * figure.dpi) for side in figure.get_size_inches())
+        image = Summary.Image(encoded_image_string=png.getvalue(), width=width, height=height, colorspace=4)
+        values.append(Summary.Value(tag=tag, image=image))
     shutil.rmtree(folder, ignore_errors=True)
     writer = EventFileWriter(str(folder))
     writer.add_event(Event(wall_time=time.time(), summary=Summary(value=values)))
     writer.close()
+
+
+def board_figures(report: Report, corpus: Corpus) -> Iterator[tuple[str, Figure]]:
+    """Tag and figure of the same, one thing in each, for the size at which TensorBoard shows them."""
+    figure, axes = figures.small_figure(2.2)
+    _durations(axes, np.asarray(corpus.clips["frames"]) / corpus.frames_per_second)
+    yield f"{Tag.CORPUS_CLIPS}/durations", figure
+    for name in ("emotion", "actor", "action"):
+        if groups := getattr(report, f"{name}s"):
+            figure, axes = figures.small_figure(0.6 + 0.17 * max(6, min(len(groups), MAX_BARS)))
+            _bars(axes, f"clips per {name}", groups)
+            yield f"{Tag.CORPUS_CLIPS}/per_{name}", figure
+    for index in _examples(corpus):
+        clip = corpus.clip(index)
+        yield Tag.CORPUS_MOVEMENTS.of(clip.emotion), poses_figure(corpus, index, clip.emotion, [_who(clip)])
+
+
+def poses_figure(corpus: Corpus, index: int, heading: str, lines: Sequence[str]) -> Figure:
+    """A small picture: poses from the clip's begin to its end, and text below them."""
+    height = BOARD_STRIP_INCHES + LINE_INCHES * (len(lines) + 1.9)
+    figure = Figure(figsize=(figures.WIDTH_INCHES, height), dpi=figures.DOTS_PER_INCH, facecolor="white")
+    axes = figure.add_axes((0, 1 - BOARD_STRIP_INCHES / height, 1, BOARD_STRIP_INCHES / height))
+    draw_poses(axes, corpus, index, BOARD_POSES, line_width=1.1)
+    axes.set_xlim(-POSE_SPACING / 2, POSE_SPACING * (BOARD_POSES - 0.5))
+    below = 1 - (BOARD_STRIP_INCHES + 0.03) / height
+    figure.text(0.02, below, heading, color=INK, fontsize=7.5, fontweight="bold", va="top", parse_math=False)
+    text = "\n".join(lines)
+    figure.text(0.02, below - LINE_INCHES * 1.2 / height, text, color=INK, fontsize=7, va="top", linespacing=1.35, parse_math=False)
+    return figure
 
 
 def histogram_figure(report: Report, corpus: Corpus) -> Figure:
@@ -100,6 +137,7 @@ def _durations(axes: Axes, seconds: np.ndarray) -> None:
     _quiet(axes, "clips by duration, seconds")
     shortest, median, most, longest = np.quantile(seconds, (0, 0.5, 0.99, 1)).tolist()
     axes.hist(np.minimum(seconds, most), bins=30, range=(min(shortest, 0.9 * most), max(most, shortest + 0.1)), color=BAR, rwidth=0.86)
+    axes.margins(y=0.2)  # room for the words
     accent = PART_COLOURS["left_arm"]
     axes.axvline(median, color=accent, linewidth=1.2)
     axes.text(median, 0.97, f" median {median:.1f} s", transform=axes.get_xaxis_transform(), color=accent, fontsize=9, va="top")
@@ -128,11 +166,14 @@ def _strip(axes: Axes, corpus: Corpus, index: int, floor: float, top: float) -> 
     axes.axhline(floor, color=FAINT, linewidth=0.8)
     for x, seconds in zip(POSE_SPACING * np.arange(len(frames)), frames / corpus.frames_per_second, strict=True):
         axes.text(x, floor - 0.07, f"{seconds:.1f}", color=FAINT, fontsize=8, ha="center", va="top")
-    who = " · ".join(word for word in (clip.actor, clip.action) if word)
     axes.text(-0.95, top, clip.emotion, color=INK, fontsize=11, fontweight="bold", ha="right", va="top")
-    axes.text(-0.95, top - 0.3, who, color=INK, fontsize=8, ha="right", va="top", wrap=True)
+    axes.text(-0.95, top - 0.3, _who(clip), color=INK, fontsize=8, ha="right", va="top", wrap=True)
     axes.set_xlim(-2.6, POSE_SPACING * (POSES - 1) + 0.8)
     axes.set_ylim(floor - 0.25, top + HEAD_METRES / 2 + 0.02)
+
+
+def _who(clip: Clip) -> str:
+    return " · ".join(word for word in (clip.actor, clip.action) if word)
 
 
 def draw_poses(axes: Axes, corpus: Corpus, index: int, poses: int, line_width: float = 2.2) -> np.ndarray:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 MARKS = {"supported": "✓", "contradicted": "✕", "indeterminate": "≈", "uncheckable": "?"}
 """Verdict -> sign behind the claim."""
-POSES, STRIP_INCHES, LINE_INCHES, CHARACTERS = 8, 0.8, 0.145, 62
-"""Of the figure: poses, heights of their row and of a line, characters of a line."""
+CHARACTERS = 62
+"""Of a line of the figure."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,7 @@ def examples_table(examples: Sequence[Example]) -> str:
 
 def example_figure(example: Example) -> Figure:
     """Poses from the clip's begin to its end; below them label, answer, and the text with its verdicts."""
-    from matplotlib.figure import Figure
-
-    from emotion_llm.corpus.report_pictures import INK, POSE_SPACING, draw_poses
-    from emotion_llm.runtime.figures import DOTS_PER_INCH, WIDTH_INCHES
+    from emotion_llm.corpus.report_pictures import poses_figure
 
     lines = textwrap.wrap(printable(example.marked, keep=""), CHARACTERS)
-    height = STRIP_INCHES + LINE_INCHES * (len(lines) + 1.9)
-    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, facecolor="white")
-    axes = figure.add_axes((0, 1 - STRIP_INCHES / height, 1, STRIP_INCHES / height))
-    draw_poses(axes, example.corpus, example.clip, POSES, line_width=1.1)
-    axes.set_xlim(-POSE_SPACING / 2, POSE_SPACING * (POSES - 0.5))
-    below = 1 - (STRIP_INCHES + 0.03) / height
-    figure.text(0.02, below, example.heading, color=INK, fontsize=7.5, fontweight="bold", va="top", parse_math=False)
-    figure.text(
-        0.02, below - LINE_INCHES * 1.2 / height, "\n".join(lines), color=INK, fontsize=7, va="top", linespacing=1.35, parse_math=False
-    )
-    return figure
+    return poses_figure(example.corpus, example.clip, example.heading, lines)

@@ -29,7 +29,7 @@ def confusion_figure(counts: Sequence[Sequence[int]] | np.ndarray, emotions: Seq
     """A confusion matrix: rows are the truth, columns the answer; shading is the share of the row, numbers are clips. counts (K, K)"""
     table = np.asarray(counts)
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-    figure, axes = _figure(1.0 + 0.17 * len(emotions))
+    figure, axes = small_figure(1.0 + 0.17 * len(emotions))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, column in np.argwhere(table):
         colour = "white" if shares[row, column] > 0.5 else "black"
@@ -54,7 +54,7 @@ def reliability_figure(curves: Mapping[str, Sequence[Mapping[str, float]]], titl
     Args:
         curves: method -> entries with `clips`, `confidence`, `accuracy`, the least confident first.
     """
-    figure, axes = _figure(2.9)
+    figure, axes = small_figure(2.9)
     axes.plot((0, 1), (0, 1), color="0.7", linewidth=0.8, label="calibrated")
     for (method, entries), (colour, marker, line) in zip(curves.items(), MARKED_CURVES, strict=False):
         total = sum(entry["clips"] for entry in entries)
@@ -89,6 +89,7 @@ def _together(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str,
     return {"clips": clips, **means}
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def small_figure(height: float) -> tuple[Figure, Axes]:
+    """An empty figure of this height in inches, as wide as TensorBoard shows it."""
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
     return figure, figure.subplots()

@@ -23,6 +23,10 @@ MAX_POINTS = 10_000  # Points per scalar and run: 800,000 steps with every point
 class Tag(StrEnum):
     """Every tag that is written; each group answers a question."""
 
+    # What is the corpus like?
+    CORPUS_REPORT = "corpus/report"
+    CORPUS_CLIPS = "corpus/clips"  # Followed by /durations and /per_<label>
+    CORPUS_MOVEMENTS = "corpus/movements"  # Followed by /<emotion>
     # Is it learning?
     LOSS = "learning/loss"
     CLASSIFICATION_LOSS = "learning/classification_loss"

@@ -15,6 +15,7 @@ from emotion_llm.corpus.report import make_report, report_text, report_to_dict
 from emotion_llm.corpus.report_pictures import PICTURES, histogram_figure, strip_figure, write_pictures
 from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
 from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.runtime.tensorboard import Tag
 
 EGBM = read_definition("egbm")
 
@@ -134,7 +135,8 @@ def test_tensorboard_gets_one_run_of_text_and_pictures_and_an_older_one_is_repla
     assert len(list((tmp_path / "board").iterdir())) == 1
     events = EventAccumulator(str(tmp_path / "board"))
     events.Reload()
-    assert events.Tags()["images"] == ["corpus/1 labels and durations", "corpus/2 movements"]
-    assert events.Tags()["tensors"] == ["corpus/report"]
-    picture = events.Images("corpus/2 movements")[0]
-    assert picture.width == 1200 and picture.encoded_image_string.startswith(b"\x89PNG")
+    panels = [f"{Tag.CORPUS_CLIPS}/{name}" for name in ("durations", "per_emotion", "per_actor")]
+    assert events.Tags()["images"] == [*panels, *(f"{Tag.CORPUS_MOVEMENTS}/{emotion}" for emotion in ("anger", "joy"))]
+    assert events.Tags()["tensors"] == [Tag.CORPUS_REPORT]
+    picture = events.Images(f"{Tag.CORPUS_MOVEMENTS}/joy")[0]
+    assert picture.width == 700 and picture.encoded_image_string.startswith(b"\x89PNG")

@@ -25,7 +25,7 @@ class ClipView {
     this.canvas = element("canvas", {tabindex: 0, role: "application", "aria-label":
       `3D skeleton of ${record.name}. Arrow keys turn the view, plus and minus zoom.`});
     this.caption = element("p", {class: "caption", hidden: true});
-    const close = removable ? element("button", {class: "close", "aria-label": `Remove ${record.name}`, onclick: () => removeClip(this)}, "✕") : null;
+    const close = removable ? element("button", {class: "close", "aria-label": `Remove ${record.name}`, onclick: () => removeClip(this)}, element("span", {"aria-hidden": "true"}, "✕")) : null;
     this.stage = element("div", {class: "stage"}, this.canvas, this.caption, this.legend(), close);
     this.lanes = this.makeLanes();
     this.article = element("article", {class: record.emotion || record.curve ? "clip" : "clip plain", "aria-label": record.name},
@@ -147,7 +147,7 @@ class ClipView {
     if (record.claims.length) parts.push(element("h3", {}, "Claims, held against the movement"), this.claims());
     for (const [title, lines] of [["Descriptions", record.texts], ["Findings", record.findings]])
       if (lines.length) parts.push(element("h3", {}, title), element("ul", {class: "lines"}, ...lines.map((line) => element("li", {}, line))));
-    return element("section", {class: "answer", "aria-label": "Answer"}, ...parts);
+    return element("section", {class: "answer", "aria-label": `Answer to ${record.name}`}, ...parts);
   }
 
   probabilities() {
