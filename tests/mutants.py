@@ -225,6 +225,8 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("model=nn.ParameterList(parameters)", "model=model"),
         ('group["lr"] = rate', 'group["lr"] = rate / 2'),
         ("count = torch.tensor(float(updates)", "count = torch.tensor(float(updates + 1)"),
+    ]),
+    ("emotion_llm/training/engine.py", "tests/training/test_batches.py", [
         ("if part % size == 0)", ")"),
     ]),
     ("emotion_llm/training/loop.py", "tests/training/test_engine.py", [

@@ -135,3 +135,5 @@ def test_a_repeated_description_scores_one_and_another_one_less():
     written = [["the head hangs and the steps are slow"], ["the arms swing wide", "a wide swing of both arms"]]
     assert overlap(["the head hangs and the steps are slow", "the arms swing wide"], written)["rouge_l"] == pytest.approx(1)
     assert overlap(["the head is up", "no arms"], written)["rouge_l"] < 0.6
+    long = "the head is up and the arms are open"  # of its 9 words, 4 are the reference's: precision 4/9, recall 1
+    assert overlap([long], [["the head is up"]])["rouge_l"] == pytest.approx(2 * 4 / 13)

@@ -176,7 +176,8 @@ def test_moments_that_do_not_fit_the_model_are_refused(run, parts):
 
 
 def test_a_copied_checkpoint_folder_is_ignored_and_kept(run):
-    copy = shutil.copytree(run / "checkpoints" / "step-00000004", run / "checkpoints" / "step-00000010.bak")
+    for name in ("step-00000006.bak", "step-00000010.bak"):
+        copy = shutil.copytree(run / "checkpoints" / "step-00000004", run / "checkpoints" / name)
     assert [folder.name for folder in checkpoint_folders(run)] == ["step-00000003", "step-00000004", "step-00000006"]
     assert newest_checkpoint(run).step == 6
     assert copy.is_dir()
