@@ -15,11 +15,10 @@ from emotion_llm.evaluation.comparison import (
     PRESETS,
     Cell,
     CompareSettings,
-    baseline_cells,
+    cells,
     finetune_settings,
     is_finished,
     pretrain_settings,
-    training_cells,
     write_cell,
     write_table,
 )
@@ -41,9 +40,9 @@ def main() -> None:
 
 def compare(settings: CompareSettings) -> str:
     device = start_processes()
-    cells = [cell for cell in baseline_cells(settings) + training_cells(settings) if not is_finished(settings, cell)]
-    for number, cell in enumerate(cells, 1):
-        say(f"\n== {number} of {len(cells)} cells to do: {cell.recipe}, {cell.training}, fold {cell.fold}, seed {cell.seed}")
+    left = [cell for cell in cells(settings) if not is_finished(settings, cell)]
+    for number, cell in enumerate(left, 1):
+        say(f"\n== {number} of {len(left)} cells to do: {cell.recipe}, {cell.training}, fold {cell.fold}, seed {cell.seed}")
         begin = time.perf_counter()
         if cell.is_baseline:
             method, records = "majority", baseline_records(settings.pretrain.data / cell.training, pretrain_settings(settings, cell).split)

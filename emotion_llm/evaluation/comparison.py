@@ -108,25 +108,18 @@ class Cell:
         return run / self.recipe / self.training / f"fold-{self.fold}" / f"seed-{self.seed}"
 
 
-def baseline_cells(settings: CompareSettings) -> list[Cell]:
-    corpora = dict.fromkeys(corpus for training in settings.trainings for corpus in training.split("+"))
-    return [Cell(BASELINES, (corpus,), fold, 0) for corpus in corpora for fold in _folds(settings)] if settings.baselines else []
-
-
-def training_cells(settings: CompareSettings) -> list[Cell]:
-    """All folds of a seed before the next seed: the table is readable early.
+def cells(settings: CompareSettings) -> list[Cell]:
+    """The baselines of every corpus and fold, then all folds of a seed before the next seed: the table is readable early.
 
     Raises:
         UserError: the recipe has the name that stands for the baselines.
     """
     if settings.recipe == BASELINES:
         raise UserError(f"--recipe {BASELINES}: this name stands for the simple models in the table; choose another")
-    return [
-        Cell(settings.recipe, tuple(training.split("+")), fold, seed)
-        for seed in settings.seeds
-        for training in settings.trainings
-        for fold in _folds(settings)
-    ]
+    trainings, folds = [tuple(training.split("+")) for training in settings.trainings], _folds(settings)
+    corpora = dict.fromkeys(corpus for training in trainings for corpus in training) if settings.baselines else ()
+    baselines = [Cell(BASELINES, (corpus,), fold, 0) for corpus in corpora for fold in folds]
+    return baselines + [Cell(settings.recipe, corpora, fold, seed) for seed in settings.seeds for corpora in trainings for fold in folds]
 
 
 def _folds(settings: CompareSettings) -> tuple[int, ...]:
@@ -223,11 +216,11 @@ def write_table(settings: CompareSettings) -> str:
         for corpus, records in read_predictions(path.parent / PREDICTIONS).items():
             for name in (None, *records[0].baselines):
                 key = (recipe, training, name or about["method"], corpus)
-                of_method = [replace(record, **_answer(record, name), baselines={}) for record in records]
+                of_method = [replace(record, **vars(record.baselines[name]) if name else {}, baselines={}) for record in records]
                 answers.setdefault(key, {}).setdefault(int(seed.removeprefix("seed-")), {})[int(fold.removeprefix("fold-"))] = of_method
     by: Literal["actor", "action"] = "action" if settings.pretrain.split.kind == "leave-actions-out" else "actor"
     samples = {key: _Sample(_calibrated(seeds), by) for key, seeds in answers.items()}
-    rows = [_row(key, sample, _reference(key, samples, settings.reference), samples) for key, sample in samples.items()]
+    rows = [_row(key, samples, settings.reference) for key in samples]
     text = _markdown(settings, rows)
     if is_first_rank():
         write_json(
@@ -236,11 +229,6 @@ def write_table(settings: CompareSettings) -> str:
         with atomic_write(settings.run / "table.md") as tmp:
             tmp.write_text(text, encoding="utf-8")
     return text
-
-
-def _answer(record: PredictionRecord, method: str | None) -> dict[str, Any]:
-    answer = record.answer(method)
-    return {"predicted": answer.predicted, "probabilities": answer.probabilities, "temperature": answer.temperature}
 
 
 def _calibrated(seeds: Mapping[int, Mapping[int, list[PredictionRecord]]]) -> dict[int, list[PredictionRecord]]:
@@ -276,30 +264,21 @@ class _Sample:
         self.calibrated = all(record.temperature is not None for record in first)
 
 
-def _reference(key: Key, samples: Mapping[Key, _Sample], reference: str) -> Key | None:
-    """What a row is compared with: the same training in the reference recipe; a joint training of that recipe with the single one."""
-    recipe, training, method, corpus = key
-    other = (reference, training if recipe != reference else corpus, method, corpus)
-    alike = other != key and other in samples and samples[other].clips == samples[key].clips
-    return other if alike else None
-
-
-def _row(key: Key, sample: _Sample, reference: Key | None, samples: Mapping[Key, _Sample]) -> dict[str, Any]:
-    recipe, training, method, corpus = key
-    scores = {
-        name: {"mean": float(values.mean()), "interval": interval(sample.resampled[name]), "seeds": values.tolist()}
-        for name, values in sample.scores.items()
-    }
+def _row(key: Key, samples: Mapping[Key, _Sample], reference: str) -> dict[str, Any]:
+    """A row, compared with the same training in the reference recipe; a joint training of that recipe with the single one."""
+    (recipe, training, method, corpus), sample = key, samples[key]
     row: dict[str, Any] = {
         "recipe": recipe, "training": training, "method": method, "corpus": corpus, "clips": len(sample.clips), "seeds": sample.seeds,
-        "interval_clusters": sample.clusters, "calibrated": sample.calibrated, **scores, "difference": None,
+        "interval_clusters": sample.clusters, "calibrated": sample.calibrated, "difference": None,
     }  # fmt: skip
-    if reference is not None:
-        other = samples[reference]
+    for name, values in sample.scores.items():
+        row[name] = {"mean": float(values.mean()), "interval": interval(sample.resampled[name]), "seeds": values.tolist()}
+    to = (reference, training if recipe != reference else corpus, method, corpus)
+    if to != key and to in samples and samples[to].clips == sample.clips:
         row["difference"] = {
-            "to": {"recipe": reference[0], "training": reference[1]},
-            "accuracy": float(sample.scores["accuracy"].mean() - other.scores["accuracy"].mean()),
-            "interval": interval(sample.resampled["accuracy"] - other.resampled["accuracy"]),
+            "to": {"recipe": to[0], "training": to[1]},
+            "accuracy": float(sample.scores["accuracy"].mean() - samples[to].scores["accuracy"].mean()),
+            "interval": interval(sample.resampled["accuracy"] - samples[to].resampled["accuracy"]),
         }
     return row
 
@@ -325,14 +304,12 @@ def _fields(row: Mapping[str, Any]) -> list[str]:
     names = ("accuracy", "unweighted_average_recall", "calibration_error", "calibration_error_after_temperature")
     accuracy, recall, before, after = (_percent(row[name]["mean"], row[name]["interval"]) for name in names)
     difference = "–"
-    if row["difference"] is not None:
-        other = row["difference"]["to"]
-        versus = other["recipe"] if other["training"] == row["training"] else f"{other['training']} alone"
-        difference = f"{_percent(row['difference']['accuracy'], row['difference']['interval'], sign='+')} vs. {versus}"
-    after = after if row["calibrated"] else "–"
-    return [
-        row["recipe"], row["training"], row["method"], str(len(row["seeds"])), str(row["clips"]), accuracy, difference, recall, before, after
-    ]  # fmt: skip
+    if found := row["difference"]:
+        versus = found["to"]["recipe"] if found["to"]["training"] == row["training"] else f"{found['to']['training']} alone"
+        difference = f"{_percent(found['accuracy'], found['interval'], sign='+')} vs. {versus}"
+    counts = (str(len(row["seeds"])), str(row["clips"]))
+    calibrated = after if row["calibrated"] else "–"
+    return [row["recipe"], row["training"], row["method"], *counts, accuracy, difference, recall, before, calibrated]
 
 
 def _percent(value: float, interval: Sequence[float], sign: str = "") -> str:

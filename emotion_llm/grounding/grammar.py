@@ -200,19 +200,19 @@ class _Item:
         return "poles" in self.kinds or "degree" in self.kinds
 
 
+_NOTHING = _Item({}, ("",), "", 0, 0)
+"""Before the first and behind the last word of a sentence."""
+
+
 def _items(text: str) -> list[_Item]:
     tokens = [(match.group().lower().replace("’", "'"), match.start(), match.end()) for match in _TOKEN.finditer(text)]
     stems = [stem(word) for word, _, _ in tokens]
     items, place = [], 0
     while place < len(tokens):
         word, start, end = tokens[place]
-        if not word[0].isalpha():
-            kinds = {"boundary": True, "stop": True}
+        if not word[0].isalpha() or word.endswith("n't"):
+            kinds: dict = {"negation": True} if word[0].isalpha() else {"boundary": True, "stop": True}
             items.append(_Item(kinds, (word,), word, start, end))
-            place += 1
-            continue
-        if word.endswith("n't"):
-            items.append(_Item({"negation": True}, (word,), word, start, end))
             place += 1
             continue
         phrase, last, kinds, extent = _longest(stems, place)
@@ -241,15 +241,11 @@ Subject = tuple[str, Side | None]
 
 @dataclass
 class _Draft:
-    quality: str
-    direction: int
-    side: Side | None
-    extent: Extent
-    negated: bool
+    claim: Claim
+    """Without its moment."""
     changing: bool
     place: int
     segment: int
-    span: tuple[int, int]
 
 
 @dataclass
@@ -291,8 +287,8 @@ class _Sentence:
         self.subject = [] if self.dangling else self.subject
         self._bind_dangling()
 
-    def _item(self, place: int) -> _Item | None:
-        return self.items[place] if 0 <= place < len(self.items) else None
+    def _item(self, place: int) -> _Item:
+        return self.items[place] if 0 <= place < len(self.items) else _NOTHING
 
     def _step(self, place: int, item: _Item) -> None:
         after = self._item(place + 1)
@@ -316,17 +312,16 @@ class _Sentence:
             self.less = True
         elif "negation" in item:
             self.negated = not self.negated
-        elif item.word in ("still", "even") and after and (after.describes or "negation" in after or "extent" in after):
+        elif item.word in ("still", "even") and (after.describes or "negation" in after or "extent" in after):
             pass
         elif "measure" in item:
             self._noun(place, (f"={item.kinds['measure']}", None))
-        elif "part" in item and after and after.stems in COMPOUNDS and not item.word.endswith("s"):
+        elif "part" in item and after.stems in COMPOUNDS and not item.word.endswith("s"):
             pass  # "arm movements" are the arms
-        elif item.stems in COMPOUNDS and (before := self._item(place - 1)) and "part" in before and not before.word.endswith("s"):
+        elif item.stems in COMPOUNDS and "part" in (before := self._item(place - 1)) and not before.word.endswith("s"):
             self._noun(place - 1, (before.kinds["part"], None))
         elif "part" in item and self._is_noun(place, item):
-            before = self._item(place - 1)
-            self._noun(place, (item.kinds["part"], before.kinds["side"] if before and "side" in before else None))
+            self._noun(place, (item.kinds["part"], self._item(place - 1).kinds.get("side")))
         elif "pronoun" in item:
             others = self.subject or self.before if item.word in ("it", "they") else []
             self.subject, self.person, self.said, self.noun = others[:1] or [("body", None)], True, False, place
@@ -336,8 +331,8 @@ class _Sentence:
         elif item.describes or ("course" in item and self.subject and self.subject[0][0].startswith("=")):
             self._pole(place, item)
         elif "extent" in item:
-            if self.drafts and self.said and self.drafts[-1].place == place - 1 and not (after and after.describes):
-                self.drafts[-1].extent = item.kinds["extent"]  # "is raised slightly"
+            if self.drafts and self.said and self.drafts[-1].place == place - 1 and not after.describes:
+                self.drafts[-1].claim = replace(self.drafts[-1].claim, extent=item.kinds["extent"])  # "is raised slightly"
             else:
                 self.extent = item.kinds["extent"]
         elif not item.kinds and not item.word.endswith("ly") and not self.said:
@@ -355,21 +350,19 @@ class _Sentence:
 
     def _is_noun(self, place: int, item: _Item) -> bool:
         before = self._item(place - 1)
-        return item.stems[0] not in AMBIGUOUS or before is None or not before.kinds or before.describes or any(
+        return item.stems[0] not in AMBIGUOUS or not before.kinds or before.describes or any(
             kind in before for kind in ("determiner", "side", "having", "preposition", "boundary", "extent")
         )  # fmt: skip
 
     def _noun(self, place: int, noun: Subject) -> None:
         self.person = False
-        first = place - 1  # what stands before the noun, without its article and side
-        while (item := self._item(first)) and ("determiner" in item or "side" in item):
-            first -= 1
-        before = self._item(first)
+        first = self._before_article(place)
+        before, last = self._item(first), self._item(place - 1)
         waiting, self.waiting = self.waiting, []
         self.noun = -1 if waiting else self.noun
         for adjective in waiting:
             self._draft(adjective, [noun])
-        if before is not None and before.word == "of" and not waiting:
+        if before.word == "of" and not waiting:
             if self.subject and self.subject[0][0].startswith("="):  # "the speed of the hands"
                 family = QUALITIES[self.subject[0][0][1:]].family
                 same = [name for name, quality in QUALITIES.items() if family and quality.family == family and quality.part == noun[0]]
@@ -377,19 +370,14 @@ class _Sentence:
                     self.subject = [(f"={same[0]}", noun[1])] if same else []
             elif self.subject == [("body", None)]:  # "the movement of the arms"
                 self.subject = [noun]
-        elif before is not None and ("preposition" in before or (before.word == "at" and self.said)):
+        elif "preposition" in before or (before.word == "at" and self.said):
             return  # "over the head", "bent at the elbows"
-        elif (
-            before is not None
-            and before.word in ("and", "or", "nor", ",")
-            and self._is_part(first - 1)
-            and not waiting
-            and self.subject
-            and not self.told
-        ):
+        elif before.word in ("and", "or", "nor", ",") and self._is_part(first - 1) and not waiting and self.subject and not self.told:
             self.subject.append(noun)
-        elif self._one_of_two(place) or self._owner_unknown(place):
-            self.subject = []
+        elif last.word in ("one", "each", "other") or (
+            last.word.endswith("'s") and "part" not in VOCABULARY.get((stem(last.word[:-2]),), {})
+        ):
+            self.subject = []  # one of two, or another one's
         else:
             if self.subject and self.subject[0] != noun:
                 self.changing = False
@@ -405,33 +393,26 @@ class _Sentence:
         self.said = False
 
     def _is_part(self, place: int) -> bool:
-        item = self._item(place)
-        return item is not None and ("part" in item or "measure" in item)
+        return "part" in self._item(place) or "measure" in self._item(place)
 
-    def _one_of_two(self, place: int) -> bool:
-        before = self._item(place - 1)
-        return before is not None and before.word in ("one", "each", "other")
-
-    def _owner_unknown(self, place: int) -> bool:
-        before = self._item(place - 1)
-        return before is not None and before.word.endswith("'s") and not VOCABULARY.get((stem(before.word[:-2]),), {}).get("part")
+    def _before_article(self, place: int) -> int:
+        """Where the word is that stands before a noun with its article and side."""
+        while "determiner" in self._item(place - 1) or "side" in self._item(place - 1):
+            place -= 1
+        return place - 1
 
     def _pole(self, place: int, item: _Item) -> None:
         before, after, adverb = self._item(place - 1), self._item(place + 1), item.word.endswith("ly")
         measured = bool(self.subject) and self.subject[0][0].startswith("=")
-        if adverb and after and ("poles" in after or "course" in after):
+        if adverb and ("poles" in after or "course" in after):
             self.changing |= "change" in item  # "slowly sinks": how it changes, not how it moves throughout
-        elif (
-            (after and "part" in after and not adverb and self._is_attribute(place))
-            or (after and "measure" in after)
-            or self._joins_attributes(place)
-        ):
+        elif ("part" in after and not adverb and self._is_attribute(place)) or "measure" in after or self._joins_attributes(place):
             self.waiting.append(place)
         elif (thing := self._object(place)) is not None:
             self._draft(place, [thing])
         elif "poles" not in item and not measured:
             pass  # "large" of something that is no measure
-        elif (before and "determiner" in before) or (after and not adverb and self._describes_something_else(item, after)):
+        elif "determiner" in before or (not adverb and self._describes_something_else(item, after)):
             self._unbound(item)  # "a strong sense of fear", "open to new ideas"
         elif item.is_verb and self.said and self.outer:  # "the woman with the bowed head moves slowly"
             self._draft(place, self.outer)
@@ -441,20 +422,20 @@ class _Sentence:
             self._draft(place, self.subject)
 
     def _describes_something_else(self, item: _Item, after: _Item) -> bool:
-        unknown = not after.kinds and not after.word.endswith("ly") and len(item.stems) == 1 and not item.is_verb
+        unknown = after is not _NOTHING and not after.kinds and not after.word.endswith("ly") and len(item.stems) == 1 and not item.is_verb
         return unknown or (after.word == "to" and self.subject == [("body", None)])
 
     def _before_adjectives(self, place: int) -> int:
         """Where the word is that stands before a row of adjectives."""
         first = place - 1
-        while (item := self._item(first)) and ("extent" in item or item.word in ("more", "less", ",", "and") or item.describes):
+        while "extent" in (item := self._item(first)) or item.word in ("more", "less", ",", "and") or item.describes:
             first -= 1
         return first
 
     def _is_attribute(self, place: int) -> bool:
         """An adjective before its noun: not one that a verb has just given to the subject."""
         opening, last = self._item(self._before_adjectives(place)), self._item(place - 1)
-        if opening is None or (last is not None and last.word in ("and", ",")):
+        if opening is _NOTHING or last.word in ("and", ","):
             return True
         kinds = ("boundary", "determiner", "having", "preposition", "negation", "side", "moment")
         return any(kind in opening for kind in kinds) or ("function" in opening and not self.subject)
@@ -462,26 +443,27 @@ class _Sentence:
     def _joins_attributes(self, place: int) -> bool:
         """Whether only adjectives, known or not, stand between here and a noun: "slow" in "slow, heavy steps"."""
         end = place + 1
-        if not ((item := self._item(end)) and (item.describes or item.word in (",", "and", "or"))):
+        if not ((item := self._item(end)).describes or item.word in (",", "and", "or")):
             return False
-        while (item := self._item(end)) and (not item.kinds or item.describes or item.word in (",", "and", "or") or "extent" in item):
+        while (item := self._item(end)) is not _NOTHING and (
+            not item.kinds or item.describes or item.word in (",", "and", "or") or "extent" in item
+        ):
             end += 1
         last, opening = self._item(end - 1), self._item(self._before_adjectives(place))
-        opens = opening is None or any(kind in opening for kind in ("determiner", "having", "boundary", "negation"))
-        return opens and self._is_part(end) and last is not None and last.word not in (",", "and", "or")
+        opens = opening is _NOTHING or any(kind in opening for kind in ("determiner", "having", "boundary", "negation"))
+        return opens and self._is_part(end) and last.word not in (",", "and", "or")
 
     def _object(self, place: int) -> Subject | None:
         """The part that follows a verb with an article: "raises the left hand"."""
         side, first = None, place + 1
-        if (after := self._item(first)) and after.word == "at":  # "bent at the knees"
+        if self._item(first).word == "at":  # "bent at the knees"
             first += 1
         elif not self.items[place].is_verb and not self._stands_for_verb(place):
             return None
-        while (item := self._item(first)) and (item.word in ARTICLES_OF_OBJECTS.split(", ") or "side" in item):
+        while (item := self._item(first)).word in ARTICLES_OF_OBJECTS.split(", ") or "side" in item:
             side = item.kinds.get("side", side)
             first += 1
-        item = self._item(first)
-        if first == place + 1 or item is None or "part" not in item or (item.word == "body" and len(self.items[place].stems) > 1):
+        if first == place + 1 or "part" not in item or (item.word == "body" and len(self.items[place].stems) > 1):
             return None
         return (item.kinds["part"], side) if _resolve(self.items[place], item.kinds["part"]) else None
 
@@ -507,11 +489,10 @@ class _Sentence:
         if not found:
             return self._unbound(item)
         for (quality, direction, course), side in found:
-            extent = item.extent or self.extent
             direction = -direction if self.less else direction
-            changing = self.changing or course or "change" in item
             span = (self.items[self._first_of_claim(place)].start, item.end)
-            self.drafts.append(_Draft(quality, direction, side, extent, self.negated, changing, place, self.segment, span))
+            claim = Claim(quality, direction, side, extent=item.extent or self.extent, negated=self.negated, span=span)
+            self.drafts.append(_Draft(claim, self.changing or course or "change" in item, place, self.segment))
         self.extent, self.less = "clear", False
 
     def _first_of_claim(self, place: int) -> int:
@@ -519,18 +500,15 @@ class _Sentence:
         first = self.noun
         if not 0 <= first < place or any(first < draft.place < place for draft in self.drafts):
             return place
-        while (before := self._item(first - 1)) and ("determiner" in before or "side" in before):
-            first -= 1
-        return first
+        return self._before_article(first) + 1
 
     def _compares(self, place: int) -> bool:
         """ "As fast as usual", and "faster than the feet"."""
         before, after = self._item(place - 1), self._item(place + 1)
-        if before and after and before.word in ("as", "so") and after.word == "as":
+        if before.word in ("as", "so") and after.word == "as":
             return not self.negated
-        if after and after.word == "than" and "idiom" not in after:
-            rest = self.items[place + 2 :]
-            for item in rest:
+        if after.word == "than" and "idiom" not in after:
+            for item in self.items[place + 2 :]:
                 if "part" in item:
                     return True
                 if "boundary" in item or "side" in item:
@@ -544,11 +522,9 @@ class _Sentence:
     def claims(self) -> list[Claim]:
         result: list[Claim] = []
         for draft in self.drafts:
-            moment = self._moment(draft)
-            if draft.changing:
-                moment = "increasing" if draft.direction > 0 else "decreasing"
-            claim = Claim(draft.quality, draft.direction, draft.side, moment, draft.extent, draft.negated, draft.span)
-            if not any(_same(claim, other) for other in result):
+            change: Moment = "increasing" if draft.claim.direction > 0 else "decreasing"
+            claim = replace(draft.claim, moment=change if draft.changing else self._moment(draft))
+            if not any(replace(claim, span=other.span, extent=other.extent) == other for other in result):
                 result.append(claim)
         return result
 
@@ -590,10 +566,6 @@ def _sole_owner(item: _Item) -> tuple[str, int, bool] | None:
     """What a verb says of a person where only one part can do it: "nods", "looks down"."""
     verbs = [(name, direction) for name, direction, verb in item.kinds.get("poles", ()) if verb]
     return (*verbs[0], False) if len(verbs) == 1 else None
-
-
-def _same(one: Claim, other: Claim) -> bool:
-    return replace(one, span=None, extent="clear") == replace(other, span=None, extent="clear")
 
 
 def read_claims(text: str) -> Statements:

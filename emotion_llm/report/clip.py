@@ -6,6 +6,7 @@ ReportClip (motion, answer)  ->  clip_record: JSON values, positions quantised t
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,13 +50,10 @@ class ReportClip:
     @property
     def judged(self) -> list[tuple[JudgedClaim, float, float]]:
         """All claims, each with the share of the clip where what it was read from begins and ends."""
-        if isinstance(self.answer, Timeline):
-            return [
-                (claim, segment.start / self.motion.seconds, min(1.0, segment.end / self.motion.seconds))
-                for segment in self.answer.segments
-                for claim in segment.claims
-            ]
-        return [(claim, 0.0, 1.0) for claim in self.answer.claims] if self.answer else []
+        if not isinstance(self.answer, Timeline):
+            return [(claim, 0.0, 1.0) for claim in self.answer.claims] if self.answer else []
+        shares = [(segment, segment.start / self.motion.seconds, segment.end / self.motion.seconds) for segment in self.answer.segments]
+        return [(claim, begin, min(1.0, end)) for segment, begin, end in shares for claim in segment.claims]
 
 
 def clip_record(clip: ReportClip) -> dict[str, Any]:
@@ -174,11 +172,7 @@ def claim_joints(layout: Layout, part: str, side: str | None) -> list[int]:
 
 
 def claim_record(judged: JudgedClaim, layout: Layout, begin: float = 0.0, end: float = 1.0) -> dict[str, Any]:
-    """A claim in words, with its joints and its share of the clip.
-
-    Args:
-        begin, end: share of the clip that the claim's text is about.
-    """
+    """A claim in words, with its joints and its share of the clip; its text is about the share from `begin` to `end`."""
     claim = judged.claim
     pole = QUALITIES[claim.quality].pole(claim.direction)
     words = pole.adjectives[0] if pole.adjectives else pole.verbs[0]
@@ -216,20 +210,18 @@ def _scaled(weights: Sequence[float]) -> list[float]:
 
 def _curve(timeline: Timeline) -> dict[str, Any]:
     """The smoothed curve, one row per emotion, and the segments with the numbers of their claims among all."""
-    segments, first = [], 0
-    for segment in timeline.segments:
-        last = first + len(segment.claims)
-        segments.append(
-            {
-                "from": segment.start,
-                "to": segment.end,
-                "emotion": line(segment.emotion),
-                "probability": segment.probability,
-                "explanation": _as_long(segment.explanation) if segment.explanation else None,
-                "claims": list(range(first, last)),
-            }
-        )
-        first = last
+    numbers = itertools.count()
+    segments = [
+        {
+            "from": segment.start,
+            "to": segment.end,
+            "emotion": line(segment.emotion),
+            "probability": segment.probability,
+            "explanation": _as_long(segment.explanation) if segment.explanation else None,
+            "claims": [next(numbers) for _ in segment.claims],
+        }
+        for segment in timeline.segments
+    ]
     return {
         "seconds": list(timeline.seconds),
         "emotions": [line(emotion) for emotion in timeline.emotions],

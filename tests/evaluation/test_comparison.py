@@ -9,7 +9,7 @@ import pytest
 
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.evaluation import comparison
-from emotion_llm.evaluation.comparison import Cell, CompareSettings, baseline_cells, is_finished, training_cells, write_cell, write_table
+from emotion_llm.evaluation.comparison import Cell, CompareSettings, cells, is_finished, write_cell, write_table
 from emotion_llm.evaluation.metrics import PredictionRecord
 from emotion_llm.pretraining.settings import PretrainSettings
 from emotion_llm.pretraining.text_alignment import RANDOM_CLIP
@@ -35,6 +35,10 @@ def record(clip: int, right: bool, confidence: float = 0.6, actor: str | None = 
     )
 
 
+def training_cells(settings: CompareSettings) -> list[Cell]:
+    return cells(replace(settings, baselines=False))
+
+
 def rows(settings: CompareSettings) -> dict[tuple[str, str], dict]:
     write_table(settings)
     table = json.loads((settings.run / "table.json").read_text(encoding="utf-8"))
@@ -43,7 +47,9 @@ def rows(settings: CompareSettings) -> dict[tuple[str, str], dict]:
 
 def test_a_cell_is_every_combination_and_baselines_come_once_per_corpus_and_fold(settings):
     assert len(training_cells(settings)) == 2 * 2 * 2
-    assert {(cell.training, cell.fold) for cell in baseline_cells(settings)} == {(c, f) for c in ("egbm", "emilya") for f in (0, 1)}
+    assert {(cell.training, cell.fold) for cell in cells(settings) if cell.is_baseline} == {
+        (c, f) for c in ("egbm", "emilya") for f in (0, 1)
+    }
     assert {cell.fold for cell in training_cells(replace(settings, folds=(1,)))} == {1}
     random = replace(settings, pretrain=replace(settings.pretrain, split=SplitSettings()))
     assert {cell.fold for cell in training_cells(random)} == {0}
