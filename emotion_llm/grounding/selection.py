@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from emotion_llm.grounding.judge import JudgedText, Standing, judge_text
+from emotion_llm.grounding.judge import JudgedText, Standing, judge, judge_text
 from emotion_llm.grounding.metrics import named_emotions, repeats_a_clause
 
 MOST_TEXTS = 3
@@ -29,17 +30,19 @@ def best_supported(texts: Sequence[str], movement: Standing, emotion: str) -> st
     return best.text if not best.count("contradicted") else without_contradictions(best) or NOTHING_LEFT.format(emotion=emotion)
 
 
-def all_supported(texts: Sequence[str], movement: Standing, emotion: str, emotions: Sequence[str]) -> list[str]:
-    """Those of the texts, at most MOST_TEXTS different ones, that make the most claims among those that are finished, repeat no clause,
-    name the emotion and no other, and hold nothing but supported claims."""
-    claims: dict[str, int] = {}
+def plainly_true(texts: Sequence[str], movement: Standing, emotion: str, emotions: Sequence[str]) -> list[str]:
+    """Texts to learn from: those that say most, at most MOST_TEXTS different ones, among those that are finished, repeat no clause, name the
+    emotion and no other, and claim nothing but what would be supported with "very" too, each of another quality or moment."""
+    told: dict[str, int] = {}
     for text in texts:
         judged = judge_text(text, movement)
-        told = judged.count("supported")
-        true = told == len(judged.claims) > 0 and not judged.uncheckable
-        if true and text.endswith(".") and named_emotions(text, emotions) == {emotion} and not repeats_a_clause(text):
-            claims[text] = told
-    return [text for text, told in claims.items() if told == max(claims.values())][:MOST_TEXTS]
+        claims = [replace(one.claim, extent="strong") for one in judged.claims]
+        true = all(judge(claim, movement).verdict == "supported" for claim in claims) and not judged.uncheckable
+        different = len({(claim.quality, claim.moment) for claim in claims}) == len(claims) > 0
+        named = named_emotions(text, emotions) == {emotion}
+        if true and different and named and text.endswith(".") and not repeats_a_clause(text):
+            told[text] = len(claims)
+    return [text for text, claims in told.items() if claims == max(told.values())][:MOST_TEXTS]
 
 
 def _merit(judged: JudgedText, emotion: str) -> tuple[float, ...]:

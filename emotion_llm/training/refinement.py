@@ -1,4 +1,4 @@
-"""Texts of the refinement stage: of what the description model says of its training clips, what is true and says most (rejection sampling).
+"""Texts of the refinement stage: of what the description model says of its training clips, what is plainly true and says most (rejection sampling).
 
 EmotionLLM, encoded corpora  ->  corpus -> clip -> texts, kept as own_texts.json in the run folder
 
@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from emotion_llm.grounding.judge import standing
 from emotion_llm.grounding.norms import make_norms, measure_corpus
-from emotion_llm.grounding.selection import all_supported
+from emotion_llm.grounding.selection import plainly_true
 from emotion_llm.language.explaining import CANDIDATES, middle, sample_explanations
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
@@ -39,7 +39,7 @@ def own_texts(
     Every rank must call it.
 
     Raises:
-        UserError: no clip has a true text, or a resumed run's texts are missing or damaged.
+        UserError: no clip has a text to learn from, or a resumed run's texts are missing or damaged.
     """
     path = settings.run / FILE
     if resumed:
@@ -49,9 +49,13 @@ def own_texts(
         own = encoded.split.train[process_rank() :: process_count()]
         parts = gather_over_processes(_sample(model, prompts, encoded, own, settings.seed))
         texts[encoded.corpus.name] = {clip: kept for part in parts for clip, kept in part.items()}
-        say(f"{encoded.corpus.name}: {len(texts[encoded.corpus.name])} of {len(encoded.split.train)} training clips have true texts")
+        say(
+            f"{encoded.corpus.name}: {len(texts[encoded.corpus.name])} of {len(encoded.split.train)} training clips have texts to learn from"
+        )
     if not any(texts.values()):
-        raise UserError(f"{settings.run}: the model says nothing true of any training clip; --start-from a run of --stage description")
+        raise UserError(
+            f"{settings.run}: the model says nothing plainly true of any training clip; --start-from a run of --stage description"
+        )
     if is_first_rank():
         write_json(path, texts)
     return texts
@@ -63,6 +67,6 @@ def _sample(model: EmotionLLM, prompts: PromptWriter, encoded: EncodedCorpus, cl
     for clip in progress(clips, f"explaining {corpus.name}", "clip"):
         about, motion = corpus.clip(clip), encoded.motion(middle(encoded.windows_of_clips([clip])))
         sampled = sample_explanations(model, prompts, motion, about.emotion, CANDIDATES, seed)
-        if true := all_supported(sampled, standing(measured[clip], norms), about.emotion, corpus.emotions):
+        if true := plainly_true(sampled, standing(measured[clip], norms), about.emotion, corpus.emotions):
             kept[about.name] = true
     return kept

@@ -14,7 +14,7 @@ from emotion_llm.grounding.metrics import (
     shares,
     text_counts,
 )
-from emotion_llm.grounding.selection import MOST_TEXTS, NOTHING_LEFT, all_supported, best_supported
+from emotion_llm.grounding.selection import MOST_TEXTS, NOTHING_LEFT, best_supported, plainly_true
 
 FAST_BOWED = {"throughout": {"speed_mean": 90.0, "head_pitch_mean": 90.0}}
 SLOW_RAISED = {"throughout": {"speed_mean": 10.0, "head_pitch_mean": 10.0}}
@@ -96,7 +96,7 @@ def test_the_best_supported_text_is_chosen():
     assert best_supported([fast, slow], SLOW_RAISED, "anger") == slow
 
 
-def test_only_finished_true_texts_that_name_the_emotion_and_say_most_are_learnt_from():
+def test_texts_to_learn_from_are_plainly_true_and_finished_name_the_emotion_and_say_most():
     two = "Anger: the movement is fast and the head is bowed."
     texts = [
         "Anger: the movement is fast.",  # says less
@@ -105,12 +105,15 @@ def test_only_finished_true_texts_that_name_the_emotion_and_say_most_are_learnt_
         "Anger, not joy: the movement is fast and the head is bowed.",
         "Anger: the movement is fast and the head is bowed. The arms form a circle.",
         "Anger: the movement is fast and the movement is fast and the head is bowed.",
+        "Anger: the movement is fast and very fast.",
         "Anger: the movement is fast and the head is",
     ]
-    assert all_supported([*texts, two, two], FAST_BOWED, "anger", ("anger", "joy")) == [two]
-    assert all_supported([*texts, two], SLOW_RAISED, "anger", ("anger", "joy")) == []
+    assert plainly_true([*texts, two, two], FAST_BOWED, "anger", ("anger", "joy")) == [two]
+    assert plainly_true([*texts, two], SLOW_RAISED, "anger", ("anger", "joy")) == []
+    barely = {"throughout": {**FAST_BOWED["throughout"], "speed_mean": 70.0}}
+    assert plainly_true([two, "Anger: the head is bowed."], barely, "anger", ("anger", "joy")) == ["Anger: the head is bowed."]
     many = [f"{word}: the movement is fast and the head is bowed." for word in ("Anger", "It is anger", "This is anger", "Anger it is")]
-    assert all_supported(many, FAST_BOWED, "anger", ("anger", "joy")) == many[:MOST_TEXTS]
+    assert plainly_true(many, FAST_BOWED, "anger", ("anger", "joy")) == many[:MOST_TEXTS]
 
 
 def test_a_text_that_breaks_off_within_a_sentence_is_not_chosen():

@@ -55,7 +55,7 @@ def test_texts_that_are_kept_take_the_place_of_the_corpora_s_and_no_other_clip_i
 def test_a_model_that_says_nothing_true_is_refused(parts, speaks_true_of):
     speaks_true_of(0)
     made = parts(stage="refinement")
-    with pytest.raises(UserError, match=r"says nothing true of any training clip; --start-from a run of --stage description"):
+    with pytest.raises(UserError, match=r"says nothing plainly true of any training clip; --start-from a run of --stage description"):
         refinement.own_texts(made.engine.model, made.data.prompts, made.corpora, made.settings, resumed=False)
 
 
