@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotion_llm.corpus.definition import CorpusDefinition, known_definitions, read_definition
-from emotion_llm.corpus.importing import check_corpus, import_corpus
+from emotion_llm.corpus.importing import check_corpus, corpus_locked, import_corpus
 from emotion_llm.corpus.report import Report, report_text, write_report
 from emotion_llm.corpus.settings import PRESETS, PrepareSettings
 from emotion_llm.corpus.store import open_corpus
@@ -154,8 +154,10 @@ def write_pages(settings: PrepareSettings, names: list[str]) -> Path:
 
 def narrate(folder: Path, settings: PrepareSettings) -> str:
     """Generates descriptions for a prepared corpus; says what was done. Raises UserError: no corpus there, or its clips cannot be split."""
-    corpus = open_corpus(folder)
-    clips = narrate_corpus(corpus, settings.split.of(corpus), settings.seed)
+    open_corpus(folder)  # before the lock, which would create the folder's parents
+    with corpus_locked(folder):
+        corpus = open_corpus(folder)
+        clips = narrate_corpus(corpus, settings.split.of(corpus), settings.seed)
     return f"{clips:,} clips have generated descriptions in {folder / 'narration.csv'}, their claims in narration.jsonl"
 
 

@@ -21,6 +21,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Self
 
+import regex
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
 
@@ -64,10 +65,10 @@ def _converted(kind: type, convert: Callable[[Any], Any]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str) -> regex.Pattern[str]:
     try:
-        pattern = re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
+        pattern = regex.compile(text)
+    except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(f"it is not a regular expression ({error}); correct it") from None
     _check_labels(pattern.groupindex, "group")
     return pattern
@@ -98,7 +99,7 @@ def _labels(labels: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Pattern = Annotated[re.Pattern[str], _converted(str, _pattern)]
+Pattern = Annotated[regex.Pattern[str], _converted(str, _pattern)]
 SourcePath = Annotated[str, AfterValidator(_source_path)]
 Globs = Annotated[tuple[SourcePath, ...], _at_least_one('glob, such as "*.bvh"')]
 """Globs over paths relative to the source folder, with forward slashes. `*` also crosses slashes; case is ignored."""

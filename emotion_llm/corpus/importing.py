@@ -46,18 +46,16 @@ def import_corpus(definition: CorpusDefinition, source: Path, output: Path, cano
         UserError: nothing to import, nothing that can be read, no space on the disk, or a foreign folder in the way.
     """
     folder = output / definition.name
-    partial = folder.with_name(folder.name + ".partial")
     scan = scan_source(definition, source)
     settings = ReadingSettings(definition, canonical)
     import_hash = _import_hash(scan, settings)
-    with _disk_errors(partial), _locked(partial):
+    with corpus_locked(folder) as partial:
         readings = _unchanged_readings(folder, scan, source, import_hash)
         if readings is not None:
             report = make_report(definition, scan, readings, canonical.frames_per_second, open_corpus(folder).data_hash)
         else:
             report = _write(partial / "corpus", scan, source, settings, import_hash, workers)
             _put_in_place(partial / "corpus", folder)
-        shutil.rmtree(partial)
     return Imported(open_corpus(folder), report, up_to_date=readings is not None)
 
 
@@ -147,23 +145,25 @@ def _put_in_place(new: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _locked(partial: Path) -> Iterator[None]:
-    """One import of a corpus at a time; the operating system releases the lock of a killed process."""
-    partial.mkdir(parents=True, exist_ok=True)
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        if not try_to_lock(handle, partial):
-            raise UserError(f"{partial}: another process is importing this corpus; wait until it has finished")
-        yield
-    finally:
-        os.close(handle)
+def corpus_locked(folder: Path) -> Iterator[Path]:
+    """One import or narration of a corpus at a time; the operating system releases the lock of a killed process.
 
+    Yields the path of <folder>.partial, which is locked, and removed at the end.
 
-@contextmanager
-def _disk_errors(partial: Path) -> Iterator[None]:
-    """Reports an error of the disk in one line."""
+    Raises:
+        UserError: another process has the lock, or the disk cannot be written.
+    """
+    partial = folder.with_name(folder.name + ".partial")
     try:
-        yield
+        partial.mkdir(parents=True, exist_ok=True)
+        handle = os.open(partial, os.O_RDONLY)
+        try:
+            if not try_to_lock(handle, partial):
+                raise UserError(f"{partial}: another process is importing this corpus; wait until it has finished")
+            yield partial
+            shutil.rmtree(partial)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise UserError(
             f"{error.filename or partial}: cannot be written ({error.strerror}); free some space or choose another --output and run again; "

@@ -12,14 +12,14 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from emotion_llm.corpus.definition import CorpusDefinition
 from emotion_llm.corpus.scan import SourceFile
@@ -32,10 +32,9 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import file_hash
 from emotion_llm.runtime.output import printable
 
-READING_VERSION = 2
+READING_VERSION = 3
 """Increases when the readers or the canonical form change the positions that a file becomes: corpora are then out of date."""
 CHUNK_BYTES, CHUNK_FILES = 2_000_000, 200  # Small files are sent to a worker together, a larger one alone
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,8 @@ def read_clips(
             for file in chunk:
                 yield read_clip(source, file, settings)
         return
-    with (
-        _one_thread_per_process(),
-        ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_start_worker) as pool,
-    ):
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_start_worker) as pool:
         try:
             running: deque[Future] = deque()
             for chunk in chunks:
@@ -159,20 +156,9 @@ def _chunks(files: Iterable[SourceFile]) -> list[list[SourceFile]]:
     return chunks
 
 
-@contextmanager
-def _one_thread_per_process() -> Iterator[None]:
-    """Workers started inside use one thread each: every core has a worker. numpy reads the variables when it is imported."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
 def _start_worker() -> None:
-    """The parent handles Ctrl-C; a worker exits with its parent, even if that was killed."""
+    """One thread per worker; the parent handles Ctrl-C; a worker exits with its parent, even if that was killed."""
+    threadpool_limits(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

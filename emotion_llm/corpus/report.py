@@ -13,13 +13,14 @@ from emotion_llm.corpus.definition import CorpusDefinition
 from emotion_llm.corpus.reading import Reading
 from emotion_llm.corpus.scan import LeftOut, Scan, SourceFile
 from emotion_llm.corpus.store import natural_order
-from emotion_llm.runtime.files import write_json
+from emotion_llm.runtime.files import atomic_write, write_json
 from emotion_llm.runtime.output import printable
 
 MAX_EXAMPLES = 3  # Files named per reason in the text; the JSON names all
 MAX_LINES, MAX_ROWS = 12, 40  # Lines per list and rows per table in the text
 BAR_WIDTH = 24
-NUMBER = re.compile(r"\d+(\.\d+)?")
+VARIES = re.compile(r"(?<!emotion )'[\w .:+-]+'|\d+(\.\d+)?")
+"""What differs between texts of one kind: numbers, and names in quotes such as a joint's; an unknown emotion is a kind of its own."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def report_to_dict(report: Report) -> dict:
 def write_report(report: Report, folder: Path) -> None:
     """Writes report.json and report.txt."""
     write_json(folder / "report.json", report_to_dict(report))
-    (folder / "report.txt").write_text(report_text(report), encoding="utf-8")
+    with atomic_write(folder / "report.txt") as tmp:
+        tmp.write_text(report_text(report), encoding="utf-8")
 
 
 def report_text(report: Report) -> str:
@@ -161,14 +163,14 @@ def _table(heading: str, groups: tuple[Group, ...]) -> list[str]:
 
 
 def _grouped(heading: str, items: list[tuple[str, str]]) -> list[str]:
-    """One line per kind of text, the most frequent first. Texts that differ only in their numbers are of one kind.
+    """One line per kind of text, the most frequent first. Texts that differ only in numbers and joint names are of one kind.
 
     Args:
         items: (text, the file or clip that it is about).
     """
     kinds: dict[str, list[tuple[str, str]]] = {}
     for text, name in items:
-        kinds.setdefault(NUMBER.sub("0", text), []).append((text, name))
+        kinds.setdefault(VARIES.sub("0", text), []).append((text, name))
     lines = []
     for group in sorted(kinds.values(), key=lambda group: -len(group)):
         more = f" and {len(group) - MAX_EXAMPLES:,} more" if len(group) > MAX_EXAMPLES else ""

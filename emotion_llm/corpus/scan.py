@@ -5,23 +5,21 @@ source folder, CorpusDefinition  ->  Scan (files to read with their labels; file
 
 import csv
 import os
-import re
-import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from emotion_llm.corpus.definition import CorpusDefinition, matches_any
-from emotion_llm.runtime.console import printable
-from emotion_llm.runtime.errors import UserError
+import regex
 
-MOTION_SUFFIXES = (".bvh", ".csv", ".txt", ".tsv", ".npy", ".npz")
+from emotion_llm.corpus.definition import CorpusDefinition, matches_any
+from emotion_llm.motion.reading import ENDINGS
+from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.output import printable
+
 MAX_TAKE = 32767
-PATTERN_SECONDS = 1.0  # Processor time after which matching one path against the patterns is given up
+PATTERN_SECONDS = 1.0  # Time after which matching one path against the patterns is given up
 
 
 Table = dict[str, dict[str, str]]
@@ -173,43 +171,18 @@ def _label(definition: CorpusDefinition, path: str, status: os.stat_result, tabl
     )  # fmt: skip
 
 
-def _match(definition: CorpusDefinition, path: str) -> re.Match[str] | None:
+def _match(definition: CorpusDefinition, path: str) -> regex.Match[str] | None:
     """The first pattern's match of a path. Raises UserError: a pattern takes exponential time, as nested repetitions do."""
     for pattern in definition.patterns:
         try:
-            with _time_limit(PATTERN_SECONDS):
-                if match := pattern.fullmatch(path):
-                    return match
+            if match := pattern.fullmatch(path, timeout=PATTERN_SECONDS):
+                return match
         except TimeoutError:
             raise UserError(
                 f"corpus '{definition.name}': the pattern {pattern.pattern!r:.200} takes more than {PATTERN_SECONDS:g} s for the path "
                 f"{path}; simplify it: a repetition inside a repetition, such as (a+)+, takes exponential time"
             ) from None
     return None
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Limits the processor time of what runs inside. Python's regular expressions check for signals, so they can be interrupted;
-    signals exist in the main thread only, so in other threads there is no limit.
-
-    Raises:
-        TimeoutError: it took longer.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 def _table_file(definition: CorpusDefinition) -> str:
@@ -308,4 +281,4 @@ def stem_of(path: str) -> str:
 def _named_stem(file: str) -> str:
     """The stem of a file as a table names it: with or without folder, with or without the extension of a motion file."""
     file = file.strip().rpartition("/")[2]
-    return stem_of(file) if file.lower().endswith(MOTION_SUFFIXES) else file
+    return stem_of(file) if file.lower().endswith(ENDINGS) else file

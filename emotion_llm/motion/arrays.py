@@ -1,6 +1,6 @@
 """NumPy files of joint positions.
 
-.npy or .npz: (T, V, 3 or more), or a table (T, columns) with its TableColumns  ->  RecordedMotion
+bytes of an .npy or .npz file: (T, V, 3 or more), or a table (T, columns) with its TableColumns  ->  RecordedMotion
 
 No pickle is loaded, and nothing is allocated before the declared size has been compared with the file's.
 """
@@ -12,7 +12,6 @@ import math
 import tokenize
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -20,24 +19,14 @@ from numpy.lib import format as npy_format
 from emotion_llm.motion.layout import MAX_JOINTS
 from emotion_llm.motion.motion import MotionFileError, RecordedMotion
 from emotion_llm.motion.table import TableColumns, motion_of_rows
-from emotion_llm.motion.text import read_bytes
 
 READ_HEADER = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
 MAX_EXPANSION = 100
 """Largest ratio of an array in an .npz file to the file: real motion compresses to about a third, a zip bomb to a thousandth."""
 
 
-def read_array(path: Path, columns: TableColumns) -> RecordedMotion:
-    """The motion in an .npy or .npz file.
-
-    Raises:
-        MotionFileError: it cannot be read; names the file and the remedy.
-    """
-    return parse_array(read_bytes(Path(path)), columns, place=str(path))
-
-
 def parse_array(data: bytes, columns: TableColumns, place: str) -> RecordedMotion:
-    """The motion in the bytes of an .npy or .npz file; `place` names the file in error messages."""
+    """The motion in the bytes of an .npy or .npz file; `place` names the file in error messages. Raises MotionFileError."""
     array = _load(_member(data, columns.array, place) if data.startswith(b"PK") else data, place)
     if array.ndim == 2:
         return motion_of_rows(array.astype(np.float64), None, columns, place)

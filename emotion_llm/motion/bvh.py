@@ -1,6 +1,6 @@
 """BVH files (Biovision hierarchy), including common deviations from the format.
 
-path  ->  RecordedMotion, End Sites included
+bytes of a file  ->  RecordedMotion, End Sites included
 
 A joint's position channels *replace* its OFFSET; its rotation channels apply in the order in which they are listed; it may have
 any of the six channels, in any order, or none. An End Site is a joint named after its parent with `_end` appended.
@@ -25,13 +25,12 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from emotion_llm.motion.layout import MAX_JOINTS
 from emotion_llm.motion.motion import FRAMES_PER_SECOND, MotionFileError, RecordedMotion
-from emotion_llm.motion.text import NUMBER, plain_text, read_bytes, read_rows
+from emotion_llm.motion.text import NUMBER, plain_text, read_rows
 
 MOTION_LINE = re.compile(rb"^[ \t]*MOTION\b", re.IGNORECASE | re.MULTILINE)
 FRAMES = re.compile(rb"\s*Frames[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
@@ -63,17 +62,8 @@ class BvhJoint:
     """(axis, column), in the order in which they are listed."""
 
 
-def read_bvh(path: Path) -> RecordedMotion:
-    """The motion in a BVH file.
-
-    Raises:
-        MotionFileError: it cannot be read; names the file, the place in it and the remedy.
-    """
-    return parse_bvh(read_bytes(Path(path)), place=str(path))
-
-
 def parse_bvh(data: bytes, place: str) -> RecordedMotion:
-    """The motion in a BVH file's bytes; `place` names the file in error messages."""
+    """The motion in a BVH file's bytes; `place` names the file in error messages. Raises MotionFileError."""
     text = plain_text(data, place)
     motion_line = MOTION_LINE.search(text)
     if not motion_line:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emotion_llm.motion.arrays import read_array
-from emotion_llm.motion.bvh import read_bvh
+from emotion_llm.motion.arrays import parse_array
+from emotion_llm.motion.bvh import parse_bvh
 from emotion_llm.motion.motion import MotionFileError, RecordedMotion
-from emotion_llm.motion.table import TableColumns, read_table
+from emotion_llm.motion.table import TableColumns, parse_table
 
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".dat")
-ARRAY_ENDINGS = (".npy", ".npz")
-ENDINGS = (".bvh", *TABLE_ENDINGS, *ARRAY_ENDINGS)
+ENDINGS = (".bvh", *TABLE_ENDINGS, ".npy", ".npz")
 
 
 def read_motion_file(path: Path, columns: TableColumns | None = None) -> RecordedMotion:
@@ -26,11 +25,14 @@ def read_motion_file(path: Path, columns: TableColumns | None = None) -> Recorde
     Raises:
         MotionFileError: it cannot be read; names the file, the place in it and the remedy.
     """
-    ending = Path(path).suffix.lower()
+    ending, place = Path(path).suffix.lower(), str(path)
+    if ending not in ENDINGS:
+        raise MotionFileError(f"{path}: '{ending}' is not the extension of a motion file; export the motion as one of {', '.join(ENDINGS)}")
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MotionFileError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
     if ending == ".bvh":
-        return read_bvh(path)
-    if ending in TABLE_ENDINGS:
-        return read_table(path, columns or TableColumns())
-    if ending in ARRAY_ENDINGS:
-        return read_array(path, columns or TableColumns())
-    raise MotionFileError(f"{path}: '{ending}' is not the extension of a motion file; export the motion as one of {', '.join(ENDINGS)}")
+        return parse_bvh(data, place)
+    return (parse_table if ending in TABLE_ENDINGS else parse_array)(data, columns or TableColumns(), place)

@@ -1,13 +1,12 @@
 """Text tables of joint positions: one row per frame, delimited by commas, semicolons, tabs or whitespace.
 
-path, TableColumns  ->  RecordedMotion
+bytes of a file, TableColumns  ->  RecordedMotion
 """
 
 from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from emotion_llm.motion.layout import MAX_JOINTS
 from emotion_llm.motion.motion import FRAMES_PER_SECOND, MotionFileError, RecordedMotion
 from emotion_llm.motion.resampling import between_frames
-from emotion_llm.motion.text import NOT_FINITE, NUMBER, plain_text, read_bytes, read_rows
+from emotion_llm.motion.text import NOT_FINITE, NUMBER, plain_text, read_rows
 from emotion_llm.runtime.validation import STRICT, remedy, validate_record
 
 DELIMITERS = (";", "\t", ",")
@@ -95,17 +94,8 @@ def table_columns_from_dict(metadata: dict, place: str) -> TableColumns:
     return validate_record(TableColumns, metadata, place)
 
 
-def read_table(path: Path, columns: TableColumns) -> RecordedMotion:
-    """The motion in a text table.
-
-    Raises:
-        MotionFileError: it cannot be read; names the file, the place in it and the remedy.
-    """
-    return parse_table(read_bytes(Path(path)), columns, place=str(path))
-
-
 def parse_table(data: bytes, columns: TableColumns, place: str) -> RecordedMotion:
-    """The motion in a text table's bytes; `place` names the file in error messages."""
+    """The motion in a text table's bytes; `place` names the file in error messages. Raises MotionFileError."""
     text = plain_text(data, place)
     if columns.comment:
         text = re.sub(rb"(?m)^[ \t]*" + re.escape(columns.comment.encode()) + rb".*$", b"", text)

@@ -1,13 +1,12 @@
 """Text files and the numbers in them.
 
-path  ->  bytes: UTF-8 without a byte order mark, lines end in \n  ->  rows (T, columns) float64
+bytes of a file  ->  UTF-8 without a byte order mark, lines end in \n  ->  rows (T, columns) float64
 """
 
 from __future__ import annotations
 
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 from pydantic_core import from_json
@@ -21,19 +20,6 @@ NOT_FINITE = re.compile(rb"[+-]?(?:nan|inf|infinity)(?:\(\w*\))?|[+-]?1\.?#(?:q?
 """How Python, C and Microsoft's C runtime write values that are not finite."""
 NOT_NUMERIC_JSON = b',"[{tfnNI'
 """The comma, and the first bytes of JSON values that are not plain numbers."""
-
-
-def read_bytes(path: Path) -> bytes:
-    """The file's content.
-
-    Raises:
-        MotionFileError: the file does not exist or is not readable.
-    """
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MotionFileError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
 
 
 def plain_text(data: bytes, place: str) -> bytes:
@@ -128,18 +114,9 @@ def _read_any(
         lines.pop()
     if not lines:
         raise MotionFileError(f"{place}: no complete row of numbers where {expected}; export or copy the file again")
-    rows = np.array([_row(words, missing, place, number) for number, words in lines])
+    rows = np.array([[_number(word, missing, place, number) for word in words] for number, words in lines])
     rows[np.isinf(rows)] = np.nan
     return rows, notes
-
-
-def _row(words: list[bytes], missing: frozenset[bytes], place: str, line: int) -> list[float]:
-    try:
-        if missing.isdisjoint(words) and b"_" not in (line_text := b" ".join(words)):  # float() accepts 1_000
-            return list(map(float, line_text.decode("latin-1").split(" ")))
-    except ValueError:
-        pass
-    return [_number(word, missing, place, line) for word in words]
 
 
 def _number(word: bytes, missing: frozenset[bytes], place: str, line: int) -> float:

@@ -150,7 +150,7 @@ def test_a_damaged_corpus_is_made_anew(source, tmp_path):
 
 
 def test_two_imports_of_one_corpus_at_a_time_are_refused(source, tmp_path):
-    with importing._locked(tmp_path / "data" / "egbm.partial"), pytest.raises(UserError, match="another process is importing this corpus"):
+    with importing.corpus_locked(tmp_path / "data" / "egbm"), pytest.raises(UserError, match="another process is importing this corpus"):
         run(source, tmp_path / "data")
 
 

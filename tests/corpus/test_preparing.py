@@ -9,6 +9,7 @@ import pytest
 
 from emotion_llm.corpus import report_pictures
 from emotion_llm.corpus.definition import known_definitions
+from emotion_llm.corpus.importing import corpus_locked
 from emotion_llm.corpus.settings import PRESETS
 from emotion_llm.corpus.store import open_corpus
 from emotion_llm.motion.layout import read_layout
@@ -52,6 +53,9 @@ def test_a_prepared_corpus_is_narrated_and_every_report_says_that_nobody_wrote_i
     assert narrated.returncode == 0, narrated.stderr
     assert "21 clips have GENERATED descriptions (narration.csv): nobody wrote them" in narrated.stdout
     assert json.loads((tmp_path / "data/egbm/report.json").read_text())["narrated_clips"] == 21
+    with corpus_locked(tmp_path / "data/egbm"):
+        busy = prepare(*arguments)
+    assert busy.returncode == 2 and "another process is importing this corpus" in busy.stderr
     again = prepare(*arguments, "--seed", 1)
     assert again.returncode == 0 and "21 clips have generated descriptions in" in again.stdout
     assert (tmp_path / "data/egbm/narration.jsonl").read_text().count('"generated": true') >= 21

@@ -105,11 +105,21 @@ def test_long_lists_are_cut_in_the_text_and_whole_in_the_json():
     assert len(json.loads(json.dumps(report_to_dict(report)))["suspicious"]) == 100
 
 
-def test_identical_findings_are_grouped_whatever_their_numbers():
-    scan = scanned(*((f"{index}.csv", "anger", None) for index in range(5)))
+def test_identical_findings_are_grouped_whatever_their_numbers_and_joints():
     findings = [f"frozen: nothing moves for {index}.5 s" for index in range(4)] + ["mirrored"]
+    findings += [f"teleporting: '{joint}' jumps 0.9 m to frame 7" for joint in ("LeftHand", "mixamorig:RightFoot_end")]
+    scan = scanned(*((f"{index}.csv", "anger", None) for index in range(len(findings))))
     report = make_report(EGBM, scan, {f"{index}.csv": read(f"{index}.csv", findings=(text,)) for index, text in enumerate(findings)}, 30.0)
-    assert "suspicious, but kept: 5\n  4 × frozen: nothing moves for 0.5 s: 0, 1, 2 and 1 more\n  1 × mirrored: 4" in report_text(report)
+    assert (
+        "suspicious, but kept: 7\n  4 × frozen: nothing moves for 0.5 s: 0, 1, 2 and 1 more\n"
+        "  2 × teleporting: 'LeftHand' jumps 0.9 m to frame 7: 5, 6\n  1 × mirrored: 4"
+    ) in report_text(report)
+
+
+def test_unknown_emotions_are_not_grouped():
+    unknown = tuple(LeftOut(f"{word}.csv", f"unknown emotion '{word}' in the path", by_rule=False) for word in ("glee", "rage"))
+    text = report_text(make_report(EGBM, replace(scanned(), left_out=unknown), {}, 30.0))
+    assert "1 × unknown emotion 'glee'" in text and "1 × unknown emotion 'rage'" in text
 
 
 def ink(figure) -> float:

@@ -6,8 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from emotion_llm.motion.bvh import parse_bvh, read_bvh
+from emotion_llm.motion.bvh import parse_bvh
 from emotion_llm.motion.motion import MotionFileError
+from emotion_llm.motion.reading import read_motion_file
 from tests.helpers.motion_examples import ExampleJoint, bvh_text, random_skeleton, random_values, scalar_positions
 
 ARM = """HIERARCHY
@@ -185,9 +186,10 @@ def test_what_cannot_be_read_is_refused_in_words(text, message):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(MotionFileError, match=r"gone\.bvh: cannot be read \(No such file"):
-        read_bvh(tmp_path / "gone.bvh")
+        read_motion_file(tmp_path / "gone.bvh")
+    (tmp_path / "folder.bvh").mkdir()
     with pytest.raises(MotionFileError, match="cannot be read"):
-        read_bvh(tmp_path)
+        read_motion_file(tmp_path / "folder.bvh")
 
 
 def test_deep_nesting_and_endless_hierarchies_end_in_a_message():
@@ -215,7 +217,7 @@ def test_real_files_agree_with_an_independent_reader(real_clips):
     """bvhsdk, in float64, a joint and a frame at a time: a few frames of many files."""
     bvhsdk = pytest.importorskip("bvhsdk")
     for path in real_clips[::6]:
-        ours, theirs = read_bvh(path), bvhsdk.ReadFile(str(path))
+        ours, theirs = read_motion_file(path), bvhsdk.ReadFile(str(path))
         for frame in (0, len(ours.positions) // 2, len(ours.positions) - 1):
             for joint in theirs.getlistofjoints():
                 expected = joint.getPosition(frame)

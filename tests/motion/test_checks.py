@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emotion_llm.motion.bvh import read_bvh
 from emotion_llm.motion.canonical import to_motion
 from emotion_llm.motion.checks import UNITS, check_clip
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.motion.motion import Motion
+from emotion_llm.motion.reading import read_motion_file
 from tests.helpers.motion_examples import moving_body
 
 LAYOUTS = ("kdae_72", "emilya_28", "kinect_v2_25", "bandai_namco_27")
@@ -123,5 +123,5 @@ def test_swapped_sides_are_found(motion):
 def test_no_real_clip_raises_a_suspicion(real_archives):
     layout = read_layout("bandai_namco_27")
     paths = [path for paths in real_archives.values() for path in paths]
-    findings = {path.name: check_clip(to_motion(read_bvh(path), layout, 0.01, "y", None, path.name)) for path in paths}
+    findings = {path.name: check_clip(to_motion(read_motion_file(path), layout, 0.01, "y", None, path.name)) for path in paths}
     assert len(findings) == 804 and {name: found for name, found in findings.items() if found} == {}

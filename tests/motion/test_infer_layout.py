@@ -208,9 +208,9 @@ def test_a_recording_with_gaps_in_all_frames_is_refused():
 
 @pytest.mark.real
 def test_real_skeletons_without_names_are_understood_by_their_geometry(real_clips):
-    from emotion_llm.motion.bvh import read_bvh
+    from emotion_llm.motion.reading import read_motion_file
 
     layout = read_layout("bandai_namco_27")
     for path in real_clips[::10]:
-        recorded = read_bvh(path)
+        recorded = read_motion_file(path)
         assert layout_of(infer_layout(replace(recorded, joint_names=without_names(layout)), "mine")).landmarks == layout.landmarks

@@ -12,9 +12,9 @@ import pytest
 
 from emotion_llm.corpus.definition import read_definition
 from emotion_llm.corpus.importing import check_corpus
-from emotion_llm.motion.bvh import read_bvh
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.motion.layout import read_layout
+from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.synthetic.body import ACTIONS, Qualities, joint_angles
 from emotion_llm.synthetic.corpora import (
     EGBM,
@@ -99,7 +99,7 @@ def test_emilya_files_have_its_tree_and_zyx_twins(raw):
     twins = [match[0] for match in matches if match[5]]
     assert len(twins) == 2
     for twin in twins:  # the same movement, said in another rotation order
-        one, other = (read_bvh(raw / "emilya" / file) for file in (twin, twin.replace("zyx", "")))
+        one, other = (read_motion_file(raw / "emilya" / file) for file in (twin, twin.replace("zyx", "")))
         assert np.abs(one.positions - other.positions).max() < 100 * PRINTED
 
 
@@ -120,7 +120,7 @@ def test_a_bvh_file_read_back_stands_where_the_body_stood(plan, tmp_path):
     for take in takes(plan, clips_per_emotion=1, seed=3):
         stem = f"{take.actor.name}{take.emotion_code}*" if plan is KDAE else f"{take.emotion_code}1*_{take.actor.name}"
         (path,) = tmp_path.rglob(f"{stem}.bvh")
-        motion = read_bvh(path)
+        motion = read_motion_file(path)
         assert motion.joint_names == layout.joint_names
         assert motion.parents == layout.parents
         assert motion.frames_per_second == pytest.approx(plan.frames_per_second, rel=1e-4)
