@@ -54,18 +54,15 @@ def main() -> None:
 
 def summary_text(seconds: dict[str, float], corpora: dict[str, dict[str, float]]) -> str:
     """The demo's last message."""
-    return "\n".join(
-        [
-            f"\nThe demo is done, in {sum(seconds.values()):.0f} s: "
-            + ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()),
-            "Held-out accuracy: "
-            + ", ".join(f"{name} {values['accuracy']:.0%} (chance {values['chance']:.0%})" for name, values in corpora.items()),
-            f"Run folder:   {RUN}  (summary.json; description/evaluation/metrics.json and predictions.jsonl)",
-            f"TensorBoard:  tensorboard --logdir {RUN}",
-            "Corpora:      data/demo  (raw motion files in data/demo/raw)",
-            "The corpora are synthetic and the LLM is a tiny one made for them: the figures show that the path works, nothing about people.",
-        ]
-    )
+    times = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+    accuracy = ", ".join(f"{name} {values['accuracy']:.0%} (chance {values['chance']:.0%})" for name, values in corpora.items())
+    return f"""
+The demo is done, in {sum(seconds.values()):.0f} s: {times}
+Held-out accuracy: {accuracy}
+Run folder:   {RUN}  (summary.json; description/evaluation/metrics.json and predictions.jsonl)
+TensorBoard:  tensorboard --logdir {RUN}
+Corpora:      data/demo  (raw motion files in data/demo/raw)
+The corpora are synthetic and the LLM is a tiny one made for them: the figures show that the path works, nothing about people."""
 
 
 def _run_stage(name: str, command: list[str]) -> float:
@@ -76,10 +73,8 @@ def _run_stage(name: str, command: list[str]) -> float:
         "torchrun": [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"],
         "deepspeed": [sys.executable, "-m", "deepspeed.launcher.runner"],
     }[command[0]]
-    threads = (
-        str(max(1, (os.cpu_count() or 1) // int(TWO))) if command[0] == "torchrun" else None
-    )  # otherwise torchrun warns about its default
-    environment = os.environ | ({"OMP_NUM_THREADS": threads} if threads else {})
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // int(TWO)))}
+    environment = os.environ | (threads if command[0] == "torchrun" else {})  # which warns about its default otherwise
     begin = time.perf_counter()
     status = subprocess.run([*program, *command[1:]], env=environment, check=False).returncode
     if status and not (name == "corpora" and status == LEFT_OUT_ON_PURPOSE):

@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
@@ -61,10 +63,8 @@ def load_text_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
         UserError: no such LLM, or no hub in reach.
     """
     _check_source(name_or_folder)
-    try:
+    with _loading(name_or_folder, "text tokenizer"):
         return AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
-    except Exception as error:  # a damaged or hostile folder brings out errors of any kind in the libraries that read it
-        raise UserError(_cannot_load(name_or_folder, "text tokenizer", error)) from None
 
 
 def load_llm(name_or_folder: str, dtype: torch.dtype, device: torch.device = CPU, checked: bool = False) -> PreTrainedModel:
@@ -81,21 +81,18 @@ def load_llm(name_or_folder: str, dtype: torch.dtype, device: torch.device = CPU
             does not know itself or that cannot read packed rows.
     """
     _check_source(name_or_folder)
-    try:
+    with _loading(name_or_folder, "weights"):
         config = AutoConfig.from_pretrained(name_or_folder, trust_remote_code=False)
-    except Exception as error:
-        raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
     if not checked:
         check_packing(config)
     shown = is_progress_bar_enabled()
     disable_progress_bar()  # of loading weights
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False,
-            output_loading_info=True, device_map=device,
-        )  # fmt: skip
-    except Exception as error:
-        raise UserError(_cannot_load(name_or_folder, "weights", error)) from None
+        with _loading(name_or_folder, "weights"):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                name_or_folder, dtype=dtype, attn_implementation=PACKED_ATTENTION, use_safetensors=True, trust_remote_code=False,
+                output_loading_info=True, device_map=device,
+            )  # fmt: skip
     finally:
         if shown:
             enable_progress_bar()
@@ -223,12 +220,17 @@ def _check_index(folder: Path) -> None:
             raise UserError(f"{index}: names {strange[0]!r}, which is no safetensors file of this folder; fetch the LLM again")
 
 
-def _cannot_load(name_or_folder: str, what: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return (
-        f"--llm {name_or_folder}: its {what} cannot be loaded ({reason}); is the name right and the Hugging Face hub in reach? "
-        "Otherwise give a folder: launch/get_llm.py makes one"
-    )
+@contextmanager
+def _loading(name_or_folder: str, what: str) -> Iterator[None]:
+    """Raises UserError: the libraries cannot read it. A damaged or hostile folder brings out errors of any kind in them."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"--llm {name_or_folder}: its {what} cannot be loaded ({reason}); is the name right and the Hugging Face hub in reach? "
+            "Otherwise give a folder: launch/get_llm.py makes one"
+        ) from None
 
 
 def _hash_folder(folder: Path) -> str:

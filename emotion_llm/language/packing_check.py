@@ -62,24 +62,21 @@ def _find_problem(config: PreTrainedConfig) -> str | None:
             return f"it caps its logits or attention scores ({cap} in config.json)"
     if mixers := sorted(MIXERS & set(getattr(text, "layer_types", None) or [])):
         return f"it mixes tokens outside attention (layers of type {mixers[0]} in config.json)"
-    problem = None
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-        for narrow in (True, False):  # a few architectures cannot be narrowed
-            try:
-                difference = _largest_difference(_small_model(_small_config(config, narrow)))
-                if difference <= TOLERANCE:
-                    return None
-                return f"a packed row gives other likelihoods or gradients than separate sequences (difference {difference:.1g})"
-            except UserError as error:
-                return str(error).removeprefix("--llm: ").split(";")[0]
-            except Exception as error:  # architectures fail in as many ways as there are
-                reason = (str(error).strip() or "no message").splitlines()[0]
-                problem = problem or f"it cannot read a packed row ({type(error).__name__}: {reason:.150})"
-    return problem
+    try:
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+            difference = _largest_difference(_small_model(_small_config(config)))
+    except UserError as error:
+        return str(error).removeprefix("--llm: ").split(";")[0]
+    except Exception as error:  # architectures fail in as many ways as there are
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        return f"it cannot read a packed row ({type(error).__name__}: {reason:.150})"
+    if difference <= TOLERANCE:
+        return None
+    return f"a packed row gives other likelihoods or gradients than separate sequences (difference {difference:.1g})"
 
 
-def _small_config(config: PreTrainedConfig, narrow: bool) -> PreTrainedConfig:
-    """The same architecture with every type of layer, but few layers and words; with smaller matrices where `narrow`."""
+def _small_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The same architecture with every type of layer, but few layers and words, and with smaller matrices."""
     small = deepcopy(config)
     text = small.get_text_config(decoder=True)
     for part in {id(part): part for part in (small, text)}.values():
@@ -98,20 +95,19 @@ def _small_config(config: PreTrainedConfig, narrow: bool) -> PreTrainedConfig:
             part.num_hidden_layers = 1  # a vision or audio tower, which is not used
     if hasattr(small, "quantization_config"):
         del small.quantization_config
-    if narrow:
-        heads, key_heads = text.num_attention_heads, getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-        few_key_heads = min(key_heads, 2)
-        few_heads = min(heads // key_heads, 2) * few_key_heads
-        text.hidden_size = text.hidden_size // heads * few_heads
-        text.num_attention_heads = few_heads
-        if getattr(text, "num_key_value_heads", None):
-            text.num_key_value_heads = few_key_heads
-        for name in NARROW:
-            if getattr(text, name, None):
-                setattr(text, name, min(getattr(text, name), 64))
-        for name in EXPERTS if (getattr(text, "n_group", None) or 1) == 1 else ():  # groups of experts have their own sizes
-            if isinstance(experts := getattr(text, name, None), int):
-                setattr(text, name, min(experts, max(FEW_EXPERTS, getattr(text, "num_experts_per_tok", None) or 0)))
+    heads, key_heads = text.num_attention_heads, getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    few_key_heads = min(key_heads, 2)
+    few_heads = min(heads // key_heads, 2) * few_key_heads
+    text.hidden_size = text.hidden_size // heads * few_heads
+    text.num_attention_heads = few_heads
+    if getattr(text, "num_key_value_heads", None):
+        text.num_key_value_heads = few_key_heads
+    for name in NARROW:
+        if getattr(text, name, None):
+            setattr(text, name, min(getattr(text, name), 64))
+    for name in EXPERTS if (getattr(text, "n_group", None) or 1) == 1 else ():  # groups of experts have their own sizes
+        if isinstance(experts := getattr(text, name, None), int):
+            setattr(text, name, min(experts, max(FEW_EXPERTS, getattr(text, "num_experts_per_tok", None) or 0)))
     return small
 
 

@@ -76,10 +76,6 @@ class PromptWriter:
         self._head, self._tail = _template_around_content(text_tokenizer)
         self._prompts: dict[tuple[str, str], Prompt] = {}
 
-    @property
-    def texts(self) -> dict[str, str]:
-        return prompt_texts(self.text_tokenizer)
-
     def recognition(self, words: str = "") -> Prompt:
         """The prompt whose answer is an emotion.
 

@@ -48,15 +48,6 @@ HIGHEST = np.array([45, 45, 35, 22, 55, 100, 32, 2.0, 1.8, 1.0, 4.0, 1.0])
 
 
 @dataclass(frozen=True)
-class Build:
-    """The size of a person, as multiples of the layout's reference body."""
-
-    trunk: float
-    arms: float
-    legs: float
-
-
-@dataclass(frozen=True)
 class Drive:
     """One joint angle of an action: mean + amplitude * swing * wave(harmonic * phase + shift)."""
 
@@ -158,14 +149,14 @@ def _limited(degrees: np.ndarray, low: float, high: float) -> np.ndarray:
     return high - 5 * np.logaddexp(0, (high - degrees) / 5)
 
 
-def rest_offsets(layout: Layout, build: Build) -> np.ndarray:
-    """(V, 3) metres from each joint's parent to the joint in the T-pose."""
-    offsets = np.zeros((layout.joints, 3))
-    scale = {"trunk": build.trunk, "head": build.trunk, "left_arm": build.arms, "right_arm": build.arms}
+def rest_offsets(layout: Layout, build: tuple[float, float, float]) -> np.ndarray:
+    """(V, 3) metres from each joint's parent to the joint in the T-pose, for the sizes of trunk, arms and legs (1: the layout's)."""
+    offsets, (trunk, arms, legs) = np.zeros((layout.joints, 3)), build
+    scale = {"trunk": trunk, "head": trunk, "left_arm": arms, "right_arm": arms}
     for joint, part in enumerate(layout.parts):
         direction = np.array(_rest_direction(layout, joint), dtype=float)
         direction *= (-1, 1, 1) if part.startswith("right") else (1, 1, 1)
-        offsets[joint] = direction / np.linalg.norm(direction) * layout.bone_lengths[joint] * scale.get(part, build.legs)
+        offsets[joint] = direction / np.linalg.norm(direction) * layout.bone_lengths[joint] * scale.get(part, legs)
     return offsets
 
 

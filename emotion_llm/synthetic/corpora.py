@@ -7,7 +7,6 @@ Formats, rates, units, folders, file names and emotions follow the real corpora 
 show that the code works, and say nothing about accuracy on people.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion_llm.motion.layout import Layout, read_layout
-from emotion_llm.synthetic.body import Qualities, joint_angles, local_rotations, posed, rest_offsets, walked_root
+from emotion_llm.synthetic.body import joint_angles, local_rotations, posed, rest_offsets, walked_root
 from emotion_llm.synthetic.emotions import Actor, invited_actors, performance
 
 
@@ -77,7 +76,6 @@ class Take:
     actor: Actor
     action_code: str
     number: int  # Counts the takes of one emotion from 0
-    qualities: Qualities
     angles: dict[str, np.ndarray]  # Joint angle -> degrees (T,)
     yaw: float  # Degrees: 0 faces +Z, positive is to the left
     start: np.ndarray  # (2,) metres, X and Z of the first frame
@@ -109,18 +107,18 @@ def takes(plan: Plan, clips_per_emotion: int, seed: int) -> Iterator[Take]:
             angles = joint_angles(qualities, plan.actions[action_code], actor.right_handed, frames, plan.frames_per_second, rng)
             yaw, start, finger_curl = rng.uniform(*plan.facing), rng.uniform(-1, 1, 2), rng.uniform(8, 40)
             noise_seed = int(rng.integers(2**32))
-            yield Take(code, actor, action_code, number, qualities, angles, yaw, start, finger_curl, noise_seed)
+            yield Take(code, actor, action_code, number, angles, yaw, start, finger_curl, noise_seed)
 
 
 def write_kdae(folder: Path, clips_per_emotion: int, seed: int) -> None:
     """BVH/<actor>/<actor><emotion><scenario>V<version>.bvh with position channels on every joint, and file-info.csv."""
-    layout, table = read_layout(KDAE.layout), [["filename", "actor_ID", "emotion"]]
+    layout, table = read_layout(KDAE.layout), "filename,actor_ID,emotion\n"
     for take in takes(KDAE, clips_per_emotion, seed):
         name = f"{take.actor.name}{take.emotion_code}{take.action_code}V{take.number // len(KDAE.actors) + 1}"
         file = f"BVH/{take.actor.name}/{name}.bvh"
         _write(folder / file, bvh_text(layout, take, KDAE.frames_per_second, "YXZ", position_channels=True))
-        table.append([name, take.actor.name, KDAE.emotions[take.emotion_code].capitalize()])
-    _write_csv(folder / "file-info.csv", table)
+        table += f"{name},{take.actor.name},{KDAE.emotions[take.emotion_code].capitalize()}\n"
+    _write(folder / "file-info.csv", table)
 
 
 def write_emilya(folder: Path, clips_per_emotion: int, seed: int) -> None:
@@ -237,8 +235,3 @@ def _shortest(value: float) -> str:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _write_csv(path: Path, rows: list[list[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -15,7 +15,7 @@ import numpy as np
 
 from emotion_llm.grounding.claims import Moment
 from emotion_llm.grounding.narrator import ALIKE, HALVES, OF_HALVES, SUBJECTS, Standing, tell
-from emotion_llm.synthetic.body import Build, Qualities
+from emotion_llm.synthetic.body import Qualities
 
 # head pitch, head turn, trunk pitch, shoulder raise, arm opening, elbow bend, knee bend, tempo, amplitude, abruptness, tremor, startle
 EMOTIONS: dict[str, Qualities] = {
@@ -44,7 +44,7 @@ class Actor:
     """A person who performs: what stays the same from one recording to the next."""
 
     name: str
-    build: Build
+    build: tuple[float, float, float]  # Size of trunk, arms and legs, as multiples of the layout's reference body
     right_handed: bool
     habits: np.ndarray  # (qualities,) what this person adds to every quality, whatever the emotion
 
@@ -56,7 +56,7 @@ def invited_actors(names: tuple[str, ...], rng: np.random.Generator) -> list[Act
         stature = rng.uniform(0.9, 1.1)
         trunk, arms, legs = stature * rng.uniform(0.95, 1.05, 3)
         habits = HABIT_SHARE * SPREAD.vector * rng.normal(size=len(SPREAD.vector))
-        actors.append(Actor(name, Build(trunk, arms, legs), bool(rng.uniform() < 0.8), habits))
+        actors.append(Actor(name, (trunk, arms, legs), bool(rng.uniform() < 0.8), habits))
     return actors
 
 

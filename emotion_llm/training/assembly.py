@@ -14,7 +14,7 @@ import torch
 from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
 from emotion_llm.language.llm import CPU, LoraSettings, add_adapter, embedding_scale, load_llm
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.language.prompts import PromptWriter
+from emotion_llm.language.prompts import PromptWriter, prompt_texts
 from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS, TrainedEncoder
 from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
@@ -91,7 +91,7 @@ def describe_run(
     return {
         "settings": settings_to_dict(settings),
         "llm_fingerprint": llm_hash,
-        "prompts": prompts.texts,
+        "prompts": prompt_texts(prompts.text_tokenizer),
         "encoder_hash": encoder.encoder_hash,
         "corpora": {encoded.corpus.name: corpus_record(encoded.corpus, encoded.split) for encoded in corpora},
         "versions": versions("emotion_llm", "torch", "deepspeed", "transformers", "peft"),

@@ -181,8 +181,6 @@ class MicroBatch:
 class StepData:
     """One process's data of one step."""
 
-    samples: int
-    """Of all processes."""
     answer_tokens: int
     """Of all processes."""
     micro_batches: list[MicroBatch]
@@ -195,7 +193,7 @@ def prepare_step(data: TrainingData, settings: FinetuneSettings, share: ProcessS
     for part in micro_batches(items, [data.length(item) for item in items], share, rank):
         row = pack([data.example(item) for item in part], settings.slots, settings.share_prefix)
         divided.append(MicroBatch(part, row, flops.of_row(row)))
-    return StepData(len(items), sum(data.answer_tokens(item) for item in items), divided)
+    return StepData(sum(data.answer_tokens(item) for item in items), divided)
 
 
 class Prefetch(ThreadPoolExecutor):

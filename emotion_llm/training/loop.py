@@ -192,7 +192,7 @@ def train_step(
     mean_loss, all_tokens, all_operations, stops = sum_over_processes(torch.cat([loss[None], counts])).tolist()
     return StepReport(
         mean_loss, engine.learning_rate, engine.gradient_norm, engine.last_update_was_skipped, stops > 0,
-        clock.seconds, data.samples, int(all_tokens), clock.phases, all_operations, own,
+        clock.seconds, settings.global_batch, int(all_tokens), clock.phases, all_operations, own,
     )  # fmt: skip
 
 
