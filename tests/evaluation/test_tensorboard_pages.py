@@ -109,12 +109,12 @@ def test_whatever_the_llm_writes_can_be_drawn(small_world):
 
 def test_bins_with_few_clips_are_joined_and_no_clip_is_lost():
     curve = [{"clips": clips, "confidence": confidence, "accuracy": right} for clips, confidence, right in
-             ((1, 0.3, 0.0), (3, 0.5, 1.0), (6, 0.8, 0.5), (1, 0.95, 1.0))]  # fmt: skip
+             ((1, 0.3, 0.0), (5, 0.5, 1.0), (6, 0.8, 0.5), (1, 0.95, 1.0))]  # fmt: skip
     points = joined(curve, 4)
-    assert [point["clips"] for point in points] == [4, 7]
+    assert [point["clips"] for point in points] == [6, 7]
     for name in ("confidence", "accuracy"):
         assert sum(p["clips"] * p[name] for p in points) == pytest.approx(sum(p["clips"] * p[name] for p in curve))
-    assert joined(curve, 100)[0]["clips"] == 11 and joined([], 4) == []
+    assert joined(curve, 100)[0]["clips"] == 13 and joined([], 4) == []
     assert len(reliability_figure({"LLM": curve, "encoder": curve}, "kdae").axes[0].collections) == 2
 
 
