@@ -55,14 +55,25 @@ def test_a_checkpoint_holds_what_trains_and_nothing_else(run):
     assert {value.dtype for value in [*moments.values(), *checkpoint.weights().values()]} == {torch.float32}
 
 
-def test_the_adapters_configuration_is_the_same_bytes_whatever_order_sets_have_in_this_process(run):
-    config = json.loads((newest_checkpoint(run).folder / "adapter" / "adapter_config.json").read_text())
+@pytest.fixture
+def written(parts, tmp_path) -> Path:
+    """A checkpoint of a model that has not been trained."""
+    from emotion_llm.training.checkpoint import write_checkpoint
+    from emotion_llm.training.checkpoint_manager import take_snapshot
+
+    made = parts()
+    write_checkpoint(tmp_path / "written", take_snapshot(made.engine, 1, made.metadata))
+    return newest_checkpoint(tmp_path / "written").folder
+
+
+def test_the_adapters_configuration_is_the_same_bytes_whatever_order_sets_have_in_this_process(written):
+    config = json.loads((written / "adapter" / "adapter_config.json").read_text())
     assert config["target_modules"] == sorted(config["target_modules"])
     assert len(config["target_modules"]) == 14  # two layers
 
 
-def test_whoever_may_read_the_run_may_read_its_checkpoints(run):
-    assert all(path.stat().st_mode & 0o044 == 0o044 for path in newest_checkpoint(run).folder.rglob("*.*"))
+def test_whoever_may_read_the_run_may_read_its_checkpoints(written):
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in written.rglob("*.*"))
 
 
 def test_a_checkpoint_takes_at_most_a_tenth_more_than_16_bytes_per_trainable_parameter(parts, tmp_path):
