@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -44,8 +43,7 @@ def test_a_rank_that_is_frozen_is_named_and_the_job_ends(small_run, victim):
     settings = small_run("run", hang_timeout_seconds=8.0, max_steps=100_000)
     job = launch(settings, 2, "slow_steps")
     try:
-        job.wait_until(lambda: "micro-steps; " in job.printed())
-        time.sleep(2)
+        job.wait_until(lambda: "first step of this start after" in job.printed())
         ranks = job.ranks
         frozen = next(rank for rank in ranks if environment(rank)["RANK"] == victim)
         os.kill(frozen, signal.SIGSTOP)

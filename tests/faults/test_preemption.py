@@ -35,8 +35,7 @@ def test_a_signal_in_the_middle_of_a_step_loses_nothing(small_run, number, proce
 def test_a_signal_to_one_rank_stops_all_at_the_same_step(small_run):
     settings = small_run("run", max_steps=1000, checkpoint_every=1000, evaluate_every=1000)
     job = start_job(settings, 2, partial(slow_steps, 0.1))
-    job.wait_until(lambda: "micro-steps; " in job.printed())
-    time.sleep(1)
+    job.wait_until(lambda: "first step of this start after" in job.printed())
     begin = time.monotonic()
     job.signal(signal.SIGUSR1, rank=1)
     assert job.wait(30) == [0, 0]
@@ -74,8 +73,7 @@ def test_whatever_part_of_the_launcher_is_hit_the_ranks_save_and_end_within_thir
     settings = small_run("run", max_steps=100_000, checkpoint_every=50_000, evaluate_every=50_000)
     job = launch(settings, 2, "slow_steps")
     try:
-        job.wait_until(lambda: "micro-steps; " in job.printed())
-        time.sleep(2)
+        job.wait_until(lambda: "first step of this start after" in job.printed())
         ranks = job.ranks
         begin = time.monotonic()
         if victim == "all":
