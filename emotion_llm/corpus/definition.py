@@ -131,8 +131,7 @@ class CorpusDefinition:
     name: Annotated[str, AfterValidator(check_name)]  # Also the name of the folder that the corpus is imported to
     layout: Annotated[Layout, _converted(str, read_layout)]
     """In JSON: the name of a layout that ships, or the path of a layout file relative to the definition's own folder."""
-    metres_per_unit: MetresPerUnit
-    """Metres per unit of length of the files: 0.01 for centimetres."""
+    metres_per_unit: MetresPerUnit  # Metres per unit of length of the files: 0.01 for centimetres
     files: Globs  # The motion files. Several trees may be listed.
     patterns: Annotated[tuple[Pattern, ...], _at_least_one("regular expression with a group (?P<emotion>...)")]
     """Regular expressions with named groups out of LABELS. The first that matches a file's whole relative path labels it."""

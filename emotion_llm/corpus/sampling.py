@@ -18,15 +18,6 @@ Weighting = Literal["size", "equal", "temperature"]
 
 
 @dataclass(frozen=True)
-class _Items:
-    """The items of one corpus, grouped by label."""
-
-    order: np.ndarray  # (items,) item indices, sorted by label
-    first: np.ndarray  # (labels that occur,) where the items of each label start in `order`
-    count: np.ndarray  # (labels that occur,) how many items each has
-
-
-@dataclass(frozen=True)
 class MixtureSampler:
     """Draws items from several corpora.
 
@@ -50,10 +41,6 @@ class MixtureSampler:
         for index, labels in enumerate(self.label_of_item_per_corpus):
             if len(labels) == 0:
                 raise UserError(f"corpus {index} has no item to draw; remove it or import it again")
-        if self.weighting not in ("size", "equal", "temperature"):
-            raise UserError(f"weighting '{self.weighting}': choose size, equal or temperature")
-        if not self.temperature > 0:
-            raise UserError(f"temperature {self.temperature}: give a number above 0")
 
     @cached_property
     def corpus_weights(self) -> np.ndarray:
@@ -64,12 +51,13 @@ class MixtureSampler:
         return weights / weights.sum()
 
     @cached_property
-    def _items(self) -> list[_Items]:
+    def _items(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Per corpus: (items,) item indices sorted by label; (labels that occur,) where each label starts there, and how many items it has."""
         items = []
         for labels in self.label_of_item_per_corpus:
             labels = np.asarray(labels) if self.label_balanced else np.zeros(len(labels), dtype=np.int64)
             _, first, count = np.unique(np.sort(labels), return_index=True, return_counts=True)
-            items.append(_Items(np.argsort(labels, kind="stable"), first, count))
+            items.append((np.argsort(labels, kind="stable"), first, count))
         return items
 
     def draw(self, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,9 +69,9 @@ class MixtureSampler:
         chance = (raw >> np.uint64(11)).astype(np.float64).reshape(3, count) * 2.0**-53  # (3, count) in [0, 1)
         corpus_index = np.searchsorted(np.cumsum(self.corpus_weights)[:-1], chance[0], side="right")  # (count,)
         item_index = np.empty(count, dtype=np.int64)
-        for corpus, items in enumerate(self._items):
+        for corpus, (order, first, count_of_label) in enumerate(self._items):
             here = corpus_index == corpus
-            label = (chance[1, here] * len(items.first)).astype(np.int64)
-            place = items.first[label] + (chance[2, here] * items.count[label]).astype(np.int64)
-            item_index[here] = items.order[place]
+            label = (chance[1, here] * len(first)).astype(np.int64)
+            place = first[label] + (chance[2, here] * count_of_label[label]).astype(np.int64)
+            item_index[here] = order[place]
         return corpus_index, item_index

@@ -22,8 +22,7 @@ MAX_TAKE = 32767
 PATTERN_SECONDS = 1.0  # Time after which matching one path against the patterns is given up
 
 
-Table = dict[str, dict[str, str]]
-"""File stem -> label -> its spelling in the side table."""
+Table = dict[str, dict[str, str]]  # File stem -> label -> its spelling in the side table
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,6 @@ class Scan:
     files: tuple[SourceFile, ...]
     left_out: tuple[LeftOut, ...]
     missing: tuple[str, ...]  # What a table lists but the folder does not hold
-    other_files: int  # Files that match no glob of the definition
 
 
 def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
@@ -93,7 +91,7 @@ def scan_source(definition: CorpusDefinition, source: Path) -> Scan:
     missing += [f"{_table_file(definition)}: no file for its row '{stem}'" for stem in table or () if stem not in stems]
     if not files:
         raise UserError(_nothing_found(definition, source, left_out, other_files))
-    return Scan(tuple(files), tuple(sorted(left_out, key=lambda item: item.path)), tuple(missing), other_files)
+    return Scan(tuple(files), tuple(sorted(left_out, key=lambda item: item.path)), tuple(missing))
 
 
 def _find(definition: CorpusDefinition, source: Path) -> tuple[list[tuple[str, os.stat_result]], list[LeftOut], int]:

@@ -2,11 +2,12 @@
 
 Motion  ->  describe: (descriptors,) float64, in the order of DESCRIPTORS
 
-Every measure is one function with its formula, unit and source in its docstring; MEASURES lists them and what is taken of each over
-time. Lengths are in body heights, angles in degrees. All measures treat left and right alike: a mirrored motion has the same vector.
+Each measure is one function; its docstring gives formula, unit and source. MEASURES lists the measures and the statistics over time that
+are computed from each. Lengths are in body heights, angles in degrees. No measure distinguishes left from right: a mirrored motion has the
+same descriptors.
 
 Sources:
-    EMOKINE: Christensen et al. 2024, doi:10.3758/s13428-024-02433-0 (features and their names; there mean, standard deviation and maximum)
+    EMOKINE: Christensen et al. 2024, doi:10.3758/s13428-024-02433-0 (features and names; it reports mean, standard deviation and maximum)
     Laban: Larboulette & Gibet 2015, "A review of computable expressive descriptors of human motion", doi:10.1145/2790994.2790998
     Jerk: Hogan & Sternad 2009, doi:10.3200/35-09-004-RC
     Masses: de Leva 1996, doi:10.1016/0021-9290(95)00178-6
@@ -38,38 +39,34 @@ MASS = np.array([
     )
     for name in LANDMARKS
 ])  # fmt: skip
-"""(J,) per cent of the body's mass at each landmark: a segment's mass (de Leva 1996, men) is shared by the landmarks at its ends, the
-trunk's by pelvis, neck, shoulders and hips."""
+"""(J,) fraction of the body's mass at each landmark: a segment's mass (de Leva 1996, men) is split between the landmarks at its ends, the
+trunk's among pelvis, neck, shoulders and hips."""
 MASS /= MASS.sum()
-STILL_SPEED = 0.05
-"""Heights/s (8 cm/s for an adult) below which the body counts as still (our choice)."""
-HULLS_PER_SECOND = 5.0
-"""Frames for which a convex hull is computed: it changes slowly and costs most."""
+STILL_SPEED = 0.05  # Heights/s (8 cm/s for an adult) below which the body counts as still (our choice)
+HULLS_PER_SECOND = 5.0  # The volume changes slowly and is the most expensive measure
 STEP_PROMINENCE = 0.05
-"""Heights by which one ankle passes the other, forth and back, for a step (our choice)."""
-FEWEST_STEPS = 3
-"""Fewer are no gait."""
-SMALLEST_PATH = 0.1
-"""Heights; on a shorter path, directness would be noise."""
+"""Heights; least prominence of a peak in the forward distance between the ankles that counts as a step (our choice)."""
+FEWEST_STEPS = 3  # Fewer steps do not count as a gait
+SMALLEST_PATH = 0.1  # Heights; over shorter paths, directness would only measure noise
 
 Measure = Callable[[Movement], "np.ndarray | float"]
 
 
 def speed(movement: Movement) -> np.ndarray:
-    """Mean over the landmarks of |v|, travel included; heights/s. EMOKINE."""
+    """Mean |v| of the landmarks, including travel; heights/s. EMOKINE."""
     return np.linalg.norm(movement.velocity, axis=2).mean(axis=1)
 
 
 def acceleration(movement: Movement) -> np.ndarray:
-    """Mean over the landmarks of |a|; heights/s². EMOKINE."""
+    """Mean |a| of the landmarks; heights/s². EMOKINE."""
     return np.linalg.norm(movement.acceleration, axis=2).mean(axis=1)
 
 
 def dimensionless_jerk(movement: Movement) -> float:
-    """ln(1 + D³ / v_peak² · ∫ j² dt) over spans of D = 1 s, mean over spans; no unit. Hogan & Sternad 2009, EMOKINE.
+    """ln(1 + D³ / v_peak² · ∫ j² dt) over spans of D = 1 s, averaged over the spans; dimensionless. Hogan & Sternad 2009, EMOKINE.
 
-    j² and v² are means over the landmarks, so those that move decide, not the noise of those that hardly do; the fixed span makes it
-    independent of the clip's length; v_peak is at least STILL_SPEED.
+    j² and v² are averaged over the landmarks, so that moving landmarks outweigh the noise of still ones. The fixed span makes the measure
+    independent of the clip's length. v_peak is at least STILL_SPEED.
     """
     jerk, speed_squared = ((values**2).sum(axis=2).mean(axis=1) for values in (movement.jerk, movement.velocity))  # (T,)
     values = []
@@ -80,7 +77,7 @@ def dimensionless_jerk(movement: Movement) -> float:
 
 
 def angular_speed(movement: Movement) -> np.ndarray:
-    """Mean over the body's segments of |d × d'|, d the segment's unit direction; degrees/s. EMOKINE."""
+    """Mean |d × d'| of the body's segments, where d is a segment's unit direction; degrees/s. EMOKINE."""
     speeds = []
     for upper, lower in SEGMENTS:
         start, end = LANDMARKS.index(upper), LANDMARKS.index(lower)
@@ -91,30 +88,30 @@ def angular_speed(movement: Movement) -> np.ndarray:
 
 
 def quantity_of_motion(movement: Movement) -> np.ndarray:
-    """Σ m_k |v_k - v_pelvis| / Σ m_k, m_k the mass at landmark k: movement without travel; heights/s. Larboulette & Gibet, EMOKINE."""
+    """Σ m_k |v_k - v_pelvis| / Σ m_k, where m_k is the mass at landmark k; excludes travel; heights/s. Larboulette & Gibet, EMOKINE."""
     return np.linalg.norm(movement.local_velocity, axis=2) @ MASS
 
 
 def part_speed(movement: Movement, landmark: str) -> np.ndarray:
-    """|v - v_pelvis| of a landmark, mean of both sides; heights/s. EMOKINE's speed per joint."""
+    """|v - v_pelvis| of a landmark, averaged over both sides; heights/s. EMOKINE's speed per joint."""
     joints = [LANDMARKS.index(name) for name in LANDMARKS if name.endswith(landmark)]
     return np.linalg.norm(movement.local_velocity[:, joints], axis=2).mean(axis=1)
 
 
 def limb_contraction(movement: Movement) -> np.ndarray:
-    """Mean distance of wrists and ankles from the head; heights, small where the body is drawn together. EMOKINE."""
+    """Mean distance of wrists and ankles from the head, small for a contracted posture; heights. EMOKINE."""
     limbs = movement.positions[:, list(EXTREMITIES[1:])]
     return np.linalg.norm(limbs - movement.head_centre[:, None], axis=2).mean(axis=1)
 
 
 def distance_to_center_of_mass(movement: Movement) -> np.ndarray:
-    """Mean distance of the landmarks from Σ m_k x_k / Σ m_k; heights. EMOKINE."""
+    """Mean distance of the landmarks from the centre of mass Σ m_k x_k / Σ m_k; heights. EMOKINE."""
     centre = np.einsum("tjc,j->tc", movement.positions, MASS)
     return np.linalg.norm(movement.positions - centre[:, None], axis=2).mean(axis=1)
 
 
 def convex_hull_volume(movement: Movement) -> np.ndarray:
-    """Volume of the landmarks' convex hull, HULLS_PER_SECOND times a second; heights³. EMOKINE (space)."""
+    """Volume of the convex hull of the landmarks, sampled HULLS_PER_SECOND times per second; heights³. EMOKINE (space)."""
     step = max(1, round(movement.motion.frames_per_second / HULLS_PER_SECOND))
     return np.array([_volume(points) for points in movement.positions[::step]])
 
@@ -122,7 +119,7 @@ def convex_hull_volume(movement: Movement) -> np.ndarray:
 def _volume(points: np.ndarray) -> float:
     try:
         return float(ConvexHull(points).volume)
-    except QhullError:  # all points in one plane
+    except QhullError:  # the points are coplanar
         return 0.0
 
 
@@ -137,12 +134,12 @@ def head_angle_to_back(movement: Movement) -> np.ndarray:
 
 
 def head_pitch(movement: Movement) -> np.ndarray:
-    """Angle of neck -> head from the vertical in the sagittal plane, forward positive: a bowed head; degrees. Ours."""
+    """Angle of neck -> head from the vertical in the sagittal plane, positive for a head bowed forward; degrees. Ours."""
     return _forward_angle(movement, movement.head_centre - movement.track("neck"))
 
 
 def trunk_lean(movement: Movement) -> np.ndarray:
-    """Angle of pelvis -> neck from the vertical in the sagittal plane, forward positive; degrees. Ours."""
+    """Angle of pelvis -> neck from the vertical in the sagittal plane, positive when leaning forward; degrees. Ours."""
     return _forward_angle(movement, movement.track("neck") - movement.track("pelvis"))
 
 
@@ -151,7 +148,7 @@ def _forward_angle(movement: Movement, direction: np.ndarray) -> np.ndarray:
 
 
 def flexion(movement: Movement, upper: str, middle: str, lower: str) -> np.ndarray:
-    """180° minus the angle at the middle joint, mean of both sides: 0 for a straight limb; degrees."""
+    """180° minus the angle at the middle joint, averaged over both sides; degrees, 0 for a straight limb."""
     bends = []
     for side in ("left", "right"):
         above, joint, below = (movement.track(f"{side}_{name}") for name in (upper, middle, lower))
@@ -160,7 +157,7 @@ def flexion(movement: Movement, upper: str, middle: str, lower: str) -> np.ndarr
 
 
 def arm_opening(movement: Movement) -> np.ndarray:
-    """Angle between shoulder -> elbow and neck -> pelvis, mean of both sides: 0 for arms along the trunk; degrees."""
+    """Angle between shoulder -> elbow and neck -> pelvis, averaged over both sides; degrees, 0 for arms along the trunk."""
     down = movement.track("pelvis") - movement.track("neck")
     return np.mean(
         [angle(movement.track(f"{side}_elbow") - movement.track(f"{side}_shoulder"), down) for side in ("left", "right")], axis=0
@@ -168,19 +165,19 @@ def arm_opening(movement: Movement) -> np.ndarray:
 
 
 def hand_height(movement: Movement) -> np.ndarray:
-    """Height of the wrists over the pelvis, mean of both sides; heights."""
+    """Height of the wrists above the pelvis, averaged over both sides; heights."""
     return _mean_height(movement, "wrist") - movement.track("pelvis")[:, 1]
 
 
 def shoulder_height(movement: Movement) -> np.ndarray:
-    """(shoulders - neck) along pelvis -> neck, mean of both sides: grows with raised shoulders; heights."""
+    """Offset of the shoulders from the neck along pelvis -> neck, averaged over both sides; heights, larger for raised shoulders."""
     back = unit_vectors(movement.track("neck") - movement.track("pelvis"))
     shoulders = (movement.track("left_shoulder") + movement.track("right_shoulder")) / 2
     return ((shoulders - movement.track("neck")) * back).sum(axis=1)
 
 
 def pelvis_height(movement: Movement) -> np.ndarray:
-    """Height of the pelvis over the ankles, mean of both sides: small in a crouch, its standard deviation is the bounce; heights."""
+    """Height of the pelvis above the mean height of the ankles; heights. Small in a crouch; its standard deviation measures bounce."""
     return movement.track("pelvis")[:, 1] - _mean_height(movement, "ankle")
 
 
@@ -189,7 +186,7 @@ def _mean_height(movement: Movement, name: str) -> np.ndarray:
 
 
 def posture_asymmetry(movement: Movement) -> np.ndarray:
-    """Mean distance of each left landmark from its right one mirrored in the sagittal plane; heights, 0 for a symmetric posture."""
+    """Mean distance between left landmarks and the mirror images of the right ones in the sagittal plane; heights, 0 if symmetric."""
     pelvis, distances = movement.track("pelvis"), []
     for name in LANDMARKS:
         if name.startswith("left_"):
@@ -200,7 +197,7 @@ def posture_asymmetry(movement: Movement) -> np.ndarray:
 
 
 def hand_asymmetry(movement: Movement) -> float:
-    """|l - r| / (l + r) of the wrists' path lengths: 1 where one hand alone moves; no unit."""
+    """|l - r| / (l + r), where l and r are the path lengths of the wrists; dimensionless, 1 if only one hand moves."""
     left, right = (
         np.linalg.norm(movement.local_velocity[:, LANDMARKS.index(f"{side}_wrist")], axis=1).mean() for side in ("left", "right")
     )
@@ -208,7 +205,7 @@ def hand_asymmetry(movement: Movement) -> float:
 
 
 def stillness(movement: Movement) -> float:
-    """Share of the frames in which the mean landmark is slower than STILL_SPEED; 0 to 1."""
+    """Fraction of frames in which the landmarks' mean speed is below STILL_SPEED; 0 to 1."""
     return float((speed(movement) < STILL_SPEED).mean())
 
 
@@ -218,7 +215,7 @@ def travel_speed(movement: Movement) -> float:
 
 
 def path_straightness(movement: Movement) -> float:
-    """Distance from start to end / path length of the pelvis, horizontal: 1 for a straight walk, 0 for a circle or on the spot."""
+    """Horizontal distance from start to end divided by path length, of the pelvis: 1 for a straight walk, 0 for a circle or no travel."""
     pelvis = movement.track("pelvis")[:, ::2]
     length = _ground_speed(movement)[1:].sum() / movement.motion.frames_per_second
     return float(np.linalg.norm(pelvis[-1] - pelvis[0]) / max(length, SMALLEST_PATH))
@@ -229,13 +226,13 @@ def _ground_speed(movement: Movement) -> np.ndarray:
 
 
 def turning_speed(movement: Movement) -> float:
-    """Mean |change of heading|; degrees/s."""
+    """Mean absolute rate of change of the heading; degrees/s."""
     heading = np.unwrap(np.arctan2(movement.forward[:, 0], movement.forward[:, 2]))
     return float(np.degrees(np.abs(np.diff(heading)).mean()) * movement.motion.frames_per_second) if len(heading) > 1 else 0.0
 
 
 def _steps(movement: Movement) -> np.ndarray:
-    """Frames at which one ankle is farthest before the other, alternately; empty where there is no gait."""
+    """Frames at which one ankle is farthest ahead of the other, alternating between sides; empty if there is no gait."""
     ahead = ((movement.track("left_ankle") - movement.track("right_ankle")) * movement.forward).sum(axis=1)
     left, right = (find_peaks(side, prominence=STEP_PROMINENCE)[0] for side in (ahead, -ahead))
     frames = np.sort(np.concatenate([left, right]))
@@ -244,13 +241,13 @@ def _steps(movement: Movement) -> np.ndarray:
 
 
 def cadence(movement: Movement) -> float:
-    """Steps per minute, from the first to the last moment at which the ankles are farthest apart; 0 without a gait."""
+    """Steps per minute between the first and the last step; 0 without a gait."""
     steps = _steps(movement)
     return 60 * (len(steps) - 1) * movement.motion.frames_per_second / (steps[-1] - steps[0]) if len(steps) else 0.0
 
 
 def stride_length(movement: Movement) -> float:
-    """Horizontal path of the pelvis in two steps; heights, 0 without a gait."""
+    """Horizontal path length of the pelvis per two steps; heights, 0 without a gait."""
     steps = _steps(movement)
     if not len(steps):
         return 0.0
@@ -258,18 +255,18 @@ def stride_length(movement: Movement) -> float:
 
 
 def laban_weight(movement: Movement) -> float:
-    """max over a span of Σ m_k |v_k|² / Σ m_k, mean over the spans: light to strong; heights²/s². Larboulette & Gibet, Weight Effort."""
+    """Maximum of Σ m_k |v_k|² / Σ m_k in a span, averaged over spans: light to strong; heights²/s². Larboulette & Gibet, Weight Effort."""
     energy = (movement.velocity**2).sum(axis=2) @ MASS  # (T,)
     return float(np.mean([energy[span].max() for span in movement.spans]))
 
 
 def laban_time(movement: Movement) -> float:
-    """Mean over a span of |a| of head, hands and feet, mean over the spans: sustained to sudden; heights/s². Larboulette & Gibet, Time Effort."""
+    """Mean |a| of head, hands and feet, averaged over spans: sustained to sudden; heights/s². Larboulette & Gibet, Time Effort."""
     return _mean_over_spans(movement, movement.acceleration)
 
 
 def laban_flow(movement: Movement) -> float:
-    """Mean over a span of |j| of head, hands and feet, mean over the spans: bound to free; heights/s³. Larboulette & Gibet, Flow Effort."""
+    """Mean |j| of head, hands and feet, averaged over spans: bound to free; heights/s³. Larboulette & Gibet, Flow Effort."""
     return _mean_over_spans(movement, movement.jerk)
 
 
@@ -279,8 +276,10 @@ def _mean_over_spans(movement: Movement, values: np.ndarray) -> float:
 
 
 def laban_space(movement: Movement) -> float:
-    """|x(end) - x(start)| / path length of head, hands and feet over a span, relative to the pelvis, mean over spans: indirect (0) to
-    direct (1). Larboulette & Gibet, Space Effort, of which it is the inverse: theirs is infinite where a hand comes back."""
+    """|x(end) - x(start)| / path length of head, hands and feet relative to the pelvis, averaged over spans: indirect (0) to direct (1).
+
+    The inverse of Larboulette & Gibet's Space Effort, which is infinite when a hand returns to where it started.
+    """
     local = (movement.positions - movement.track("pelvis")[:, None])[:, list(EXTREMITIES)]  # (T, 5, 3)
     ratios = []
     for span in movement.spans:
@@ -295,7 +294,7 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "std": lambda values: float(np.std(values)),
     "peak": lambda values: float(np.percentile(values, 95)),
 }
-"""What is taken of a measure over time. The peak is the 95th percentile: a maximum follows the noise."""
+"""Statistics of a measure over time. The peak is the 95th percentile, because a maximum is sensitive to noise."""
 MEASURES: tuple[tuple[str, str, Measure, Sequence[str]], ...] = (
     ("speed", "heights/s", speed, ("mean", "std", "peak")),
     ("acceleration", "heights/s2", acceleration, ("mean", "std", "peak")),
@@ -331,20 +330,17 @@ MEASURES: tuple[tuple[str, str, Measure, Sequence[str]], ...] = (
     ("laban_space", "1", laban_space, ()),
     ("laban_flow", "heights/s3", laban_flow, ()),
 )
-"""Name, unit, function, and the statistics of a measure that has a value per frame."""
+"""Name, unit, function, and, for a measure with a value per frame, its statistics over time."""
 
 
 DESCRIPTORS: dict[str, str] = {
     f"{name}_{statistic}" if statistic else name: unit for name, unit, _, statistics in MEASURES for statistic in statistics or ("",)
 }
-"""Name and unit of every number that `describe` returns, in its order."""
+"""Name -> unit of each number that `describe` returns, in order."""
 
 
 def describe(motion: Motion) -> np.ndarray:
-    """The descriptors of a motion without missing values, (len(DESCRIPTORS),) float64; always finite.
-
-    For one phase of a clip, describe that part of its positions.
-    """
+    """The descriptors (len(DESCRIPTORS),) float64 of a motion without missing values; always finite."""
     movement, values = Movement(motion), []
     for _, _, measure, statistics in MEASURES:
         value = measure(movement)

@@ -20,12 +20,10 @@ from emotion_llm.motion.motion import Motion
 
 SMOOTHING_SECONDS = 0.36
 """Span of the filter: passes voluntary movement (up to about 5 Hz); 1 mm of noise causes less than 1 cm/s (our choice)."""
-SMOOTHING_DEGREE = 3
-"""Lowest degree of a polynomial that has a third derivative."""
+SMOOTHING_DEGREE = 3  # Lowest degree of a polynomial that has a third derivative
 WINDOW_SECONDS = 1.0
 """Span over which jerk and the Laban efforts are measured: independent of the clip's length (our choice)."""
-SMALLEST_LENGTH = 1e-9
-"""Metres or body heights: avoids NaN directions of vectors without length."""
+SMALLEST_LENGTH = 1e-9  # Metres or body heights: avoids NaN directions of vectors without length
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def parse_array(data: bytes, columns: TableColumns, place: str) -> RecordedMotio
         raise MotionFileError(f"{wanted}, or a table (frames, columns)")
     rows = array.reshape(len(array), -1)
     by_position = TableColumns(joints=columns.joints, stride=array.shape[2], axes=columns.axes, missing=columns.missing)
-    return motion_of_rows(rows.astype(np.float64), None, by_position, place, positions_only=True)
+    return motion_of_rows(rows.astype(np.float64), None, by_position, place)
 
 
 def _load(data: bytes, place: str) -> np.ndarray:

@@ -9,53 +9,44 @@ All of it is our choice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree, shortest_path
 
-SAMPLED_FRAMES = 64
-"""Frames that bones are found in, evenly spaced."""
+SAMPLED_FRAMES = 64  # Frames that bones are found in, evenly spaced
 DISTANCE_WEIGHT = 0.02
 """Metres of a bone that count as much as a metre of change: among joints that do not move against each other, the nearest are connected."""
 ASYMMETRY = 0.08
 """Largest difference between a left and a right distance, as a fraction of the largest distance in the body."""
-LIMB_RATIO = (0.55, 1.8)
-"""Upper to lower bone of a human limb."""
+LIMB_RATIO = (0.55, 1.8)  # Upper to lower bone of a human limb
 LIMB_FRACTION = 0.45
 """Smallest fraction of a limb's length, from the trunk to its end, that its two longest bones have."""
-SHORT_BONE = 0.03
-"""Fraction of a limb's length below which a bone is a helper: two joints at one place."""
+SHORT_BONE = 0.03  # Fraction of a limb's length below which a bone is a helper: two joints at one place
 SIDE_CERTAINTY = 0.3
 """Mean cosine between the direction to the left that the feet indicate and that from limb to limb, below which sides are not known."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """Joint indices of a body's landmarks."""
+    """Joint indices of a body."""
 
-    pelvis: int
-    neck: int
-    head: int
-    arms: tuple[tuple[int, ...], tuple[int, ...]]
-    """(shoulder, elbow, wrist) of the left arm and of the right; empty where the bones are not those of a limb."""
-    legs: tuple[tuple[int, ...], tuple[int, ...]]
-    """(hip, knee, ankle)."""
-    members: dict[str, frozenset[int]]
-    """All joints of the head, of left_arm, right_arm, left_leg and right_leg."""
-    pairs: tuple[tuple[int, int], ...]
-    """(left, right) joints of the limbs."""
-    sides_known: bool
-    """False: which side is left is a guess."""
+    landmarks: dict[str, int]  # Those of LANDMARKS that were found
+    members: dict[str, frozenset[int]]  # All joints of the head, of left_arm, right_arm, left_leg and right_leg
+    pairs: list[tuple[int, int]]  # (left, right) joints of the limbs
+    sides_known: bool  # False: which side is left is a guess
 
     def mirrored(self) -> Body:
         """The same body with left and right swapped."""
-        swapped = {part.replace("left", "LEFT").replace("right", "left").replace("LEFT", "right"): it for part, it in self.members.items()}
-        pairs = tuple((right, left) for left, right in self.pairs)
-        return replace(self, arms=self.arms[::-1], legs=self.legs[::-1], members=swapped, pairs=pairs)
+        swap = partial(re.compile("left|right").sub, lambda side: "left" if side[0] == "right" else "right")
+        landmarks = {swap(word): joint for word, joint in self.landmarks.items()}
+        members = {swap(part): joints for part, joints in self.members.items()}
+        return Body(landmarks, members, [(right, left) for left, right in self.pairs], self.sides_known)
 
 
 def complete_frames(positions: np.ndarray) -> np.ndarray:
@@ -85,9 +76,7 @@ def bone_tree(frames: np.ndarray, parts: Sequence[str | None]) -> tuple[int, ...
 
 def rerooted(parents: tuple[int, ...], root: int) -> tuple[int, ...]:
     """The same bones with another root."""
-    edges = [(joint, parent) for joint, parent in enumerate(parents) if parent >= 0]
-    rows, columns = np.array(edges, dtype=int).reshape(-1, 2).T
-    return _rooted(csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(parents),) * 2), root)
+    return _rooted(_graph(parents, np.ones(len(parents))), root)
 
 
 def find_body(frames: np.ndarray, parents: tuple[int, ...], ends: Iterable[int] = ()) -> Body | None:
@@ -104,8 +93,8 @@ def find_body(frames: np.ndarray, parents: tuple[int, ...], ends: Iterable[int] 
     limbs = tree.extremities()
     if limbs is None:
         return None
-    head_end, pairs = limbs
-    arms, legs = sorted((tree.limb_pair(pair, head_end) for pair in pairs), key=lambda pair: pair.bone_length)
+    head_end, ends_of_limbs = limbs
+    arms, legs = sorted((tree.limb_pair(pair, head_end) for pair in ends_of_limbs), key=lambda pair: pair.bone_length)
     if arms.junction == legs.junction:
         return None
     to_head = [joint for joint in tree.path(arms.junction, head_end) if joint not in set(ends)]
@@ -113,31 +102,27 @@ def find_body(frames: np.ndarray, parents: tuple[int, ...], ends: Iterable[int] 
         return None
     hips, shoulders = (frames[:, pair.first[0]] - frames[:, pair.first[1]] for pair in (legs, arms))  # (F, 3)
     if (hips * shoulders).sum() < 0:
-        arms = arms.swapped()
-        shoulders = -shoulders
+        arms, shoulders = tree.limb_pair(arms.last[::-1], head_end), -shoulders
     certainty = _left(frames, legs, to_head[-1], hips + shoulders)
+    landmarks = {"pelvis": legs.junction, "neck": to_head[-2], "head": to_head[-1]}
     members = {"head": tree.beyond(arms.junction, tree.path(arms.junction, head_end)[1])}
-    for kind, pair in (("arm", arms), ("leg", legs)):
-        members |= {f"{side}_{kind}": tree.beyond(pair.junction, first) for side, first in zip(("left", "right"), pair.first, strict=True)}
-    matched = [match for pair in (arms, legs) for match in tree.matched(pair.junction, *pair.first)]
-    body = Body(
-        legs.junction, to_head[-2], to_head[-1], arms.bones, legs.bones, members, tuple(matched), abs(certainty) > SIDE_CERTAINTY
-    )  # fmt: skip
+    pairs: list[tuple[int, int]] = []
+    for kind, words, pair in (("arm", ("shoulder", "elbow", "wrist"), arms), ("leg", ("hip", "knee", "ankle"), legs)):
+        for side, first, bones in zip(("left", "right"), pair.first, pair.bones, strict=True):
+            members[f"{side}_{kind}"] = tree.beyond(pair.junction, first)
+            landmarks |= {f"{side}_{word}": joint for word, joint in zip(words, bones, strict=False)}
+        pairs += tree.matched(pair.junction, *pair.first)
+    body = Body(landmarks, members, pairs, abs(certainty) > SIDE_CERTAINTY)
     return body if certainty >= 0 else body.mirrored()
 
 
 @dataclass(frozen=True)
 class _LimbPair:
-    junction: int
-    """The joint of the trunk that both hang from."""
-    first: tuple[int, int]
-    """The joints below the junction."""
+    junction: int  # The joint of the trunk that both hang from
+    first: tuple[int, int]  # The joints below the junction
     last: tuple[int, int]
-    bones: tuple[tuple[int, ...], tuple[int, ...]]
+    bones: tuple[tuple[int, ...], tuple[int, ...]]  # Upper, middle and lower joint of each; empty where the bones are not a limb's
     bone_length: float
-
-    def swapped(self) -> _LimbPair:
-        return replace(self, first=self.first[::-1], last=self.last[::-1], bones=self.bones[::-1])
 
 
 class _Tree:
@@ -145,11 +130,9 @@ class _Tree:
 
     def __init__(self, frames: np.ndarray, parents: tuple[int, ...]) -> None:
         self.parents = parents
-        edges = [(joint, parent) for joint, parent in enumerate(parents) if parent >= 0]
-        lengths = [float(np.median(np.linalg.norm(frames[:, joint] - frames[:, parent], axis=1))) for joint, parent in edges]
-        smallest = 1e-9 * max([1e-300, *lengths])  # scipy reads 0 as no edge
-        rows, columns = np.array(edges, dtype=int).reshape(-1, 2).T
-        graph = csr_array((np.maximum(lengths, smallest), (rows, columns)), shape=(len(parents),) * 2)
+        lengths = np.median(np.linalg.norm(frames - frames[:, parents], axis=2), axis=0)  # (V,); the root's is not used
+        smallest = 1e-9 * max(1e-300, float(lengths[np.array(parents) >= 0].max(initial=0)))  # scipy reads 0 as no edge
+        graph = _graph(parents, np.maximum(lengths, smallest))
         self.length, self.before = shortest_path(graph, directed=False, return_predecessors=True)  # (V, V) each
 
     def path(self, start: int, end: int) -> list[int]:
@@ -190,15 +173,9 @@ class _Tree:
     def limb_pair(self, ends: tuple[int, int], head: int) -> _LimbPair:
         path = self.path(*ends)
         junction = path[int(np.argmin(self.length[path, head]))]
-        paths = [self.path(junction, end) for end in ends]
-        bones = [self._two_longest_bones(limb) for limb in paths]
-        return _LimbPair(
-            junction,
-            (paths[0][min(1, len(paths[0]) - 1)], paths[1][min(1, len(paths[1]) - 1)]),
-            ends,
-            (bones[0][0], bones[1][0]),
-            bones[0][1] + bones[1][1],
-        )
+        one, other = (self.path(junction, end) for end in ends)
+        (one_limb, one_length), (other_limb, other_length) = self._two_longest_bones(one), self._two_longest_bones(other)
+        return _LimbPair(junction, (one[:2][-1], other[:2][-1]), ends, (one_limb, other_limb), one_length + other_length)
 
     def _two_longest_bones(self, path: list[int]) -> tuple[tuple[int, ...], float]:
         """(upper, middle, lower) joint of the longest two successive bones, empty if they are not those of a limb; their length."""
@@ -259,6 +236,12 @@ def _distances(frames: np.ndarray, joint: int) -> np.ndarray:
     """Mean and standard deviation over the frames of the distance to every joint: (2, V)."""
     distances = np.linalg.norm(frames - frames[:, joint, None], axis=2)
     return np.array([distances.mean(axis=0), distances.std(axis=0)])
+
+
+def _graph(parents: tuple[int, ...], lengths: np.ndarray) -> csr_array:
+    """The bones as a graph, each with the length (V,) of its lower joint."""
+    joints = np.flatnonzero(np.array(parents) >= 0)
+    return csr_array((lengths[joints], (joints, np.array(parents)[joints])), shape=(len(parents),) * 2)
 
 
 def _rooted(tree: csr_array, root: int) -> tuple[int, ...]:

@@ -37,16 +37,13 @@ FRAMES = re.compile(rb"\s*Frames[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
 FRAME_TIME = re.compile(rb"\s*Frame[ \t]*Time[ \t]*:[ \t]*(\S*)", re.IGNORECASE)
 FRAME_SECONDS = (1 / FRAMES_PER_SECOND[1], 1 / FRAMES_PER_SECOND[0])
 """Seconds; any other frame time is a rate, milliseconds or a mistake."""
-MAX_NAME = 100
-"""Characters of a joint's name."""
+MAX_NAME = 100  # Characters of a joint's name
 JOINTS_PER_CHANNEL = 4
 """Limits joints without channels (End Sites, rigid joints), and so the memory that a short row can ask for."""
-FRAMES_AT_ONCE = 512
-"""Frames computed together; the arrays fit the processor's cache."""
+FRAMES_AT_ONCE = 512  # Frames computed together; the arrays fit the processor's cache
 
 
-UNKNOWN_OFFSET = (math.nan, math.nan, math.nan)
-"""Of a joint whose OFFSET has not been read yet."""
+UNKNOWN_OFFSET = (math.nan, math.nan, math.nan)  # Of a joint whose OFFSET has not been read yet
 
 
 @dataclass
@@ -56,8 +53,7 @@ class BvhJoint:
     name: str
     parent: int
     offset: tuple[float, float, float] = UNKNOWN_OFFSET
-    positions: dict[int, int] = field(default_factory=dict)
-    """Axis (0, 1, 2) -> column of the motion table."""
+    positions: dict[int, int] = field(default_factory=dict)  # Axis (0, 1, 2) -> column of the motion table
     rotations: list[tuple[int, int]] = field(default_factory=list)
     """(axis, column), in the order in which they are listed."""
 

@@ -31,8 +31,7 @@ UP_AXES = {
 """The file's axis that points up -> the rotation (rows) that turns it to Y."""
 Up = Literal["x", "y", "z", "-x", "-y", "-z"]
 """The file's axis that points up; with a minus sign, the axis that points down."""
-Handedness = Literal["right", "left"]
-"""Of the file's axes; those of Unity and Unreal are left-handed."""
+Handedness = Literal["right", "left"]  # Of the file's axes; those of Unity and Unreal are left-handed
 MetresPerUnit = Annotated[
     float,
     Field(ge=1e-6, le=10),
@@ -41,12 +40,10 @@ MetresPerUnit = Annotated[
         "Acclaim files of CMU"
     ),
 ]
-FARTHEST_METRES = 1e5
-"""Positions farther away count as missing."""
+FARTHEST_METRES = 1e5  # Positions farther away count as missing
 SAME_RATE = 0.001
 """Rates that differ by a smaller fraction are equal: 0.0333333 seconds per frame mean 30 per second."""
-SHORTEST_BONE = 1e-3
-"""Metres; the direction of a shorter bone is undefined."""
+SHORTEST_BONE = 1e-3  # Metres; the direction of a shorter bone is undefined
 GROUND_PERCENTILE = 5
 """Of the height of the lowest joint over the frames: close to the minimum, but robust against outliers."""
 
@@ -70,8 +67,7 @@ class CanonicalSettings:
     heading: Literal["start", "recorded"] = "start"
     """'start': the recording is rotated about the vertical so that the body faces +Z at the start; later turns are kept. 'recorded': as in
     the file."""
-    heading_seconds: Seconds = 0.25
-    """Length of the start for `heading`: the mean direction over it counts."""
+    heading_seconds: Seconds = 0.25  # Length of the start for `heading`: the mean direction over it counts
     height: Literal["ground", "recorded"] = "ground"
     """'ground': height 0 is where the body's lowest joint is when it is lowest. 'recorded': as in the file."""
     start: Literal["origin", "recorded"] = "origin"
@@ -218,20 +214,19 @@ def _resampled(motion: Motion, frames_per_second: float, low_pass: bool) -> Moti
 def _with_layout_bones(motion: Motion, place: str) -> Motion:
     """Every bone in its recorded direction with the layout's length; the pelvis's travel is scaled to the reference leg length."""
     layout, pelvis = motion.layout, motion.layout.landmarks["pelvis"]
-    body_parents = _body_parents(layout)
+    legs = layout.limbs(("hip", "ankle"))
+    reference, length = sum(layout.bone_lengths[joint] for joint in legs), float(np.median(motion.bone_lengths(legs), axis=0).sum())
+    if length < SHORTEST_BONE:
+        raise UserError(f"{place}: its legs are {length:g} m long; check its unit, and that its joints are those of '{layout.name}'")
+    # The parent of each joint when the pelvis is the root.
+    body_parents = [pelvis if parent < 0 or parent in layout.at_pelvis else parent for parent in layout.parents]
     directions = _bone_directions(motion, body_parents)  # (T, V, 3)
     positions = np.empty_like(motion.positions)
-    positions[:, pelvis] = motion.positions[:, pelvis] * (_reference_leg_length(layout) / _leg_length(motion, place))
+    positions[:, pelvis] = motion.positions[:, pelvis] * (reference / length)
     for joint in layout.parents_first:
         if joint != pelvis:
             positions[:, joint] = positions[:, body_parents[joint]] + directions[:, joint] * layout.bone_lengths[joint]
     return replace(motion, positions=positions)
-
-
-def _body_parents(layout: Layout) -> list[int]:
-    """The parent of each joint when the pelvis is the root."""
-    pelvis = layout.landmarks["pelvis"]
-    return [pelvis if parent < 0 or parent in layout.at_pelvis else parent for parent in layout.parents]
 
 
 def _bone_directions(motion: Motion, body_parents: list[int]) -> np.ndarray:
@@ -254,20 +249,6 @@ def _bone_directions(motion: Motion, body_parents: list[int]) -> np.ndarray:
         else:
             directions[:, joint] = directions[:, body_parents[joint]]
     return directions
-
-
-def _reference_leg_length(layout: Layout) -> float:
-    return sum(layout.bone_lengths[joint] for side in ("left", "right") for joint in layout.chain(f"{side}_hip", f"{side}_ankle"))
-
-
-def _leg_length(motion: Motion, place: str) -> float:
-    """Metres from hip to ankle along the bones, both legs together."""
-    joints = [joint for side in ("left", "right") for joint in motion.layout.chain(f"{side}_hip", f"{side}_ankle")]
-    bones = motion.positions[:, joints] - motion.positions[:, [motion.layout.parents[joint] for joint in joints]]
-    length = float(np.median(np.linalg.norm(bones, axis=2), axis=0).sum())
-    if length < SHORTEST_BONE:
-        raise UserError(f"{place}: its legs are {length:g} m long; check its unit, and that its joints are those of '{motion.layout.name}'")
-    return length
 
 
 def _facing_front(motion: Motion, seconds: float) -> Motion:

@@ -14,28 +14,22 @@ import numpy as np
 
 from emotion_llm.motion.motion import Motion
 
-FROZEN_SECONDS = 1.0
-"""A living body never keeps all its joints still for so long."""
-FROZEN_METRES = 1e-4
-"""Movement from frame to frame below which a joint stands still: a tenth of a millimetre."""
-TELEPORT_METRES_PER_SECOND = 6.0
-"""A hand may be faster, but not ..."""
-TELEPORT_RATIO = 8.0
-"""... this many times faster than around that moment."""
+FROZEN_SECONDS = 1.0  # A living body never keeps all its joints still for so long
+FROZEN_METRES = 1e-4  # Movement from frame to frame below which a joint stands still: a tenth of a millimetre
+TELEPORT_METRES_PER_SECOND, TELEPORT_RATIO = 6.0, 8.0
+"""A hand may be faster than the first, but not so many times faster than around that moment."""
 TELEPORT_WINDOW = 7
 """Frame intervals around and including the moment: their median ignores a jump there and back."""
 BONE_CHANGE = 0.35
 """Share of its median length by which a bone's length may differ between frames: a Kinect's bones change by up to a third."""
-SHORTEST_CHECKED_BONE = 0.2
-"""Metres; for shorter bones a sensor's noise is too large."""
+SHORTEST_CHECKED_BONE = 0.2  # Metres; for shorter bones a sensor's noise is too large
 BODY_SIZES = (0.55, 1.6)
 """Size of a human body relative to the reference body: from a small child to the tallest adult."""
 IMPOSSIBLE_REACH = 3.0
 """Metres from the median joint; farther joints are marks of missing values, such as -9999, or jumps."""
 IMPOSSIBLE_JUMP, IMPOSSIBLE_METRES_PER_SECOND = 2.0, 30.0
 """The median joint does not move that far from one frame to the next at that speed."""
-SMALLEST_SIZE = 1e-6
-"""A smaller body is a point."""
+SMALLEST_SIZE = 1e-6  # A smaller body is a point
 HUMAN_LIMBS_METRES = 2.74
 """Both arms (shoulder to wrist) and both legs (hip to ankle) of an adult of 1.72 m, our reference body."""
 UNITS = {
@@ -47,8 +41,7 @@ UPRIGHT = 0.5
 """Cosine of the angle between the body (ankles to head, median over the recording) and the vertical: 60 degrees."""
 BACKWARDS = -0.5
 """Cosine of the angle between where the feet on the floor point and where the body faces, median over the recording: 120 degrees."""
-STEP_HEIGHT = 0.05
-"""Metres above its lowest place up to which an ankle counts as standing on the floor."""
+STEP_HEIGHT = 0.05  # Metres above its lowest place up to which an ankle counts as standing on the floor
 
 
 def check_clip(motion: Motion) -> list[str]:
@@ -106,14 +99,9 @@ def _missing(motion: Motion, complete: np.ndarray) -> list[str]:
 
 def _body_size(motion: Motion) -> float:
     """The length of arms and legs against the layout's."""
-    limbs = [
-        joint
-        for side in ("left", "right")
-        for upper, lower in (("shoulder", "wrist"), ("hip", "ankle"))
-        for joint in motion.layout.chain(f"{side}_{upper}", f"{side}_{lower}")
-    ]
+    limbs = motion.layout.limbs(("shoulder", "wrist"), ("hip", "ankle"))
     reference = sum(motion.layout.bone_lengths[joint] for joint in limbs)
-    return float(np.median(_bone_lengths(motion, limbs), axis=0).sum() / reference)
+    return float(np.median(motion.bone_lengths(limbs), axis=0).sum() / reference)
 
 
 def fitting_units(limbs: float) -> list[float]:
@@ -166,7 +154,7 @@ def _teleporting(motion: Motion) -> list[str]:
 def _changing_bones(motion: Motion) -> list[str]:
     layout = motion.layout
     bones = [joint for joint in range(layout.joints) if layout.bone_lengths[joint] > 0]
-    lengths = _bone_lengths(motion, bones)  # (T, bones)
+    lengths = motion.bone_lengths(bones)  # (T, bones)
     middle = np.median(lengths, axis=0)
     suspects = np.flatnonzero((middle > SHORTEST_CHECKED_BONE) & (np.ptp(lengths, axis=0) > BONE_CHANGE * middle))
     if not len(suspects):
@@ -212,8 +200,3 @@ def _mirrored(motion: Motion) -> list[str]:
     if toes and np.median(np.concatenate(along)) < BACKWARDS:
         return ["mirrored: the feet point backwards; left and right are swapped, or the axes are left-handed: set handedness to left"]
     return []
-
-
-def _bone_lengths(motion: Motion, joints: list[int]) -> np.ndarray:
-    """(T, joints) metres from each joint to its parent."""
-    return np.linalg.norm(motion.positions[:, joints] - motion.positions[:, [motion.layout.parents[joint] for joint in joints]], axis=2)

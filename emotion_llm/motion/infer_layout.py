@@ -55,12 +55,10 @@ bone."""
 class InferredLayout:
     """A layout file, as far as a recording tells it."""
 
-    draft: dict
-    """The fields of `LayoutRecord`; null where something is not known."""
+    draft: dict  # The fields of `LayoutRecord`; null where something is not known
     open: tuple[str, ...]
     """What is not known or contradicts itself, in words; empty for a layout that can be used."""
-    notes: tuple[str, ...]
-    """How the rest was found, and what to check."""
+    notes: tuple[str, ...]  # How the rest was found, and what to check
 
 
 def infer_layout(recorded: RecordedMotion, name: str, metres_per_unit: float | None = None) -> InferredLayout:
@@ -92,29 +90,23 @@ def infer_layout(recorded: RecordedMotion, name: str, metres_per_unit: float | N
     body = find_body(frames, parents, [joint for joint, end in enumerate(names) if end.endswith("_end")])
     landmarks, pairs = _landmarks(words), _mirror_pairs(words)
     if body is not None:
-        votes = Counter(
-            (_side(words[joint]), part.partition("_")[0]) for part, joints_there in body.members.items() for joint in joints_there
-        )
+        members = [(joint, part) for part, joints_there in body.members.items() for joint in joints_there]
+        votes = Counter((_side(words[joint]), part.partition("_")[0]) for joint, part in members)
         agree = votes["left", "left"] + votes["right", "right"] - votes["left", "right"] - votes["right", "left"]
         body = body.mirrored() if agree < 0 else body
         filled = _fill_in(landmarks, pairs, body)
         if filled:
             notes.append(f"from geometry, check them: {', '.join(filled)}")
         if filled and not agree:
-            sides = (
-                "from the direction of the feet, for right-handed axes"
-                if body.sides_known
-                else "guessed: feet and knees do not tell the front"
-            )
-            notes.append(f"left and right are {sides}")
+            known, guessed = "from the direction of the feet, for right-handed axes", "guessed: feet and knees do not tell the front"
+            notes.append(f"left and right are {known if body.sides_known else guessed}")
     pelvis = landmarks["pelvis"]
     if recorded.parents is None:
         parents = rerooted(parents, pelvis or 0)
         notes.append(
             "bones connect the joints whose distance changes least, check the parents; a recording in which all limbs move is best"
         )
-    members = body.members.items() if body is not None else ()
-    geometric = {joint: part for part, joints_there in members for joint in joints_there}
+    geometric = {} if body is None else {joint: part for part, joints_there in body.members.items() for joint in joints_there}
     parts: list[str | None] = [None] * joints
     for joint in parents_first(parents):
         parts[joint] = named_parts[joint] or geometric.get(joint) or (parts[parents[joint]] if parents[joint] >= 0 else "trunk")
@@ -152,12 +144,8 @@ def infer_layout(recorded: RecordedMotion, name: str, metres_per_unit: float | N
 
 def _fill_in(landmarks: dict[str, int | None], pairs: list[tuple[int, int]], body: Body) -> list[str]:
     """Adds the body's landmarks and pairs where names tell none; returns the names of what was added."""
-    found: dict[str, int] = {"pelvis": body.pelvis, "neck": body.neck, "head": body.head}
-    for words, limbs in ((("shoulder", "elbow", "wrist"), body.arms), (("hip", "knee", "ankle"), body.legs)):
-        for side, limb in zip(("left", "right"), limbs, strict=True):
-            found |= {f"{side}_{word}": joint for word, joint in zip(words, limb, strict=False)}
-    added = [word for word, joint in found.items() if landmarks[word] is None]
-    landmarks |= {word: found[word] for word in added}
+    added = [word for word, joint in landmarks.items() if joint is None and word in body.landmarks]
+    landmarks |= {word: body.landmarks[word] for word in added}
     paired = {joint for pair in pairs for joint in pair}
     new = [pair for pair in body.pairs if paired.isdisjoint(pair)]
     pairs += new

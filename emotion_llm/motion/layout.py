@@ -33,8 +33,7 @@ PARTS: tuple[str, ...] = get_args(Part)
 """Body parts: coarser than joints, so that layouts with different joints can be compared."""
 MAX_JOINTS = 1000
 """More than any motion-capture skeleton has; limits the memory that a damaged file can ask for."""
-MAX_BONE_METRES = 3.0
-"""No bone of a human body is longer: a longer one is in centimetres or inches."""
+MAX_BONE_METRES = 3.0  # No bone of a human body is longer: a longer one is in centimetres or inches
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:+-]{0,63}")
 """Names of joints and layouts: safe in file names, terminals and JSON."""
 
@@ -44,23 +43,18 @@ class Layout:
     """The joints of a skeleton, in the order of every (T, V, 3) array on it."""
 
     name: str
-    source: str
-    """Origin of the joint order: a publication, an SDK, a file."""
+    source: str  # Origin of the joint order: a publication, an SDK, a file
     joint_names: tuple[str, ...]
     parents: tuple[int, ...]
     """Index of each joint's parent, -1 for the root. A parent may come after its child, as in the Kinect SDK's order: traverse the
     tree with `parents_first`."""
-    parts: tuple[str, ...]
-    """Body part of each joint, one of PARTS."""
+    parts: tuple[str, ...]  # Body part of each joint, one of PARTS
     bone_lengths: tuple[float, ...]
     """Metres from each joint to its parent on a body of reference size; 0 for coinciding joints and from the root down to the
     pelvis: the distance between a scene's root and the pelvis is travel, not a bone."""
-    mirror_pairs: tuple[tuple[int, int], ...]
-    """(left, right) joints that are swapped when the body is mirrored."""
-    landmarks: dict[str, int]
-    """Joint index of each of LANDMARKS."""
-    aliases: dict[str, str]
-    """Other spellings of joint names in files -> the name used here."""
+    mirror_pairs: tuple[tuple[int, int], ...]  # (left, right) joints that are swapped when the body is mirrored
+    landmarks: dict[str, int]  # Joint index of each of LANDMARKS
+    aliases: dict[str, str]  # Other spellings of joint names in files -> the name used here
     ignore: tuple[str, ...] = ()
     """Joints of files that the layout does not use, such as "Prop*"; `*` and `?` are wildcards."""
 
@@ -92,6 +86,12 @@ class Layout:
                 raise ValueError(f"layout '{self.name}': {lower} is not below {upper}")
         return tuple(joints)
 
+    def limbs(self, *kinds: tuple[str, str]) -> tuple[int, ...]:
+        """The chains of both sides between such landmarks: ("hip", "ankle") are the legs."""
+        return tuple(
+            joint for side in ("left", "right") for upper, lower in kinds for joint in self.chain(f"{side}_{upper}", f"{side}_{lower}")
+        )
+
     def landmark(self, positions: np.ndarray, name: str) -> np.ndarray:
         """Positions (T, V, 3) of all joints -> those of the landmark (T, 3)."""
         return positions[:, self.landmarks[name]]
@@ -114,8 +114,7 @@ class JointRecord:
     part: Part
     bone_length: Annotated[float, Field(strict=True, ge=0, le=MAX_BONE_METRES), remedy(f"give metres from 0 to {MAX_BONE_METRES:g}")]
     """Metres to the parent."""
-    parent: str | None = None
-    """None for the root."""
+    parent: str | None = None  # None for the root
 
 
 @validated_dataclass(frozen=True, config=STRICT)
@@ -126,8 +125,7 @@ class LayoutRecord:
     source: str
     joints: Annotated[tuple[JointRecord, ...], Field(min_length=1, max_length=MAX_JOINTS)]
     mirror_pairs: tuple[tuple[str, str], ...]
-    landmarks: dict[str, str | None]
-    """None, in a draft of launch/prepare.py --infer-layout, counts as missing."""
+    landmarks: dict[str, str | None]  # None, in a draft of launch/prepare.py --infer-layout, counts as missing
     aliases: dict[str, str] = Field(default_factory=dict)
     ignore: tuple[str, ...] = ()
 

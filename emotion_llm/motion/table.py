@@ -19,8 +19,7 @@ from emotion_llm.motion.resampling import between_frames
 from emotion_llm.motion.text import NOT_FINITE, NUMBER, plain_text, read_rows
 from emotion_llm.runtime.validation import STRICT, remedy, validate_record
 
-DELIMITERS = (";", "\t", ",")
-"""In the order in which they are looked for: a comma may also be a decimal point."""
+DELIMITERS = (";", "\t", ",")  # In the order in which they are looked for: a comma may also be a decimal point
 PLACEHOLDER = re.compile(r"\{(joint|axis)\}")
 SECONDS_PER_TICK = "give seconds per unit of the time column, such as 0.001 for milliseconds"
 JITTER = 0.1
@@ -29,8 +28,7 @@ TIME_NAME = re.compile(
     r"(?i)\W*(?:(?:relative|frame|unix|local|sensor|time)[ _.]?)?(?:time(?:stamps?)?|stamps?|ticks|seconds|sec|m?sec|ms|t|frames?)\W?.{0,9}"
 )
 """Names of columns that usually hold time stamps or frame numbers, such as 'Time (s)'."""
-MAX_COLUMNS = 16 * MAX_JOINTS
-"""More than any table of joint positions has."""
+MAX_COLUMNS = 16 * MAX_JOINTS  # More than any table of joint positions has
 MAX_GROWTH = 10
 """Refused: tables whose time stamps span this many times their rows. The recording was interrupted, or it is not the time column."""
 
@@ -57,22 +55,18 @@ class TableColumns:
 
     delimiter: Annotated[Literal[",", ";", "|", "\t", " "], remedy("use ',' ';' '|', a tab or a blank, or leave it out")] | None = None
     """',', ';', '|', tab, or ' ' for any whitespace; None: the first of ; tab , that the first line contains, else whitespace."""
-    decimal_comma: Annotated[bool, Field(strict=True)] = False
-    """Numbers are written 0,5."""
+    decimal_comma: Annotated[bool, Field(strict=True)] = False  # Numbers are written 0,5
     comment: str = "#"
     """Lines that begin with it are skipped; empty: none."""
-    skip_lines: Count = 0
-    """Lines to skip before the header or the first row."""
+    skip_lines: Count = 0  # Lines to skip before the header or the first row
     pattern: Annotated[str, AfterValidator(_pattern)] | None = "{joint}_{axis}"
     """How the header names a joint's columns; {axis} is x, y or z in either case. None: columns go by position, a header is skipped."""
     joints: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_JOINTS), AfterValidator(_distinct)] | None = None
     """By position: joint names. None: the layout's joints in its order."""
-    first: Count = 0
-    """By position: the first joint's first column, counted from 0."""
+    first: Count = 0  # By position: the first joint's first column, counted from 0
     stride: Annotated[int, Field(strict=True, ge=3), remedy("give the columns from one joint to the next, 3 or more")] = 3
     """By position: columns from one joint to the next; 7 where a quaternion follows each position."""
-    axes: Literal["xyz", "xzy", "yxz", "yzx", "zxy", "zyx"] = "xyz"
-    """By position: the order of a joint's axes."""
+    axes: Literal["xyz", "xzy", "yxz", "yzx", "zxy", "zyx"] = "xyz"  # By position: the order of a joint's axes
     time: Column | None = None
     """Name or number of the column of time stamps; the frames are resampled to even time."""
     seconds_per_tick: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), remedy(SECONDS_PER_TICK)] = 1.0
@@ -81,8 +75,7 @@ class TableColumns:
     """Name or number of the column of frame numbers, which reveals dropped frames; only without time stamps."""
     missing: tuple[str, ...] = ("", "NA", "N/A", "null", "None", "-")
     """Words for a missing value, besides all spellings of nan; '0' or '-9999' are numbers unless they are listed here."""
-    array: str = "positions"
-    """The array of an .npz file that holds several."""
+    array: str = "positions"  # The array of an .npz file that holds several
 
 
 def table_columns_from_dict(metadata: dict, place: str) -> TableColumns:
@@ -129,25 +122,16 @@ def parse_table(data: bytes, columns: TableColumns, place: str) -> RecordedMotio
 
 
 def motion_of_rows(
-    rows: np.ndarray,
-    header: tuple[str, ...] | None,
-    columns: TableColumns,
-    place: str,
-    notes: tuple[str, ...] = (),
-    positions_only: bool = False,
+    rows: np.ndarray, header: tuple[str, ...] | None, columns: TableColumns, place: str, notes: tuple[str, ...] = ()
 ) -> RecordedMotion:
-    """The motion in a table of numbers (T, columns).
-
-    Args:
-        positions_only: no column can hold time stamps.
-    """
+    """The motion in a table of numbers (T, columns)."""
     rows = np.where(np.isfinite(rows), rows, np.nan)
     for word in columns.missing:
         if NUMBER.fullmatch(word.encode()):
             rows = np.where(rows == float(word), np.nan, rows)
     joint_names, indices = _position_columns(header, rows.shape[1], columns, place)
     positions = rows[:, indices]  # (T, V, 3)
-    if not positions_only and columns.time is None:
+    if columns.time is None:
         notes += _unused_time(rows, header, indices, columns.frame)
     stamps = columns.time if columns.time is not None else columns.frame
     if stamps is None or len(rows) < 2:

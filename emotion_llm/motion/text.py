@@ -18,8 +18,7 @@ UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 NUMBER = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 NOT_FINITE = re.compile(rb"[+-]?(?:nan|inf|infinity)(?:\(\w*\))?|[+-]?1\.?#(?:q?s?nan|ind|inf)[0-9]*", re.IGNORECASE)
 """How Python, C and Microsoft's C runtime write values that are not finite."""
-NOT_NUMERIC_JSON = b',"[{tfnNI'
-"""The comma, and the first bytes of JSON values that are not plain numbers."""
+NOT_NUMERIC_JSON = b',"[{tfnNI'  # The comma, and the first bytes of JSON values that are not plain numbers
 
 
 def plain_text(data: bytes, place: str) -> bytes:

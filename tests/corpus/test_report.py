@@ -22,7 +22,7 @@ EGBM = read_definition("egbm")
 
 def scanned(*clips: tuple[str, str, str | None]) -> Scan:
     """clips: (path, emotion, actor) each."""
-    return Scan(tuple(SourceFile(path, 10, 1, emotion, actor, None, -1) for path, emotion, actor in clips), (), (), 0)
+    return Scan(tuple(SourceFile(path, 10, 1, emotion, actor, None, -1) for path, emotion, actor in clips), (), ())
 
 
 def read(path: str, frames: int = 60, movement: str = "", findings: tuple[str, ...] = (), error: str | None = None) -> Reading:

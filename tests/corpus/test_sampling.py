@@ -76,9 +76,5 @@ def test_settings_that_cannot_be_drawn_from_are_refused_in_words():
         MixtureSampler(())
     with pytest.raises(UserError, match="corpus 1 has no item"):
         MixtureSampler((LABELS[0], np.array([], dtype=int)))
-    with pytest.raises(UserError, match="weighting 'often': choose size, equal or temperature"):
-        MixtureSampler(LABELS, "often")
-    with pytest.raises(UserError, match="temperature 0: give a number above 0"):
-        MixtureSampler(LABELS, "temperature", temperature=0)
     with pytest.raises(ValueError, match="steps start at 0"):
         MixtureSampler(LABELS).draw(-1, 4)
