@@ -64,7 +64,7 @@ def answers(settings: CompareSettings, cell: Cell, device: torch.device) -> tupl
     found = find_run(cell.folder(settings.run) / "recognition", accept_words=True) if settings.llm else None
     trained = TrainedModel.of(found, None, device) if found else None
     corpora = encode_corpora(encoder, settings.pretrain.data, cell.corpora, device, movement=found.movement if found else "tokens")
-    records = [record for encoded in corpora for record in training_records(encoder, trained, encoded, device)]
+    records = [record for encoded in corpora for record in training_records(encoder, trained, encoded)]
     return "llm" if settings.llm else "encoder_classifier", records
 
 

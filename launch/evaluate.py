@@ -33,7 +33,7 @@ def evaluate(settings: EvaluateSettings) -> dict:
 
     metrics, predictions = {}, []
     for encoded in corpora:
-        metrics[encoded.corpus.name], records = evaluate_corpus(trained, encoded, settings, device)
+        metrics[encoded.corpus.name], records = evaluate_corpus(trained, encoded, settings)
         predictions += records
     result = write_results(settings, trained, [encoded.corpus for encoded in corpora], metrics, predictions, differing)
     if settings.html is not None and is_first_rank():

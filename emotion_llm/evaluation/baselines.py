@@ -121,7 +121,7 @@ def _fit(model: ClassifierMixin, features: np.ndarray, corpus: Corpus, split: Sp
     return CorpusScores(corpus.emotions, tuple(clips), torch.from_numpy(probabilities), torch.from_numpy(emotions[list(clips)]))
 
 
-def control_scores(trained: TrainedModel, encoded: EncodedCorpus, clips: Sequence[int], device: torch.device) -> dict[str, CorpusScores]:
+def control_scores(trained: TrainedModel, encoded: EncodedCorpus, clips: Sequence[int]) -> dict[str, CorpusScores]:
     """The controls' answers to these clips. Every rank must call it."""
     partner = _partners(clips)
     mean = trained.model.skeleton_tokenizer.feature_mean.cpu()  # (granularity, C)
@@ -140,7 +140,7 @@ def control_scores(trained: TrainedModel, encoded: EncodedCorpus, clips: Sequenc
         "masked_motion": masked,
         "text_prior": lambda window: replace(encoded.motion(window).keep([]), words=""),
     }
-    return {name: score_clips(trained.model, trained.prompts, encoded, clips, device, motion) for name, motion in controls.items()}
+    return {name: score_clips(trained.model, trained.prompts, encoded, clips, trained.device, motion) for name, motion in controls.items()}
 
 
 def _partners(clips: Sequence[int]) -> dict[int, int]:

@@ -83,15 +83,13 @@ def check_same_data(trained: TrainedModel, corpora: Sequence[EncodedCorpus], acc
     return differing
 
 
-def evaluate_corpus(
-    trained: TrainedModel, encoded: EncodedCorpus, settings: EvaluateSettings, device: torch.device
-) -> tuple[dict, list[dict]]:
+def evaluate_corpus(trained: TrainedModel, encoded: EncodedCorpus, settings: EvaluateSettings) -> tuple[dict, list[dict]]:
     """Metrics of one corpus, and one record per held-out clip. Every rank must call it."""
-    scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, device)
+    scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, trained.device)
     by_encoder = encoder_scores(trained.encoder, encoded, scores.clips)
     baselines = {"encoder_classifier": by_encoder} | baseline_scores(encoded, scores.clips)
     if settings.controls:
-        baselines |= control_scores(trained, encoded, scores.clips, device)
+        baselines |= control_scores(trained, encoded, scores.clips)
     predictions = prediction_records(encoded.corpus, scores, baselines)
     records = [asdict(prediction) for prediction in predictions]
     if trained.explains:
@@ -182,13 +180,13 @@ def baseline_records(folder: Path, split: SplitSettings) -> list[PredictionRecor
     return prediction_records(corpus, scores.pop("majority"), scores)
 
 
-def training_records(
-    encoder: TrainedEncoder, trained: TrainedModel | None, encoded: EncodedCorpus, device: torch.device
-) -> list[PredictionRecord]:
+def training_records(encoder: TrainedEncoder, trained: TrainedModel | None, encoded: EncodedCorpus) -> list[PredictionRecord]:
     """The answers of the LLM, or of the encoder's classifier if none was trained, with the encoder's beside them. Every rank must call it."""
     clips = encoded.split.held_out
     others = {"encoder_classifier": encoder_scores(encoder, encoded, clips), "encoder_probe": encoder_probe(encoded, clips)}
-    scores = score_clips(trained.model, trained.prompts, encoded, clips, device) if trained else others.pop("encoder_classifier")
+    if trained is None:
+        return prediction_records(encoded.corpus, others.pop("encoder_classifier"), others)
+    scores = score_clips(trained.model, trained.prompts, encoded, clips, trained.device)
     return prediction_records(encoded.corpus, scores, others)
 
 

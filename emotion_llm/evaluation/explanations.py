@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
-import torch
 from pydantic.dataclasses import dataclass as validated_dataclass
 from torchmetrics.functional.text import bleu_score, rouge_score
 
@@ -21,7 +20,7 @@ from emotion_llm.grounding.claims import QUALITIES
 from emotion_llm.grounding.judge import Standing, judge_text, standing
 from emotion_llm.grounding.metrics import cider, derangements, distinct_share, shares, text_counts
 from emotion_llm.grounding.narrator import narrate
-from emotion_llm.grounding.norms import Measured, Norms, load_norms, make_norms, measure_corpus
+from emotion_llm.grounding.norms import Measured, Norms, make_norms, measure_corpus
 from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.explaining import explain, explain_verified, middle
 from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
@@ -67,7 +66,7 @@ def explain_clips(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusS
     if not order:
         return {}
     measured = measure_corpus(encoded.corpus)
-    norms = load_norms(trained.checkpoint.run).get(encoded.corpus.name) or make_norms(encoded.corpus, encoded.split, measured)
+    norms = trained.norms.get(encoded.corpus.name) or make_norms(encoded.corpus, encoded.split, measured)
     templates = label_templates(encoded, measured, norms)
     swapped = derangements(len(order))[0] if len(order) > 1 else np.zeros(1, dtype=int)
 
@@ -187,8 +186,7 @@ def _without_regions(
 ) -> dict[str, float]:
     groups = {"nothing": [], **region_tokens(layout)}
     kept = [motion.keep([token for token in range(len(motion.rows)) if token not in set(tokens)]) for tokens in groups.values()]
-    device = trained.model.base_llm.device
-    probabilities = emotion_probabilities(trained.model, trained.prompts, kept, emotions, torch.device(device))
+    probabilities = emotion_probabilities(trained.model, trained.prompts, kept, emotions, trained.device)
     column = list(emotions).index(emotion)
     return {name: round(float(row[column]), 6) for name, row in zip(groups, probabilities, strict=True)}
 

@@ -28,11 +28,21 @@ class Attribution:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The model's answer for one recording."""
+class Result:
+    """What is said of one clip."""
 
     clip: str
     """The file, or the name that the caller gave."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Answer(Result):
+    """The model's answer for one recording."""
+
     corpus: str
     """The training corpus whose label set was scored."""
     emotion: str
@@ -77,19 +87,14 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self) | {"probability": self.probability}
+        return super().to_dict() | {"probability": self.probability}
 
 
 @dataclass(frozen=True)
-class Unread:
+class Unread(Result):
     """A file that could not be read, and why."""
 
-    clip: str
     error: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def ranked(emotions: tuple[str, ...] | list[str], probabilities: list[float]) -> dict[str, float]:

@@ -20,7 +20,7 @@ import tyro
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from emotion_llm.inference.answer import NO_EXPLANATION, Answer, Unread
+from emotion_llm.inference.answer import NO_EXPLANATION, Answer, Result, Unread
 from emotion_llm.inference.recordings import Conventions, ReadingChoices, Recording, find_clips, open_recording
 from emotion_llm.inference.timeline import Timeline
 from emotion_llm.motion.reading import read_motion_file
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from emotion_llm.inference.trained_model import TrainedModel
     from emotion_llm.inference.trained_run import FoundRun
 
-Result: TypeAlias = Answer | Timeline | Unread
 _RESULT: TypeAdapter[Any] = TypeAdapter(cast(Any, Answer | Timeline))
 UNREAD_STATUS = 3
 """Exit status where some files could not be read and all others were answered."""
@@ -164,7 +163,7 @@ def predict_many(
     return unread
 
 
-def _show(result: Result, settings: PredictSettings) -> None:
+def _show(result: Answer | Timeline | Unread, settings: PredictSettings) -> None:
     if isinstance(result, Unread):
         say(f"left out: {result.error}")
     elif not settings.json:

@@ -8,12 +8,12 @@ Smoothing and segments are our choice; the paper answers short clips only. Impor
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from emotion_llm.grounding.judge import JudgedClaim
+from emotion_llm.inference.answer import Result
 
 STEP_SECONDS = 1.0
 """From one window to the next."""
@@ -39,10 +39,9 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class Timeline(Result):
     """What the model says of a long recording."""
 
-    clip: str
     corpus: str
     emotions: tuple[str, ...]
     """The label set; columns of the curves."""
@@ -78,10 +77,6 @@ class Timeline:
             lines.append(f"{segment.start:7.1f} - {segment.end:.1f} s  {segment.emotion} ({segment.probability:.1%})")
             lines += [f"    {segment.explanation}"] if segment.explanation else []
         return "\n".join([*lines, *(f"note: {finding}" for finding in self.findings)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def window_starts(frames: int, window: int, step: int) -> list[int]:

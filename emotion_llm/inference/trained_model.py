@@ -179,12 +179,11 @@ class TrainedModel(FoundRun):
         Raises:
             UserError: as `open`, or no part of it can be read.
         """
-        return self.timeline(_path(source), _choices(frames_per_second, layout, choices), explanation, step_seconds)
+        return self._timeline(_path(source), _choices(frames_per_second, layout, choices), explanation, step_seconds)
 
-    def timeline(
-        self, source: Path | np.ndarray, choices: ReadingChoices, explanation: bool = True, step_seconds: float = STEP_SECONDS
+    def _timeline(
+        self, source: Path | np.ndarray, choices: ReadingChoices, explanation: bool, step_seconds: float = STEP_SECONDS
     ) -> Timeline:
-        """As `read_long`."""
         corpus, motion, notes = fitting_motion(source, self.conventions, choices)
         name, rate, record = str(source) if isinstance(source, Path) else "array", motion.frames_per_second, self.encoder.record
         window, step = max(1, round(record.window_frames / record.frames_per_second * rate)), max(1, round(step_seconds * rate))
@@ -229,7 +228,7 @@ class TrainedModel(FoundRun):
         results: list[Recording | Timeline | Unread] = []
         for path in paths:
             try:
-                results.append(self.timeline(path, choices, explanation) if long else open_recording(path, self.conventions, choices))
+                results.append(self._timeline(path, choices, explanation) if long else open_recording(path, self.conventions, choices))
             except UserError as error:
                 results.append(Unread(str(path), str(error)))
         answers = iter(self.answer([result for result in results if isinstance(result, Recording)], explanation, attribution))
