@@ -54,7 +54,15 @@ class StepReport:
     operations: float
     """Useful floating point operations over all processes (training/efficiency.py)."""
     own: list[tuple[MicroBatch, Tensor]]
-    """What this process computed, with the log-likelihood of every answer token (A,): for losses per motion."""
+    """What this process computed, with the log-likelihood of every answer token (A,)."""
+
+    def own_losses(self, data: TrainingData) -> list[MotionLoss]:
+        """The loss of every motion that this process computed."""
+        losses = []
+        for micro_batch, log_likelihoods in self.own:
+            names = [data.corpora[item.corpus].window_name(item.window) for item in micro_batch.items]
+            losses += motion_losses(names, log_likelihoods.cpu(), micro_batch.row.answer_index)
+        return losses
 
     def curves(self) -> dict[str, float]:
         """Values for TensorBoard."""
@@ -125,7 +133,12 @@ def train(
             last_step_done = step == settings.max_steps
             if step == steps_done + 1:
                 say(f"first step of this start after {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
-            check_losses(monitor, report, step, data, tensorboard, manager)
+            own_losses = partial(report.own_losses, data)
+            warning = monitor.check(step, report.loss, report.gradient_norm, report.update_was_skipped, own_losses)
+            if warning is not None:
+                say(warning)
+                tensorboard.text(Tag.WARNINGS, warning, step)
+            monitor.check_streak(step, manager.describe_newest)
             curves = {
                 Tag.SKIPPED_UPDATES: monitor.skipped,
                 Tag.MFU: report.operations / report.seconds / peak,
@@ -194,29 +207,6 @@ def train_step(
         mean_loss, engine.learning_rate, engine.gradient_norm, engine.last_update_was_skipped, stops > 0,
         clock.seconds, settings.global_batch, int(all_tokens), clock.phases, all_operations, own,
     )  # fmt: skip
-
-
-def check_losses(
-    monitor: LossMonitor, report: StepReport, step: int, data: TrainingData, tensorboard: TensorBoardWriter, manager: CheckpointManager
-) -> None:
-    """Reports a non-finite or jumping loss, with the motions that caused it.
-
-    Raises:
-        UserError: too many consecutive updates were skipped.
-    """
-
-    def own_losses() -> list[MotionLoss]:
-        losses = []
-        for micro_batch, log_likelihoods in report.own:
-            names = [data.corpora[item.corpus].window_name(item.window) for item in micro_batch.items]
-            losses += motion_losses(names, log_likelihoods.cpu(), micro_batch.row.answer_index)
-        return losses
-
-    warning = monitor.check(step, report.loss, report.gradient_norm, report.update_was_skipped, own_losses)
-    if warning is not None:
-        say(warning)
-        tensorboard.text(Tag.WARNINGS, warning, step)
-    monitor.check_streak(step, manager.describe_newest)
 
 
 def noise_seed(seed: int, step: int, micro_step: int, rank: int) -> int:
