@@ -24,9 +24,6 @@ from emotion_llm.runtime.validation import STRICT
 class Split:
     """The two sides of one corpus."""
 
-    kind: str  # `SplitSettings.kind`
-    seed: int
-    fold: int  # Which fold is held out; 0 for a random split
     train: tuple[int, ...]  # Clip indices, ascending
     held_out: tuple[int, ...]  # Clip indices, ascending; none of them in `train`
     split_hash: str  # Hash of kind, seed, fold and the clip names of both sides: two splits with one hash are the same split
@@ -99,4 +96,4 @@ def _split(corpus: Corpus, kind: str, seed: int, fold: int, held_out: np.ndarray
         )
     names = [[str(corpus.names[index]) for index in side] for side in (train, test)]
     split_hash = hashlib.sha256(json.dumps([kind, seed, fold, *names]).encode()).hexdigest()
-    return Split(kind, seed, fold, train, test, split_hash)
+    return Split(train, test, split_hash)

@@ -21,9 +21,9 @@ from emotion_llm.motion.checks import check_clip, gross_failure
 from emotion_llm.motion.layout import Layout
 from emotion_llm.motion.motion import Motion, RecordedMotion
 from emotion_llm.motion.reading import ENDINGS, read_motion_file
-from emotion_llm.motion.table import table_columns_from_dict
+from emotion_llm.motion.table import TableColumns
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.validation import STRICT
+from emotion_llm.runtime.validation import STRICT, validate_record
 
 MIN_FRAMES, SHORT_SECONDS = 8, 1.0
 """A clip of fewer frames at the model's rate is refused, a shorter one than this gets a note (our choice)."""
@@ -125,7 +125,7 @@ def _motions_of_file(path: Path, conventions: Conventions, choices: ReadingChoic
     for corpus in corpora:
         reading = conventions.corpora[corpus]["reading"]
         try:
-            recorded = read_motion_file(path, table_columns_from_dict(reading["columns"], place=corpus))
+            recorded = read_motion_file(path, validate_record(TableColumns, reading["columns"], corpus))
             notes = recorded.notes
             if choices.frames_per_second is not None:
                 recorded = replace(recorded, frames_per_second=choices.frames_per_second)

@@ -131,15 +131,13 @@ class LayoutRecord:
 
     @model_validator(mode="after")
     def _refers_to_its_joints(self) -> LayoutRecord:
-        names = {joint.name for joint in self.joints}
+        names = {None, *(joint.name for joint in self.joints)}
         used = [(f"the parent of '{joint.name}'", joint.parent) for joint in self.joints]
         used += [("a mirror pair", name) for pair in self.mirror_pairs for name in pair]
         used += [(f"landmark '{word}'", name) for word, name in self.landmarks.items()]
         used += [(f"alias {spelling!r:.60}", name) for spelling, name in self.aliases.items()]
         faults = [
-            f"{where} is {name!r:.60}, not a joint of the layout; spell it as in 'joints'"
-            for where, name in used
-            if name is not None and name not in names
+            f"{where} is {name!r:.60}, not a joint of the layout; spell it as in 'joints'" for where, name in used if name not in names
         ]
         faults += [
             f"alias {spelling!r} is itself a joint of the layout; remove the alias" for spelling in self.aliases if spelling in names
@@ -166,11 +164,7 @@ def known_layouts() -> tuple[str, ...]:
 
 
 def read_layout(name_or_path: str | Path) -> Layout:
-    """The layout of that name, or of that JSON file.
-
-    Raises:
-        UserError: no such layout, or an invalid one.
-    """
+    """The layout of that name, or of that JSON file. Raises UserError: no such layout, or an invalid one."""
     path = Path(name_or_path) if str(name_or_path).endswith(".json") else LAYOUT_FOLDER / f"{name_or_path}.json"
     if not path.is_file():
         raise UserError(f"{name_or_path}: no such layout; known are {', '.join(known_layouts())}, or give the path of a JSON file")
@@ -195,11 +189,7 @@ def layout_to_dict(layout: Layout) -> dict:
 
 
 def layout_from_dict(metadata: dict, place: str) -> Layout:
-    """The layout that a JSON object describes.
-
-    Args:
-        metadata: the fields of `LayoutRecord`.
-        place: where it was found, for error messages.
+    """The layout that a JSON object with the fields of `LayoutRecord` describes; `place` is where it was found.
 
     Raises:
         UserError: fields that are missing, unknown, wrong or inconsistent; names the place, the value and the remedy.

@@ -17,7 +17,7 @@ from emotion_llm.motion.layout import MAX_JOINTS
 from emotion_llm.motion.motion import FRAMES_PER_SECOND, MotionFileError, RecordedMotion
 from emotion_llm.motion.resampling import between_frames
 from emotion_llm.motion.text import NOT_FINITE, NUMBER, plain_text, read_rows
-from emotion_llm.runtime.validation import STRICT, remedy, validate_record
+from emotion_llm.runtime.validation import STRICT, remedy
 
 DELIMITERS = (";", "\t", ",")  # In the order in which they are looked for: a comma may also be a decimal point
 PLACEHOLDER = re.compile(r"\{(joint|axis)\}")
@@ -76,15 +76,6 @@ class TableColumns:
     missing: tuple[str, ...] = ("", "NA", "N/A", "null", "None", "-")
     """Words for a missing value, besides all spellings of nan; '0' or '-9999' are numbers unless they are listed here."""
     array: str = "positions"  # The array of an .npz file that holds several
-
-
-def table_columns_from_dict(metadata: dict, place: str) -> TableColumns:
-    """The settings in a JSON object; `place` is where it was found.
-
-    Raises:
-        UserError: unknown or invalid settings.
-    """
-    return validate_record(TableColumns, metadata, place)
 
 
 def parse_table(data: bytes, columns: TableColumns, place: str) -> RecordedMotion:

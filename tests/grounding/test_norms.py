@@ -31,7 +31,7 @@ def corpus(tmp_path_factory):
     return write_clips(tmp_path_factory.mktemp("corpus") / "toy", LAYOUT, clips, ("anger", "neutral"))
 
 
-SPLIT = Split("random", 0, 0, tuple(range(22)), (22, 23), "hash")
+SPLIT = Split(tuple(range(22)), (22, 23), "hash")
 
 
 @pytest.fixture(scope="module")

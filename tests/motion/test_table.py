@@ -11,9 +11,10 @@ import pytest
 from emotion_llm.motion.arrays import parse_array
 from emotion_llm.motion.motion import MotionFileError
 from emotion_llm.motion.reading import read_motion_file
-from emotion_llm.motion.table import TableColumns, parse_table, table_columns_from_dict
+from emotion_llm.motion.table import TableColumns, parse_table
 from emotion_llm.motion.text import read_rows
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.validation import validate_record
 
 POSITIONS = np.random.default_rng(0).normal(size=(4, 2, 3)).round(4)
 HEADER = [f"{joint}_{axis}" for joint in ("Head", "HandLeft") for axis in "xyz"]
@@ -286,11 +287,11 @@ def test_what_cannot_be_read_is_refused_in_words(text, columns, message):
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused_in_words(metadata, message):
     with pytest.raises(UserError, match=message):
-        table_columns_from_dict(metadata, "corpus.json")
+        validate_record(TableColumns, metadata, "corpus.json")
 
 
 def test_settings_come_from_json():
-    columns = table_columns_from_dict({"joints": ["A", "B"], "stride": 7, "time": "t", "seconds_per_tick": 1}, "corpus.json")
+    columns = validate_record(TableColumns, {"joints": ["A", "B"], "stride": 7, "time": "t", "seconds_per_tick": 1}, "corpus.json")
     assert columns == TableColumns(joints=("A", "B"), stride=7, time="t", seconds_per_tick=1)
 
 
