@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def test_a_disk_that_is_full_for_a_while_costs_those_checkpoints_only(small_run):
     whole, hindered = small_run("whole", max_steps=9), small_run("hindered", max_steps=9, keep_checkpoints=9)
     run_job(whole, tamper=quick)
-    said = run_job(hindered, tamper=partial(small_files_only, 6000))
+    said = run_job(hindered, tamper=partial(small_files_only, 3600))
     for step in (4, 6):
         assert f"warning: checkpoint of step {step} not written (" in said
     assert "training continues, older checkpoints are intact; free some space in" in said

@@ -78,6 +78,7 @@ def test_description_goes_on_naming_emotions_in_its_share_of_every_step(parts):
     made = parts(stage="description", rehearsal=0.25)
     for step in range(5):
         items = made.data.draw(step)
+        assert len(items) == made.settings.global_batch == 8
         assert sum(item.text is None for item in items) == 2
         assert all(
             item.text in made.corpora[item.corpus].corpus.narrated_texts[_clip(made, item)] for item in items if item.text is not None
