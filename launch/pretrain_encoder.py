@@ -11,8 +11,9 @@ from contextlib import suppress
 
 import torch
 
+from emotion_llm.pretraining.classifier import fit_classifier
 from emotion_llm.pretraining.data import count_steps, open_data
-from emotion_llm.pretraining.loop import say_plan, show_results, train
+from emotion_llm.pretraining.loop import evaluate, say_plan, show_results, train
 from emotion_llm.pretraining.model import build_model, build_optimizer
 from emotion_llm.pretraining.settings import PRESETS, PretrainSettings
 from emotion_llm.pretraining.state import describe, load_state
@@ -49,11 +50,13 @@ def pretrain(settings: PretrainSettings) -> None:
 
         say_plan(settings, data, model, steps_per_epoch, steps_done)
         tensorboard = TensorBoardWriter(settings.run, steps_done, settings.epochs * steps_per_epoch)
-        held_out = train(model, optimizer, data, settings, steps_per_epoch, steps_done, tensorboard, metadata)
-        if held_out is None:  # stopped, saved
+        done = train(model, optimizer, data, settings, steps_per_epoch, steps_done, tensorboard, metadata)
+        if not done:  # stopped, saved
             tensorboard.close()
             return
 
+        fit_classifier(model, data)
+        held_out = evaluate(model, data, tensorboard, settings.epochs, settings.epochs * steps_per_epoch)
         show_results(tensorboard, model, data, settings, held_out, settings.epochs * steps_per_epoch)
         tensorboard.close()
         if is_first_rank():

@@ -7,6 +7,7 @@ Order, cuts and mirroring depend on the seed and the epoch only, not on the numb
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -17,12 +18,15 @@ from emotion_llm.corpus.provenance import open_verified
 from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus
 from emotion_llm.corpus.windows import random_window, windows
+from emotion_llm.kinematics.descriptors import DESCRIPTORS
 from emotion_llm.motion.layout import Layout
 from emotion_llm.pretraining.settings import PretrainSettings
+from emotion_llm.runtime.console import progress
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, collate, joint_inputs
 from emotion_llm.skeleton_encoder.encoder import SkeletonEncoder
-from emotion_llm.skeleton_encoder.statistics import STATISTICS, StatisticsMap, movement_statistics
+from emotion_llm.skeleton_encoder.statistics import STATISTICS, describe_windows, movement_statistics
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,28 @@ class PretrainingData:
         self.emotions = tuple(sorted({emotion for corpus in self.corpora for emotion in corpus.emotions}))
         self.items = np.array(
             [
-                (index, clip)
+                (index, clip, start)
                 for index, (corpus, split) in enumerate(zip(self.corpora, self.splits, strict=True))
                 for clip in split.train
-                for _ in windows(int(corpus.clips["frames"][clip]), window_frames)
+                for start, _ in windows(int(corpus.clips["frames"][clip]), window_frames)
             ]
-        )  # (items, 2): corpus, clip; one row per window of a clip
+        )  # (items, 3): corpus, clip, start of a window
         self._mirror_order = [mirror_order(layout) for layout in self.layouts]
         self._candidates = torch.tensor([[word in corpus.emotions for word in self.emotions] for corpus in self.corpora])  # (corpora, E)
+
+    @cached_property
+    def descriptors(self) -> Tensor:
+        """The kinematic descriptors of every item's window as it lies, (items, D): measured once, because that takes longer than a
+        training step. A mirrored window has the same. Shared among the processes: every rank must ask for them."""
+        own = []
+        for index, clip, start in progress(self.items[process_rank() :: process_count()].tolist(), "measuring the movement", "window"):
+            window = self.corpora[index].positions(clip)[start : start + self.window_frames]
+            own.append(describe_windows([window], [self.corpora[index].layout], self.frames_per_second)[0])
+        values = torch.empty(len(self.items), len(DESCRIPTORS))
+        for rank, rows in enumerate(gather_over_processes(own)):
+            if rows:
+                values[rank :: process_count()] = torch.stack(rows)
+        return values
 
     def epoch(self, epoch: int) -> Epoch:
         """The windows of an epoch, the same on every process."""
@@ -83,7 +101,7 @@ class PretrainingData:
         """The windows at these positions of an epoch."""
         motions, corpus_index, emotions, names = [], [], [], []
         for place in chosen:
-            index, clip = self.items[epoch.items[place]].tolist()
+            index, clip, _ = self.items[epoch.items[place]].tolist()
             corpus = self.corpora[index]
             positions = corpus.positions(clip)
             start, frames = random_window(len(positions), self.window_frames, epoch.place[place])
@@ -92,7 +110,8 @@ class PretrainingData:
             corpus_index.append(index)
             emotions.append(self.emotions.index(corpus.emotions[corpus.clips["emotion"][clip]]))
             names.append(f"{corpus.name}/{corpus.names[clip]}[{start}:{start + len(window)}]")
-        batch = collate(motions, [self.layout_index[index] for index in corpus_index], self.frames_per_second)
+        described = self.descriptors[epoch.items[chosen.start : chosen.stop]]
+        batch = collate(motions, [self.layout_index[index] for index in corpus_index], self.frames_per_second, described)
         return PretrainBatch(batch, torch.tensor(emotions), self._candidates[torch.tensor(corpus_index)], tuple(names))
 
 
@@ -165,10 +184,15 @@ def set_input_statistics(encoder: SkeletonEncoder, data: PretrainingData) -> Non
         encoder.set_input_statistics(index, mean, (mean_square - mean.square()).clamp(min=0).sqrt())
 
 
-def set_movement_statistics(statistics: StatisticsMap, data: PretrainingData) -> None:
-    """Sets every layout's mean and standard deviation of the movement statistics from its training windows, mirrored with the mirror
-    probability."""
+def set_movement_statistics(encoder: SkeletonEncoder, data: PretrainingData) -> None:
+    """Sets every layout's mean and standard deviation of the movement statistics and of the descriptors from its training windows,
+    mirrored with the mirror probability."""
+    if encoder.statistics is None or encoder.descriptors is None:
+        return
+    layout_of_item = np.array(data.layout_index)[data.items[:, 0]]
     for index, layout in enumerate(data.layouts):
+        described = data.descriptors[layout_of_item == index].double()
+        encoder.descriptors.set_statistics(index, described.mean(0), described.std(0, correction=0))
         order, shares = mirror_order(layout), (1 - data.mirror_probability, data.mirror_probability)
         (total, square), count = torch.zeros(2, STATISTICS, layout.joints, dtype=torch.float64), 0
         for corpus, split, its_layout in zip(data.corpora, data.splits, data.layout_index, strict=True):
@@ -181,4 +205,4 @@ def set_movement_statistics(statistics: StatisticsMap, data: PretrainingData) ->
                     total, square = total + share * values.sum(1), square + share * values.square().sum(1)  # (9, V)
                 count += len(parts)
         mean = total / count
-        statistics.set_statistics(index, mean, (square / count - mean.square()).clamp(min=0).sqrt())
+        encoder.statistics.set_statistics(index, mean, (square / count - mean.square()).clamp(min=0).sqrt())

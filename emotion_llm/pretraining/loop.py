@@ -35,11 +35,11 @@ def train(
     steps_done: int,
     tensorboard: TensorBoardWriter,
     metadata: dict[str, Any],
-) -> dict[str, dict[str, float]] | None:
+) -> bool:
     """Trains the remaining steps. The state is saved after every epoch, and after the step in which a stop is requested.
 
     Returns:
-        The last held-out scores by corpus; None if the run was stopped before its last step.
+        Whether all steps are done; False if the run was stopped before its last one.
     """
     # Each process keeps its own running statistics; they are averaged before they are used.
     network = DistributedDataParallel(model, broadcast_buffers=False) if process_count() > 1 else model
@@ -47,7 +47,6 @@ def train(
     device = next(model.parameters()).device
     last = settings.epochs * steps_per_epoch
     watch, stop = get_watchdog(), StopRequest()
-    held_out = evaluate(model, data, tensorboard, settings.epochs, last) if steps_done == last else {}
     bar = progress(range(steps_done + 1, last + 1), "pre-training", "step", total=last, start=steps_done)
     with (
         stop,
@@ -79,11 +78,11 @@ def train(
                 reason = next(reason for reason in gather_over_processes(stop.reason) if reason is not None)
                 leave_marker(settings.run, step, reason)
                 say(f"stopped by {reason} after step {step:,}; it is saved, run the same command to continue")
-                return None
-            if epoch_done and ((epoch + 1) % settings.evaluate_every == 0 or step == last):
+                return False
+            if epoch_done and (epoch + 1) % settings.evaluate_every == 0 and step < last:  # the last one follows with the fitted classifier
                 watch.at(step, 0, "evaluation")
-                held_out = evaluate(model, data, tensorboard, epoch + 1, step)
-    return held_out
+                evaluate(model, data, tensorboard, epoch + 1, step)
+    return True
 
 
 def train_step(

@@ -34,7 +34,7 @@ class PretrainingModel(nn.Module):
     def forward(self, batch: PretrainBatch) -> tuple[Tensor, Tensor]:
         encoded = self.encoder(batch.motions)
         semantic = pool(encoded).semantic  # (N, C)
-        # Network and statistics learn to name the emotion alone; together their logits add up, as those of two independent models.
+        # Network, statistics and descriptors learn to name the emotion alone; their logits add up, as those of independent models.
         parts = (semantic,) if encoded.parts is None else encoded.parts
         losses = [F.cross_entropy(self.classifier(part, batch.candidates), batch.emotion, reduction="none") for part in parts]
         classification = torch.stack(losses).mean(0)  # (N,)
@@ -52,8 +52,7 @@ def build_model(settings: PretrainSettings, data: PretrainingData) -> Pretrainin
         embeddings = gather_over_processes(embed_emotions(settings.text_encoder, data.emotions) if is_first_rank() else None)[0]
         alignment = TextAlignment(encoder.width, embeddings, settings.temperature)
     set_input_statistics(encoder, data)
-    if encoder.statistics is not None:
-        set_movement_statistics(encoder.statistics, data)
+    set_movement_statistics(encoder, data)
     return PretrainingModel(encoder, classifier, alignment)
 
 

@@ -46,7 +46,7 @@ class PretrainSettings:
     contrastive_weight: NotNegative = 0.5
     """Weight of the contrastive term beside the cross-entropy; 0 = no alignment (our choice)."""
     temperature: Positive = 0.1  # Temperature of the contrastive term (our choice)
-    evaluate_every: Count = 10  # Epochs between evaluations on held-out clips; the last epoch is always evaluated
+    evaluate_every: Count = 10  # Epochs between evaluations on held-out clips; the end is always evaluated
     hang_timeout_seconds: Positive = 900.0
     """Seconds without progress after which the job ends; must exceed one evaluation (our choice)."""
     seed: int = 0  # Determines initial weights, order of the data, window cuts and mirroring

@@ -25,16 +25,23 @@ class MotionBatch:
     joint_mask: Tensor  # (N, V) bool; the real joints of a motion come first
     layout_index: Tensor  # (N,) index into the encoder's layouts; stays on the CPU, where it is used for control flow
     frames_per_second: float
+    descriptors: Tensor | None = None  # (N, D) kinematic descriptors, where they are known already; the encoder measures them otherwise
 
     def to(self, device: torch.device | str) -> Self:
-        positions, frames, joints = (x.to(device, non_blocking=True) for x in (self.positions, self.frame_mask, self.joint_mask))
-        return replace(self, positions=positions, frame_mask=frames, joint_mask=joints)
+        moved = {
+            name: value.to(device, non_blocking=True)
+            for name in ("positions", "frame_mask", "joint_mask", "descriptors")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **moved)
 
     def __len__(self) -> int:
         return len(self.positions)
 
 
-def collate(motions: Sequence[np.ndarray], layout_index: Sequence[int], frames_per_second: float) -> MotionBatch:
+def collate(
+    motions: Sequence[np.ndarray], layout_index: Sequence[int], frames_per_second: float, descriptors: Tensor | None = None
+) -> MotionBatch:
     """N arrays (T_n, V_n, 3) and their layouts -> one batch."""
     frames = max(len(positions) for positions in motions)
     joints = max(positions.shape[1] for positions in motions)
@@ -46,7 +53,7 @@ def collate(motions: Sequence[np.ndarray], layout_index: Sequence[int], frames_p
         padded[n, :t, :v] = torch.from_numpy(np.array(positions, dtype=np.float32))  # a copy: the corpus is a read-only memory map
         frame_mask[n, :t] = True
         joint_mask[n, :v] = True
-    return MotionBatch(padded, frame_mask, joint_mask, torch.tensor(layout_index, dtype=torch.long), frames_per_second)
+    return MotionBatch(padded, frame_mask, joint_mask, torch.tensor(layout_index, dtype=torch.long), frames_per_second, descriptors)
 
 
 def joint_inputs(positions: Tensor, frame_mask: Tensor, pelvis: int, frames_per_second: float) -> Tensor:

@@ -26,7 +26,7 @@ from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, joint_inputs
 from emotion_llm.skeleton_encoder.graph import adjacency_subsets
 from emotion_llm.skeleton_encoder.layers import Block, Group, Rows
-from emotion_llm.skeleton_encoder.statistics import StatisticsMap, movement_statistics
+from emotion_llm.skeleton_encoder.statistics import DescriptorsMap, StatisticsMap, describe_windows, movement_statistics
 
 TEMPORAL_STRIDE = 4  # Frames per feature frame: T' = ceil(T / 4)
 SMALLEST_STD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.05)
@@ -46,9 +46,10 @@ class BlockSettings(ABC):
     """Temporal stride of each block (our choice: CTR-GCN's); their product is 4."""
 
     statistics: bool = True
-    """Add a linear map of each joint's movement statistics to the features (our choice; skeleton_encoder/statistics.py)."""
+    """Add a linear map of each joint's movement statistics to the features, and one of the kinematic descriptors to the semantic feature
+    (our choice; skeleton_encoder/statistics.py)."""
     network_share: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Weight of the network's features beside the statistics': alone, it is too sure of people it has never seen (our choice)."""
+    """Weight of the network's features beside those: alone, it is too sure of people it has never seen (our choice)."""
 
     @model_validator(mode="after")
     def _check_blocks(self) -> Self:
@@ -78,7 +79,8 @@ class EncodedMotion:
     features: Tensor  # (N, C, T', V), zero at padding
     frame_mask: Tensor  # (N, T') bool
     joint_mask: Tensor  # (N, V) bool
-    parts: tuple[Tensor, Tensor] | None = None  # (N, C) each: means over joints and frames of network and statistics; None without them
+    parts: tuple[Tensor, Tensor, Tensor] | None = None
+    """(N, C) each, None without statistics: means over joints and frames of network and statistics, and the map of the descriptors."""
 
 
 class SkeletonEncoder(nn.Module):
@@ -104,6 +106,7 @@ class SkeletonEncoder(nn.Module):
             self.register_buffer(f"input_std_{index}", torch.ones(INPUT_CHANNELS, layout.joints))
         self.blocks = nn.ModuleList(blocks)
         self.statistics = StatisticsMap(self.layouts, width) if settings.statistics else None
+        self.descriptors = DescriptorsMap(len(self.layouts), width) if settings.statistics else None
 
     def forward(self, batch: MotionBatch) -> EncodedMotion:
         rows = self._rows(batch)
@@ -114,11 +117,16 @@ class SkeletonEncoder(nn.Module):
         for group, part in zip(rows.groups, x.split([group.size for group in rows.groups], dim=1), strict=True):
             features[group.samples, : group.joints] = part.unflatten(1, (-1, group.joints)).permute(1, 2, 0, 3)
         features, frame_mask = features.permute(0, 2, 3, 1), batch.frame_mask[:, ::TEMPORAL_STRIDE]  # (N, C, T', V)
-        if self.statistics is None:
+        if self.statistics is None or self.descriptors is None:
             return EncodedMotion(features, frame_mask, batch.joint_mask)
         mapped = self._map_statistics(batch, rows, self.statistics)  # (N, C, V)
         joints, frames = batch.joint_mask.sum(1)[:, None], frame_mask.sum(1)[:, None]  # (N, 1) each
-        parts = features.sum((2, 3)) / (joints * frames), mapped.sum(-1) / joints
+        described = batch.descriptors
+        if described is None:
+            windows = [x[:count].cpu().numpy() for x, count in zip(batch.positions, batch.frame_mask.sum(1).tolist(), strict=True)]
+            layouts = [self.layouts[index] for index in batch.layout_index.tolist()]
+            described = describe_windows(windows, layouts, batch.frames_per_second).to(features)
+        parts = features.sum((2, 3)) / (joints * frames), mapped.sum(-1) / joints, self.descriptors(described, batch.layout_index)
         features = self.settings.network_share * features + mapped[:, :, None] * frame_mask[:, None, :, None]
         return EncodedMotion(features, frame_mask, batch.joint_mask, parts)
 

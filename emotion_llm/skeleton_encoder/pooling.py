@@ -21,7 +21,7 @@ WINDOWS_PER_BATCH = 64  # Motions encoded at once
 class PooledFeatures:
     """Means of the joint features over real joints and frames; the input of the skeleton tokenizer."""
 
-    semantic: Tensor  # (N, C): over frames and joints
+    semantic: Tensor  # (N, C): over frames and joints, and the map of the kinematic descriptors
     spatial: Tensor  # (N, V, C): over frames; zero at padding
     temporal: Tensor  # (N, T', C): over joints; zero at padding
     joint_mask: Tensor  # (N, V) bool
@@ -34,7 +34,10 @@ def pool(encoded: EncodedMotion) -> PooledFeatures:
     joints = encoded.joint_mask.sum(1)[:, None, None]
     spatial = encoded.features.sum(2).transpose(1, 2) / frames  # (N, V, C)
     temporal = encoded.features.sum(3).transpose(1, 2) / joints  # (N, T', C)
-    return PooledFeatures(spatial.sum(1) / joints[:, 0], spatial, temporal, encoded.joint_mask, encoded.frame_mask)
+    semantic = spatial.sum(1) / joints[:, 0]
+    if encoded.parts is not None:
+        semantic = semantic + encoded.parts[2]
+    return PooledFeatures(semantic, spatial, temporal, encoded.joint_mask, encoded.frame_mask)
 
 
 class EmotionClassifier(nn.Module):
@@ -54,9 +57,16 @@ class EmotionClassifier(nn.Module):
 
 @torch.inference_mode()
 def pooled_rows(
-    encoder: SkeletonEncoder, motions: Sequence[np.ndarray], layout_index: int, frames_per_second: float
+    encoder: SkeletonEncoder,
+    motions: Sequence[np.ndarray],
+    layout_index: int,
+    frames_per_second: float,
+    descriptors: Tensor | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yields the index and the pooled features of each motion, sorted by length and in evaluation mode.
+
+    Args:
+        descriptors: of every motion (N, D), if they are known already.
 
     Shape:
         N motions (T, V, 3)  ->  N times (1 + V + T', C) float32 on the CPU: semantic, spatial, temporal rows
@@ -66,7 +76,9 @@ def pooled_rows(
     order = sorted(range(len(motions)), key=lambda index: len(motions[index]))
     for start in range(0, len(order), WINDOWS_PER_BATCH):
         batch = order[start : start + WINDOWS_PER_BATCH]
-        pooled = pool(encoder(collate([motions[index] for index in batch], [layout_index] * len(batch), frames_per_second).to(device)))
+        known = None if descriptors is None else descriptors[batch]
+        motion_batch = collate([motions[index] for index in batch], [layout_index] * len(batch), frames_per_second, known)
+        pooled = pool(encoder(motion_batch.to(device)))
         rows = torch.cat([pooled.semantic[:, None], pooled.spatial, pooled.temporal], dim=1).cpu()  # (N, 1 + V + T', C)
         for n, index in enumerate(batch):
             yield index, rows[n, : 1 + motions[index].shape[1] + feature_frames(len(motions[index]))].clone()

@@ -1,19 +1,24 @@
-"""Statistics of a window's movement, joint by joint: the short way past the network (our choice).
+"""Measures of a window's movement: the short ways past the network (our choice).
 
-positions (N, T, V, 3), frame_mask (N, T)  ->  (9, N, V)  ->  standardised, one linear map per joint  ->  (N, C, V)
+positions (N, T, V, 3), frame_mask (N, T)  ->  movement statistics (9, N, V)  ->  standardised, one linear map per joint  ->  (N, C, V)
+windows (T, V, 3)                          ->  kinematic descriptors (N, D)   ->  standardised, one linear map            ->  (N, C)
 
-On few clips a linear model of such statistics generalises better to unseen people than a convolutional network does. The encoder adds
-both, and each learns to name the emotion alone (pretraining/model.py).
+On few clips linear models of such measures generalise better to unseen people than a convolutional network does: statistics know every
+joint, descriptors are alike for all bodies and layouts. The encoder adds all three, and each learns to name the emotion alone
+(pretraining/model.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emotion_llm.kinematics.descriptors import DESCRIPTORS, describe
 from emotion_llm.motion.layout import Layout
+from emotion_llm.motion.motion import Motion
 
 STATISTICS = 9
 """Mean direction of the bone that ends in the joint (3), logarithms of its standard deviation (3), of the joint's mean speed, of the
@@ -24,6 +29,8 @@ FLOORS = (0.01, 0.02, 0.2)
 """Added before the logarithm: to directions (no unit), speeds (m/s), accelerations (m/s²)."""
 SMALLEST_STD, FARTHEST = 0.05, 4.0
 """Lower bound of the statistics' standard deviation over the training windows; standardised values are clamped to ± FARTHEST."""
+SMALLEST_DESCRIPTOR_STD = 1e-3
+"""The same for the descriptors: a thousandth of a body height, of a degree, of a step per minute."""
 
 
 def movement_statistics(positions: Tensor, frame_mask: Tensor, parents: Sequence[int], frames_per_second: float) -> Tensor:
@@ -92,3 +99,42 @@ class StatisticsMap(nn.Module):
     def _joints(self, layout: int) -> slice:
         begin = sum(self.sizes[:layout])
         return slice(begin, begin + self.sizes[layout])
+
+
+def describe_windows(windows: Sequence[np.ndarray], layouts: Sequence[Layout], frames_per_second: float) -> Tensor:
+    """The kinematic descriptors of N windows, each of its own layout.
+
+    Shape:
+        N arrays (T, V or more, 3) metres  ->  (N, D) float32, D = len(DESCRIPTORS)
+    """
+    motions = (Motion(layout, window[:, : layout.joints], frames_per_second) for window, layout in zip(windows, layouts, strict=True))
+    return torch.from_numpy(np.stack([describe(motion) for motion in motions])).float()
+
+
+class DescriptorsMap(nn.Module):
+    """Standardises the descriptors within each layout and maps them to C channels: one map for all layouts, so what one corpus teaches
+    holds for all. The map begins at zero.
+
+    Shape:
+        descriptors (N, D), layout_index (N,)  ->  (N, C)
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, layouts: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width, len(DESCRIPTORS)))
+        self.register_buffer("mean", torch.zeros(layouts, len(DESCRIPTORS)))
+        self.register_buffer("std", torch.ones(layouts, len(DESCRIPTORS)))
+
+    def forward(self, descriptors: Tensor, layout_index: Tensor) -> Tensor:
+        index = layout_index.to(self.mean.device)
+        standard = (descriptors - self.mean[index]) / self.std[index]
+        return standard.clamp(-FARTHEST, FARTHEST) @ self.weight.T
+
+    @torch.no_grad()
+    def set_statistics(self, layout: int, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation over the training windows of a layout, (D,) each."""
+        self.mean[layout] = mean.float()
+        self.std[layout] = std.float().clamp(min=SMALLEST_DESCRIPTOR_STD)

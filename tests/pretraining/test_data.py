@@ -8,7 +8,9 @@ import torch
 
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import open_corpus
+from emotion_llm.kinematics.descriptors import describe
 from emotion_llm.motion.layout import known_layouts, read_layout
+from emotion_llm.motion.motion import Motion
 from emotion_llm.pretraining.data import PretrainingData, check_alike, mirror, mirror_order, set_input_statistics
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
@@ -40,6 +42,17 @@ def test_a_clip_is_met_once_per_window_in_every_epoch_and_held_out_clips_never(d
         clips, counts = np.unique(data.items[data.items[:, 0] == index, 1], return_counts=True)
         assert clips.tolist() == list(split.train)
         assert counts.tolist() == [-(-int(corpus.clips["frames"][clip]) // 16) for clip in clips]
+
+
+def test_every_training_window_brings_the_descriptors_of_its_own_clip(data):
+    order = data.epoch(0)
+    batch = data.batch(order, range(12))
+    for n, item in enumerate(order.items[:12]):
+        index, clip, start = data.items[item]
+        corpus = data.corpora[index]
+        window = corpus.positions(clip)[start : start + 16]
+        expected = describe(Motion(corpus.layout, window, corpus.frames_per_second))
+        np.testing.assert_allclose(batch.motions.descriptors[n], expected, rtol=1e-6)
 
 
 def test_an_epoch_follows_from_seed_and_number_alone(data):

@@ -13,6 +13,7 @@ from emotion_llm.skeleton_encoder.batch import MotionBatch, collate, joint_input
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 from emotion_llm.skeleton_encoder.graph import adjacency_subsets
 from emotion_llm.skeleton_encoder.layers import Group, Rows
+from emotion_llm.skeleton_encoder.pooling import pool
 from emotion_llm.skeleton_encoder.settings import EncoderSettings
 from emotion_llm.skeleton_encoder.st_gcn import FixedGraphConvolution, StGcnSettings
 
@@ -33,11 +34,12 @@ def test_padding_never_changes_an_answer(encoder, layouts, motion, training):
     answers = []
     for form in (batch, padded(batch, frames=11, joints=6)):
         fresh = copy.deepcopy(encoder).train(training)
-        features = fresh(form).features
-        (features * torch.linspace(-1, 1, features.shape[1])[:, None, None]).sum().backward()
+        encoded = fresh(form)
+        features, semantic = encoded.features, pool(encoded).semantic
+        ((features * torch.linspace(-1, 1, features.shape[1])[:, None, None]).sum() + semantic.sum()).backward()
         gradients = [parameter.grad for parameter in fresh.parameters()]
         statistics = [buffer for name, buffer in fresh.named_buffers() if "running" in name]
-        answers.append((features, gradients, statistics))
+        answers.append((features, [semantic], gradients, statistics))
     (short, *short_rest), (long, *long_rest) = answers
     assert torch.allclose(short, long[:, :, : short.shape[2], : short.shape[3]], atol=1e-5)
     assert (long[:, :, short.shape[2] :] == 0).all() and (long[:, :, :, short.shape[3] :] == 0).all()
@@ -103,7 +105,8 @@ def test_travel_is_the_velocity_of_the_pelvis(layouts):
 def test_the_gradient_reaches_every_parameter(encoder, layouts, motion):
     encoder.train()
     batch = collate([motion(layouts[0], 16), motion(layouts[1], 12)], [0, 1], 30.0)
-    encoder(batch).features.square().sum().backward()
+    encoded = encoder(batch)
+    (encoded.features.square().sum() + pool(encoded).semantic.sum()).backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 

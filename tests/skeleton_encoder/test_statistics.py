@@ -6,7 +6,7 @@ import torch
 from emotion_llm.skeleton_encoder.batch import collate
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 from emotion_llm.skeleton_encoder.pooling import pool
-from emotion_llm.skeleton_encoder.statistics import STATISTICS, movement_statistics
+from emotion_llm.skeleton_encoder.statistics import STATISTICS, describe_windows, movement_statistics
 
 PARENTS = (-1, 0, 1)
 
@@ -40,18 +40,33 @@ def test_the_shortest_windows_have_finite_statistics(frames):
     assert values.isfinite().all()
 
 
-def test_what_the_statistics_add_to_the_semantic_feature_is_told_apart(layouts, motion):
+def test_what_statistics_and_descriptors_add_to_the_semantic_feature_is_told_apart(layouts, motion):
     encoder = CtrGcnSettings((4, 8), (2, 2)).build(layouts).eval()
     batch = collate([motion(layouts[0], 30), motion(layouts[1], 9)], [0, 1], 30.0)
-    assert (encoder(batch).parts[1] == 0).all()
+    assert all((part == 0).all() for part in encoder(batch).parts[1:])
     torch.nn.init.normal_(encoder.statistics.weight)
+    torch.nn.init.normal_(encoder.descriptors.weight)
     after = encoder(batch)
-    network, statistics = after.parts
+    network, statistics, descriptors = after.parts
     share = encoder.settings.network_share
-    torch.testing.assert_close(pool(after).semantic, share * network + statistics, rtol=1e-4, atol=1e-4)
-    assert statistics.abs().min() > 0
+    torch.testing.assert_close(pool(after).semantic, share * network + statistics + descriptors, rtol=1e-4, atol=1e-4)
+    assert statistics.abs().min() > 0 and descriptors.abs().min() > 0
     assert (after.features[1, :, 3:] == 0).all() and (after.features[0, :, :, layouts[0].joints :] == 0).all()
     assert CtrGcnSettings((4, 8), (2, 2), statistics=False).build(layouts)(batch).parts is None
+
+
+def test_descriptors_are_standardised_within_their_layout_and_known_ones_are_not_measured_again(layouts, motion):
+    encoder = CtrGcnSettings((4, 8), (2, 2)).build(layouts).eval()
+    torch.nn.init.normal_(encoder.descriptors.weight)
+    windows = [motion(layouts[0], 30), motion(layouts[1], 9)]
+    measured = describe_windows(windows, layouts, 30.0)
+    for index in (0, 1):
+        encoder.descriptors.set_statistics(index, measured[index] - 1, torch.full_like(measured[index], 2.0))
+    expected = 0.5 * encoder.descriptors.weight.sum(1)
+    for descriptors in (None, measured):
+        mapped = encoder(collate(windows, [0, 1], 30.0, descriptors)).parts[2]
+        torch.testing.assert_close(mapped, expected.expand(2, -1), rtol=1e-3, atol=1e-3)
+    assert encoder(collate(windows, [0, 1], 30.0, measured + 1)).parts[2].allclose(2 * mapped, rtol=1e-3, atol=1e-3)
 
 
 def test_a_value_far_from_all_training_is_bounded(layouts, motion):
