@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.signal import savgol_filter
 
 from emotion_llm.kinematics.descriptors import DESCRIPTORS, describe
 from emotion_llm.kinematics.movement import Movement
-from emotion_llm.motion.layout import known_layouts, read_layout
+from emotion_llm.motion.layout import LANDMARKS, known_layouts, read_layout
 from emotion_llm.motion.motion import Motion
 from tests.helpers.motion_examples import moving_body, turned
 
@@ -191,3 +192,15 @@ def test_a_collapsed_body_has_finite_descriptors():
 def test_every_number_of_the_vector_has_a_name_and_a_unit():
     assert len(describe(statue())) == len(DESCRIPTORS)
     assert all(DESCRIPTORS.values())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 8, 11, 12, 40])
+def test_tracks_and_derivatives_are_those_of_the_savitzky_golay_filter_of_scipy(frames):
+    walk = moving_body(LAYOUT)
+    motion = replace(walk, positions=walk.positions[:frames])
+    movement, window = Movement(motion), max(1, min(11, frames - 1 + frames % 2))
+    joints = [LAYOUT.landmarks[name] for name in LANDMARKS]
+    for order in range(min(3, window - 1) + 1):
+        scaled = motion.positions[:, joints].astype(float) / movement.height
+        expected = savgol_filter(scaled, window, min(3, window - 1), deriv=order, delta=1 / 30, axis=0)
+        np.testing.assert_allclose(movement.derivative(order), expected, rtol=1e-7, atol=1e-9 * max(1, abs(expected).max()))
