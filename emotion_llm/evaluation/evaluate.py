@@ -66,7 +66,7 @@ class EvaluateSettings:
 PRESETS = {
     "default": EvaluateSettings(),
     "demo": EvaluateSettings(run=Path("runs/demo/description"), explanations=16),
-    "smollm2": EvaluateSettings(run=Path("runs/bandai-namco-2/recognition")),
+    "smollm2": EvaluateSettings(run=Path("runs/bandai-namco-2/description")),
 }
 
 

@@ -58,7 +58,7 @@ class ExportSettings:
 PRESETS = {
     "default": ExportSettings(Path("exported")),
     "demo": ExportSettings(Path("exported"), run=Path("runs/demo/description")),
-    "smollm2": ExportSettings(Path("exported"), run=Path("runs/bandai-namco-2/recognition")),
+    "smollm2": ExportSettings(Path("exported"), run=Path("runs/bandai-namco-2/description")),
 }
 
 

@@ -68,7 +68,7 @@ class PredictSettings(ReadingChoices):
 PRESETS = {
     "default": PredictSettings(("clip.bvh",)),
     "demo": PredictSettings(("clip.bvh",), run=Path("runs/demo/description")),
-    "smollm2": PredictSettings(("clip.bvh",), run=Path("runs/bandai-namco-2/recognition")),
+    "smollm2": PredictSettings(("clip.bvh",), run=Path("runs/bandai-namco-2/description")),
 }
 
 

@@ -63,7 +63,7 @@ class StreamSettings(ReadingChoices):
 PRESETS = {
     "default": StreamSettings(),
     "demo": StreamSettings(run=Path("runs/demo/description")),
-    "smollm2": StreamSettings(run=Path("runs/bandai-namco-2/recognition")),
+    "smollm2": StreamSettings(run=Path("runs/bandai-namco-2/description")),
 }
 
 
