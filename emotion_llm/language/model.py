@@ -45,8 +45,10 @@ class EmotionLLM(nn.Module):
         """Without dropout; afterwards the model trains on, if it did before."""
         was_training = self.training
         self.eval()
-        yield
-        self.train(was_training)
+        try:
+            yield
+        finally:
+            self.train(was_training)
 
     @property
     def base_llm(self) -> PreTrainedModel:

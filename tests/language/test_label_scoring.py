@@ -75,3 +75,6 @@ def test_a_model_is_left_in_the_mode_in_which_it_was(training):
     with EmotionLLM.evaluating(model):
         assert not model.training
     assert model.training is training
+    with pytest.raises(OSError), EmotionLLM.evaluating(model):
+        raise OSError
+    assert model.training is training
