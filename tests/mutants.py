@@ -139,7 +139,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ]),
     ("emotion_llm/language/model.py", "tests/language/test_label_scoring.py", [
         ("self.train(was_training)", "self.train()"),
-        ("        self.eval()\n        yield", "        yield"),
+        ("        self.eval()\n", ""),
     ]),
     ("emotion_llm/streaming/frames.py", "tests/streaming/test_frames.py", [
         ("if not 0 < step <= GAP_SECONDS:", "if not step <= GAP_SECONDS:"),
@@ -358,10 +358,24 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("step, count - rehearsed)", "step, count)"),
         ("order = np.argsort(np.asarray(lengths)", "order = np.arange(len(lengths)) if True else np.argsort(np.asarray(lengths)"),
     ]),
+    ("emotion_llm/pretraining/classifier.py", "tests/pretraining/test_classifier.py", [
+        ("shrinkage / 2 * weight", "shrinkage * weight"),
+        (".masked_fill(~candidates, -torch.inf)", ""),
+        ("bias.detach() - scaled @ mean", "bias.detach()"),
+        ("scaled = weight.detach() / std", "scaled = weight.detach() * 1.0"),
+        ("[mirror(window, order) for window in windows]", "windows"),
+        ("emotion = words[torch.from_numpy(corpus.clips[\"emotion\"][clips]", "emotion = words[torch.from_numpy(corpus.clips[\"emotion\"][clips[::-1]]"),
+        ("head.weight.copy_(weight)", "pass"),
+    ]),
+    ("emotion_llm/skeleton_encoder/statistics.py", "tests/skeleton_encoder/test_statistics.py", [
+        ("(descriptors - self.mean[index]) / self.std[index]", "(descriptors - self.mean[0]) / self.std[0]"),
+        ("window[:, : layout.joints], frames_per_second", "window[:, : layout.joints], 2 * frames_per_second"),
+        ("(deviation + of_direction).log()", "(deviation + of_direction)"),
+    ]),
     ("emotion_llm/pretraining/data.py", "tests/pretraining", [
         ("for clip in split.train\n", "for clip in split.held_out\n"),
         ("key=[self.seed, epoch]", "key=[self.seed, 0]"),
-        ("random.random(count) < self.mirror_probability", "random.random(count) > self.mirror_probability"),
+        ("random.random(count) < self.mirror_probability", "random.random(count) < self.mirror_probability / 2"),
         ("order[left], order[right] = right, left", "order[left], order[right] = left, right"),
         ("np.array([-1, 1, 1]", "np.array([1, 1, -1]"),
         ("epoch.place[place])", "0.0)"),
@@ -372,12 +386,10 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("DECAY = 0.1", "DECAY = 0.2"),
         ("epochs_done >= milestone", "epochs_done > milestone"),
     ]),
-    ("emotion_llm/pretraining/evaluation.py", "tests/pretraining", [
+    ("emotion_llm/pretraining/evaluation.py", "tests/pretraining/test_evaluation.py", [
         ("clips[process_rank() :: process_count()]", "clips[process_rank() + 1 :: process_count()]"),
         ('(np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64), predicted)', '(predicted, np.asarray(corpus.clips["emotion"][list(split.held_out)], dtype=np.int64))'),
         ('"chance": 1 / len(confusion)', '"chance": 1 / clips'),
-    ]),
-    ("emotion_llm/pretraining/evaluation.py", "tests/evaluation/test_tensorboard_pages.py", [
         ('"held out" if clip in held_out', '"held out" if clip not in held_out'),
         ("known = (about.emotion, corpus.name", "known = (about.name, corpus.name"),
     ]),

@@ -1,12 +1,15 @@
 """Movement statistics: of real frames only, of any body size, and learnt beside the network."""
 
+import numpy as np
 import pytest
 import torch
 
+from emotion_llm.kinematics.descriptors import describe
+from emotion_llm.motion.motion import Motion
 from emotion_llm.skeleton_encoder.batch import collate
 from emotion_llm.skeleton_encoder.ctr_gcn import CtrGcnSettings
 from emotion_llm.skeleton_encoder.pooling import pool
-from emotion_llm.skeleton_encoder.statistics import STATISTICS, describe_windows, movement_statistics
+from emotion_llm.skeleton_encoder.statistics import FLOORS, STATISTICS, describe_windows, movement_statistics
 
 PARENTS = (-1, 0, 1)
 
@@ -16,6 +19,21 @@ def walk(frames: int) -> torch.Tensor:
     t = torch.arange(frames) / 30.0
     swing = torch.stack([0.3 * torch.sin(4 * t), -torch.cos(0.3 * torch.sin(4 * t)), 0 * t], dim=1)
     return torch.stack([0 * swing, swing, 2 * swing], dim=1)[None]
+
+
+def test_of_a_still_body_the_logarithms_are_those_of_their_floors():
+    still = walk(1).expand(1, 20, 3, 3)
+    values = movement_statistics(still, torch.ones(1, 20, dtype=torch.bool), PARENTS, 30.0)[:, 0]
+    of_direction, of_speed, of_acceleration = FLOORS
+    expected = torch.tensor([of_direction] * 3 + [of_speed] * 2 + [of_acceleration]).log()
+    torch.testing.assert_close(values[3:], expected[:, None].expand(6, 3))
+
+
+def test_descriptors_are_those_of_each_window_at_the_given_rate_without_padded_joints(layouts, motion):
+    windows = [motion(layouts[0], 30), motion(layouts[1], 9)]
+    padded = [np.pad(window, ((0, 0), (0, 4), (0, 0)), constant_values=7.0) for window in windows]
+    expected = np.stack([describe(Motion(layout, window, 24.0)) for layout, window in zip(layouts, windows, strict=True)])
+    np.testing.assert_allclose(describe_windows(padded, layouts, 24.0), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_padded_frames_do_not_count():
