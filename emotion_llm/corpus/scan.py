@@ -19,7 +19,7 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.output import printable
 
 MAX_TAKE = 32767
-PATTERN_SECONDS = 1.0  # Time after which matching one path against the patterns is given up
+PATTERN_SECONDS = 1.0  # Processor time after which matching one path against the patterns is given up
 
 
 Table = dict[str, dict[str, str]]  # File stem -> label -> its spelling in the side table
