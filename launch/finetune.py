@@ -28,6 +28,7 @@ from emotion_llm.training.assembly import (
     describe_run,
     ds_config_path,
     open_run_folder,
+    prompts_of_run,
     start_weights,
 )
 from emotion_llm.training.batches import TrainingData
@@ -48,7 +49,8 @@ def finetune(settings: FinetuneSettings) -> None:
         encoder = load_encoder(settings.encoder)
         corpora = encode_corpora(encoder, settings.data, settings.corpora, device, views=settings.views, movement=settings.movement)
         text_tokenizer = load_text_tokenizer(settings.llm)
-        prompts = PromptWriter(text_tokenizer)
+        resumed = checkpoint_to_resume(settings)
+        prompts = PromptWriter(text_tokenizer) if resumed is None else prompts_of_run(resumed, text_tokenizer)
         if settings.stage != "recognition":
             for encoded in corpora:
                 norms_for_run(settings.run, encoded.corpus, encoded.split)
@@ -60,7 +62,6 @@ def finetune(settings: FinetuneSettings) -> None:
         if settings.gradient_checkpointing:
             model.base_llm.gradient_checkpointing_enable({"use_reentrant": False})  # with the same dropout noise
         metadata = describe_run(settings, llm_hash(settings.llm), prompts, encoder, corpora)
-        resumed = checkpoint_to_resume(settings)
         if resumed is None:
             start = start_weights(model, settings, corpora, encoder.encoder_hash, metadata["llm_fingerprint"])
         else:

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def answer_stream(settings: StreamSettings) -> Tally:
-    from emotion_llm.inference.trained_model import TrainedModel
+    from emotion_llm import TrainedModel
     from emotion_llm.inference.trained_run import find_run
     from emotion_llm.streaming.stream import Stream
 

@@ -87,7 +87,7 @@ def predict(settings: PredictSettings, on_answer: OnAnswer | None = None) -> int
     paths = find_clips(settings.clips)
     if len(paths) == 1 and paths[0].suffix.lower() == ".bvh":
         read_motion_file(paths[0])  # needs no torch: a damaged file is refused at once
-    from emotion_llm.inference.trained_model import TrainedModel
+    from emotion_llm import TrainedModel
     from emotion_llm.inference.trained_run import find_run
     from emotion_llm.runtime.processes import process_count, start_processes
 

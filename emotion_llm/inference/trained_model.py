@@ -9,12 +9,11 @@ functions. Numbers that are computed in other batches differ by rounding alone: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from safetensors.torch import load_file
 
 from emotion_llm.corpus.windows import windows
 from emotion_llm.grounding.judge import JudgedClaim, judge_text, standing
+from emotion_llm.grounding.norms import Norms, load_norms, measure
 from emotion_llm.inference.answer import Answer, Attribution, Unread, ranked
 from emotion_llm.inference.attribution import attribute_recording
 from emotion_llm.inference.export_folder import LLM
@@ -32,7 +32,7 @@ from emotion_llm.language.explaining import explain, middle
 from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.language.llm import LoraSettings, llm_hash, load_llm, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.language.prompts import PromptWriter, prompt_texts
+from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.motion.checks import check_clip
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.processes import evaluation_dtype
@@ -40,11 +40,8 @@ from emotion_llm.runtime.validation import validate_record
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motions
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
-from emotion_llm.training.assembly import build_model, check_same_origin, check_same_prompts
+from emotion_llm.training.assembly import build_model, check_same_origin, prompts_of_run
 from emotion_llm.training.checkpoint import TOKENIZER
-
-if TYPE_CHECKING:
-    from emotion_llm.grounding.norms import Norms
 
 BATCH = 16
 """Clips answered together."""
@@ -73,33 +70,27 @@ class TrainedModel(FoundRun):
         """Loads the LLM of a run and sets the trained weights; see `load`.
 
         The architecture is not checked again (language/packing_check.py) with the versions of torch and transformers that the run was
-        trained with: the training has checked it. The chat template is rendered meanwhile, in its own process.
+        trained with: the training has checked it.
         """
         checkpoint, encoder, dtype = found.checkpoint, found.encoder, dtype or evaluation_dtype(device)
         name = str(found.folder / LLM) if found.exported else llm or found.settings["llm"]
         known, slots = checkpoint.metadata["versions"], Slots(**found.settings["slots"])
         checked = all(known.get(library) == version(library) for library in ("torch", "transformers"))
-        text_tokenizer = load_text_tokenizer(name)
-        check_same_prompts(checkpoint, prompt_texts(text_tokenizer))
-        with ThreadPoolExecutor(1) as pool:
-            prompts = pool.submit(PromptWriter, text_tokenizer)
-            if found.merged:
-                base = load_llm(name, dtype, device, checked)
-                model = EmotionLLM(base, SkeletonTokenizer(encoder.channels, base.config.get_text_config().hidden_size), slots)
-                model.skeleton_tokenizer.load_state_dict(load_file(found.folder / TOKENIZER))
-            else:
-                model = build_model(name, dtype, LoraSettings(**found.settings["lora"]), encoder.channels, slots, device, checked)
-                if not found.exported:
-                    check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
-                checkpoint.load_model(model)
-            from emotion_llm.grounding.norms import load_norms  # scipy, imported while the chat template is rendered
-
-            norms = load_norms(found.folder)
+        prompts = prompts_of_run(checkpoint, load_text_tokenizer(name))
+        if found.merged:
+            base = load_llm(name, dtype, device, checked)
+            model = EmotionLLM(base, SkeletonTokenizer(encoder.channels, base.config.get_text_config().hidden_size), slots)
+            model.skeleton_tokenizer.load_state_dict(load_file(found.folder / TOKENIZER))
+        else:
+            model = build_model(name, dtype, LoraSettings(**found.settings["lora"]), encoder.channels, slots, device, checked)
+            if not found.exported:
+                check_same_origin(checkpoint, llm_hash(name), encoder.encoder_hash)
+            checkpoint.load_model(model)
         for weight, parameter in model.llm.named_parameters():
             if "lora_" in weight:
                 parameter.data = parameter.data.to(dtype)  # PEFT keeps it in fp32, and would cast activations back and forth
         encoder.model.to(device)
-        return cls(**vars(found), model=model.eval(), prompts=prompts.result(), device=device, norms=norms)
+        return cls(**vars(found), model=model.eval(), prompts=prompts, device=device, norms=load_norms(found.folder))
 
     @property
     def explains(self) -> bool:
@@ -310,8 +301,6 @@ class TrainedModel(FoundRun):
         """The claims of an explanation, each held against the measured movement; none where the run has no norms for the corpus."""
         if (norms := self.norms.get(recording.corpus)) is None:
             return ()
-        from emotion_llm.grounding.norms import measure
-
         return judge_text(explanation, standing(measure(recording.canonical), norms)).claims
 
     def attribute(self, recording: Recording, features: Sequence[MotionFeatures], emotion: str) -> Attribution:

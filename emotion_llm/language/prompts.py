@@ -56,25 +56,41 @@ class Prompt:
     after: tuple[int, ...]
 
 
-def prompt_texts(text_tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """Everything that determines the prompts. (Not the rendered text: some chat templates insert the current date.)"""
-    return {
-        "instruction": INSTRUCTION,
-        "recognition": RECOGNITION_QUESTION,
-        "description": DESCRIPTION_QUESTION + KNOWN_EMOTION,
-        "chat_template": str(text_tokenizer.chat_template or ""),
-    }
+@dataclass(frozen=True)
+class PromptTexts:
+    """Everything that determines the prompts of a run; its checkpoints hold it."""
+
+    instruction: str
+    recognition: str
+    description: str
+    chat_template: str
+    head: str
+    """What the chat template puts before the user's content; what it puts behind it, up to the answer, is the tail."""
+    tail: str
 
 
 class PromptWriter:
     """Writes the prompts and answers of both stages with one LLM's text tokenizer and chat template."""
 
-    def __init__(self, text_tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, text_tokenizer: PreTrainedTokenizerBase, rendered: tuple[str, str] | None = None) -> None:
+        """
+        Args:
+            rendered: head and tail that a run was started with. Its template is not rendered again: some insert the current date.
+
+        Raises:
+            UserError: no end-of-sequence token, or a chat template that cannot be used.
+        """
         if text_tokenizer.eos_token_id is None:
             raise UserError(f"{text_tokenizer.name_or_path}: the text tokenizer has no end-of-sequence token; choose an LLM that has one")
         self.text_tokenizer = text_tokenizer
-        self._head, self._tail = _template_around_content(text_tokenizer)
+        self._head, self._tail = rendered or _template_around_content(text_tokenizer)
         self._prompts: dict[tuple[str, str], Prompt] = {}
+
+    @property
+    def texts(self) -> PromptTexts:
+        """What the prompts are made of."""
+        template = str(self.text_tokenizer.chat_template or "")
+        return PromptTexts(INSTRUCTION, RECOGNITION_QUESTION, DESCRIPTION_QUESTION + KNOWN_EMOTION, template, self._head, self._tail)
 
     def recognition(self, words: str = "") -> Prompt:
         """The prompt whose answer is an emotion.

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
 from emotion_llm.language.llm import CPU, LoraSettings, add_adapter, embedding_scale, load_llm
 from emotion_llm.language.model import EmotionLLM
-from emotion_llm.language.prompts import PromptWriter, prompt_texts
+from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS, TrainedEncoder
 from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
@@ -91,7 +93,7 @@ def describe_run(
     return {
         "settings": settings_to_dict(settings),
         "llm_fingerprint": llm_hash,
-        "prompts": prompt_texts(prompts.text_tokenizer),
+        "prompts": asdict(prompts.texts),
         "encoder_hash": encoder.encoder_hash,
         "corpora": {encoded.corpus.name: corpus_record(encoded.corpus, encoded.split) for encoded in corpora},
         "versions": versions("emotion_llm", "torch", "deepspeed", "transformers", "peft"),
@@ -111,17 +113,21 @@ def check_same_origin(checkpoint: Checkpoint, llm_fingerprint: str, encoder_hash
             )
 
 
-def check_same_prompts(checkpoint: Checkpoint, texts: dict[str, str]) -> None:
-    """
+def prompts_of_run(checkpoint: Checkpoint, text_tokenizer: PreTrainedTokenizerBase) -> PromptWriter:
+    """The prompts that a run was started with.
+
     Raises:
-        UserError: a prompt text was edited since the run was started; names it.
+        UserError: a text was edited since; names it.
     """
-    for name, text in texts.items():
-        if (before := checkpoint.metadata["prompts"].get(name)) != text:
+    started_with = checkpoint.metadata["prompts"]
+    prompts = PromptWriter(text_tokenizer, (started_with["head"], started_with["tail"]))
+    for name, text in asdict(prompts.texts).items():
+        if started_with[name] != text:
             raise UserError(
-                f"{checkpoint.folder}: the run was started with another prompt text ({name}: {before!r}, now {text!r}); "
+                f"{checkpoint.folder}: the run was started with another prompt text ({name}: {started_with[name]!r}, now {text!r}); "
                 "restore it, or start a new run with another --run folder"
             )
+    return prompts
 
 
 def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
@@ -130,7 +136,6 @@ def check_resumable(checkpoint: Checkpoint, metadata: dict) -> None:
         UserError: names what differs from the start of the run and matters.
     """
     check_same_origin(checkpoint, metadata["llm_fingerprint"], metadata["encoder_hash"])
-    check_same_prompts(checkpoint, metadata["prompts"])
     check_same_settings(checkpoint.folder, checkpoint.metadata["settings"], metadata["settings"], FREE_TO_CHANGE)
     fields = DESCRIPTIONS if metadata["settings"]["stage"] != "recognition" else DATA_AND_SPLIT
     if differences := data_differences(checkpoint.metadata["corpora"], metadata["corpora"], fields):

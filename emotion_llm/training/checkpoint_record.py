@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StrictInt
 from pydantic.dataclasses import dataclass
 
 from emotion_llm.language.llm import LoraSettings
+from emotion_llm.language.prompts import PromptTexts
 from emotion_llm.motion.canonical import CanonicalSettings
 from emotion_llm.skeleton_tokens.unified import Slots
 
@@ -73,7 +74,7 @@ class RunRecord:
     settings: SettingsRecord
     llm_fingerprint: Text
     encoder_hash: Text
-    prompts: dict[str, str]
+    prompts: PromptTexts
     corpora: dict[Text, CorpusRecord]
     versions: dict[str, Text]
 

@@ -2,17 +2,21 @@
 
 import copy
 import json
+import re
 import shutil
+from dataclasses import asdict
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from emotion_llm.grounding.norms import load_norms
+from emotion_llm.language.llm import load_text_tokenizer
+from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.console import settings_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.training import assembly, engine
-from emotion_llm.training.assembly import check_resumable, check_same_origin, checkpoint_to_resume, start_weights
+from emotion_llm.training.assembly import check_resumable, check_same_origin, checkpoint_to_resume, prompts_of_run, start_weights
 from emotion_llm.training.checkpoint import newest_checkpoint
 from launch import finetune as launch_finetune
 from tests.helpers.run_outcome import outcome
@@ -137,11 +141,21 @@ def test_edited_descriptions_are_refused_by_the_description_stage_alone(checkpoi
 
 
 @pytest.mark.parametrize("text", ["instruction", "recognition", "description", "chat_template"])
-def test_an_edited_prompt_is_refused(checkpoint, text):
-    now = copy.deepcopy(checkpoint.metadata)
-    now["prompts"][text] += " Please."
+def test_an_edited_prompt_is_refused(checkpoint, small_world, text):
+    text_tokenizer = load_text_tokenizer(small_world.llm)
+    assert asdict(prompts_of_run(checkpoint, text_tokenizer).texts) == checkpoint.metadata["prompts"]
+    checkpoint.metadata["prompts"][text] += " Please."
     with pytest.raises(UserError, match=rf"the run was started with another prompt text \({text}: "):
-        check_resumable(checkpoint, now)
+        prompts_of_run(checkpoint, text_tokenizer)
+
+
+def test_a_chat_template_with_the_date_is_not_rendered_again(checkpoint, small_world):
+    text_tokenizer = load_text_tokenizer(small_world.llm)
+    text_tokenizer.chat_template = "{{ strftime_now('%S.%f') }}" + text_tokenizer.chat_template
+    started = PromptWriter(text_tokenizer)
+    checkpoint.metadata["prompts"] = asdict(started.texts)
+    assert prompts_of_run(checkpoint, text_tokenizer).recognition() == started.recognition()
+    assert re.match(r"\d\d\.\d+", started.texts.head)
 
 
 def test_an_llm_of_which_most_weights_were_zeroed_is_refused(finished_run, small_world, tmp_path):
