@@ -219,7 +219,7 @@ def write_table(settings: CompareSettings) -> str:
                 of_method = [replace(record, **vars(record.baselines[name]) if name else {}, baselines={}) for record in records]
                 answers.setdefault(key, {}).setdefault(int(seed.removeprefix("seed-")), {})[int(fold.removeprefix("fold-"))] = of_method
     by: Literal["actor", "action"] = "action" if settings.pretrain.split.kind == "leave-actions-out" else "actor"
-    samples = {key: _Sample(_calibrated(seeds), by) for key, seeds in answers.items()}
+    samples = {key: _Sample(_calibrated(seeds, by), by) for key, seeds in answers.items()}
     rows = [_row(key, samples, settings.reference) for key in samples]
     text = _markdown(settings, rows)
     if is_first_rank():
@@ -231,7 +231,9 @@ def write_table(settings: CompareSettings) -> str:
     return text
 
 
-def _calibrated(seeds: Mapping[int, Mapping[int, list[PredictionRecord]]]) -> dict[int, list[PredictionRecord]]:
+def _calibrated(
+    seeds: Mapping[int, Mapping[int, list[PredictionRecord]]], by: Literal["actor", "action"]
+) -> dict[int, list[PredictionRecord]]:
     """All folds' records of each seed. The temperature of a fold is fitted on the clips that the other folds hold out: none of them is
     among its own, and each was answered by a model that had not trained on it."""
     pooled: dict[int, list[PredictionRecord]] = {}
@@ -242,7 +244,8 @@ def _calibrated(seeds: Mapping[int, Mapping[int, list[PredictionRecord]]]) -> di
             if others:
                 emotions = list(others[0].probabilities)
                 probabilities = np.array([[record.probabilities[emotion] for emotion in emotions] for record in others])
-                temperature = fit_temperature(probabilities, np.array([emotions.index(record.emotion) for record in others]))
+                clusters = len({getattr(record, by) or record.clip for record in others})
+                temperature = fit_temperature(probabilities, np.array([emotions.index(record.emotion) for record in others]), clusters)
             pooled.setdefault(seed, []).extend(replace(record, temperature=temperature) for record in records)
     return pooled
 

@@ -13,7 +13,7 @@ def test_a_known_temperature_is_found_again(factor):
     random = np.random.default_rng(0)
     logits = random.normal(size=(5000, 6)) * 2
     truth = np.array([random.choice(6, p=row) for row in softmax(logits, axis=1)])
-    assert fit_temperature(softmax(factor * logits, axis=1), truth) == pytest.approx(factor, rel=0.05)
+    assert fit_temperature(softmax(factor * logits, axis=1), truth, clusters=5000) == pytest.approx(factor, rel=0.05)
 
 
 def test_no_answer_changes_and_rows_sum_to_one():
@@ -25,8 +25,17 @@ def test_no_answer_changes_and_rows_sum_to_one():
     np.testing.assert_allclose(with_temperature(probabilities, 1.0), probabilities, atol=1e-6)
 
 
-def test_clips_that_are_all_right_leave_the_temperature_within_its_bounds():
-    assert BOUNDS[0] <= fit_temperature(np.array([[0.9, 0.1], [1.0, 0.0]]), np.array([0, 0])) < 0.2
+def test_clips_that_are_all_right_say_little_about_the_temperature():
+    """Cross-entropy alone would ask for a temperature of zero."""
+    assert 0.5 < fit_temperature(np.array([[0.9, 0.1], [1.0, 0.0]]), np.array([0, 0]), clusters=2) < 1
+
+
+def test_the_fewer_actors_the_closer_the_temperature_stays_to_one():
+    probabilities = np.full((40, 2), (0.99, 0.01))  # far too sure: two thirds are right
+    truth = (np.arange(40) % 3 == 0).astype(int)
+    few, some, many = (fit_temperature(probabilities, truth, clusters) for clusters in (1, 5, 1000))
+    assert 1 < few < some < many
+    assert with_temperature(probabilities, many)[0, 0] == pytest.approx(26 / 40, abs=0.05)
 
 
 def test_metrics_give_the_calibration_error_before_and_after_the_temperature():
