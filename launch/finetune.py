@@ -63,7 +63,7 @@ def finetune(settings: FinetuneSettings) -> None:
             model.base_llm.gradient_checkpointing_enable({"use_reentrant": False})  # with the same dropout noise
         metadata = describe_run(settings, llm_hash(settings.llm), prompts, encoder, corpora)
         if resumed is None:
-            start = start_weights(model, settings, corpora, encoder.encoder_hash, metadata["llm_fingerprint"])
+            start = start_weights(model, settings, corpora, encoder, prompts, metadata["llm_fingerprint"])
         else:
             check_resumable(resumed, metadata)
             resumed.load_model(model)

@@ -49,6 +49,23 @@ class SkeletonTokenizer(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
+    @torch.no_grad()
+    def point_to_words(self, classifier: Tensor, words: Tensor, semantic: Tensor) -> None:
+        """Lets semantic tokens start where the encoder's classifier sees them: near the embeddings of the likely emotions' words, by a part
+        that is as large as the random one.
+
+        Args:
+            classifier: weights (E, C) of the encoder's classifier.
+            words: embeddings (E, D) of the emotions' words.
+            semantic: features (N, C) of the training motions, whose statistics are set.
+        """
+        projection = self.projections[SEMANTIC].get_parameter("weight")  # (D, C)
+        weights = (classifier - classifier.mean(0)) * self.feature_std[SEMANTIC]  # (E, C) for standardised features
+        directions = (words - words.mean(0)).T @ weights  # (D, C)
+        standard = (semantic - self.feature_mean[SEMANTIC]) / self.feature_std[SEMANTIC]
+        sizes = [(standard @ part.T).square().mean().sqrt() for part in (projection.to(standard), directions)]
+        projection.add_(sizes[0] / sizes[1].clamp(min=torch.finfo(torch.float32).tiny) * directions)
+
     def forward(self, features: Tensor, granularities: Tensor) -> Tensor:
         standard = (features - self.feature_mean[granularities]) / self.feature_std[granularities]  # (S, C)
         standard = standard.to(next(self.projections.parameters()).dtype)

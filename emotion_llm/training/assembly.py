@@ -49,9 +49,14 @@ def build_model(
 
 
 def start_weights(
-    model: EmotionLLM, settings: FinetuneSettings, corpora: Sequence[EncodedCorpus], encoder_hash: str, llm_hash: str
+    model: EmotionLLM,
+    settings: FinetuneSettings,
+    corpora: Sequence[EncodedCorpus],
+    encoder: TrainedEncoder,
+    prompts: PromptWriter,
+    llm_hash: str,
 ) -> Checkpoint | None:
-    """Sets the weights before the first step: those of `start_from`, or fresh projections standardised by the training features.
+    """Sets the weights before the first step: those of `start_from`, or fresh projections that know the training features.
 
     Returns:
         The checkpoint of `start_from`. The model may hold its weights rounded to bf16: the engine must take them from here.
@@ -62,6 +67,8 @@ def start_weights(
     if settings.start_from is None:
         mean, std = feature_statistics(corpora)
         model.skeleton_tokenizer.set_feature_statistics(mean, std)
+        if settings.semantic_start and settings.movement == "tokens":
+            _point_to_words(model, corpora, encoder, prompts)
         return None
     checkpoint = newest_checkpoint(settings.start_from)
     if checkpoint is None:
@@ -69,10 +76,24 @@ def start_weights(
             f"{settings.start_from}: no checkpoint to start from; "
             f"run launch/finetune.py --stage recognition --run {settings.start_from} first"
         )
-    check_same_origin(checkpoint, llm_hash, encoder_hash)
+    check_same_origin(checkpoint, llm_hash, encoder.encoder_hash)
     checkpoint.load_model(model)
     say(f"starts from {checkpoint.folder}")
     return checkpoint
+
+
+@torch.no_grad()
+def _point_to_words(model: EmotionLLM, corpora: Sequence[EncodedCorpus], encoder: TrainedEncoder, prompts: PromptWriter) -> None:
+    learnt = {emotion for encoded in corpora for emotion in encoded.corpus.emotions}
+    emotions = [emotion for emotion in encoder.record.emotions if emotion in learnt]
+    embedding = model.base_llm.get_input_embeddings()
+    device = embedding.get_parameter("weight").device
+    words = [embedding(torch.tensor(prompts.answer(emotion)[:-1], device=device)).mean(0).float() for emotion in emotions]
+    classifier = encoder.model.classifier.head.weight[[encoder.record.emotions.index(emotion) for emotion in emotions]]
+    semantic = [
+        torch.from_numpy(encoded.features[encoded.windows["row"][encoded.windows_of_clips(encoded.split.train)]]) for encoded in corpora
+    ]
+    model.skeleton_tokenizer.point_to_words(classifier.to(device), torch.stack(words), torch.cat(semantic).to(device))
 
 
 def feature_statistics(corpora: Sequence[EncodedCorpus]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -84,6 +84,8 @@ class FinetuneSettings:
     later, plain and mirrored (our choice)."""
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the skeleton tokens that are left out of each training sample at random (our choice)."""
+    semantic_start: bool = True
+    """Semantic tokens start near the words of the emotions that the encoder's classifier finds likely (our choice)."""
     share_prefix: bool = True
     """Compute the common prompt prefix once per micro-batch; with LoRA dropout, its motions then share the noise there."""
     gradient_checkpointing: bool = False

@@ -48,3 +48,18 @@ def test_a_channel_that_never_moves_is_not_blown_up():
     tokenizer = SkeletonTokenizer(2, 4)
     tokenizer.set_feature_statistics(torch.zeros(3, 2), torch.zeros(3, 2))
     assert torch.isfinite(tokenizer(torch.ones(1, 2), torch.tensor([0]))).all()
+
+
+def test_semantic_tokens_can_start_near_the_words_that_the_classifier_finds_likely():
+    torch.manual_seed(0)
+    tokenizer = SkeletonTokenizer(6, 40, embedding_scale=0.1)
+    semantic, classifier, words = torch.randn(200, 6) * torch.arange(1.0, 7.0), torch.randn(4, 6), torch.linalg.qr(torch.randn(40, 4))[0].T
+    tokenizer.set_feature_statistics(torch.zeros(3, 6), torch.arange(1.0, 7.0).expand(3, 6))
+    granularities = torch.full((200,), SEMANTIC)
+    with torch.no_grad():
+        before, spatial = tokenizer(semantic, granularities), tokenizer(semantic, torch.full((200,), SPATIAL))
+        tokenizer.point_to_words(classifier, words, semantic)
+        added = tokenizer(semantic, granularities) - before
+        assert torch.equal(tokenizer(semantic, torch.full((200,), SPATIAL)), spatial)
+    assert torch.equal((added @ words.T).argmax(1), (semantic @ classifier.T).argmax(1))
+    torch.testing.assert_close(added.square().mean().sqrt(), before.square().mean().sqrt())

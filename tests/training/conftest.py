@@ -49,7 +49,7 @@ def parts(small_world, tmp_path) -> Iterator[Callable[..., Parts]]:
         data = TrainingData(corpora, PromptWriter(load_text_tokenizer(settings.llm)), settings)
         torch.manual_seed(settings.seed)
         model = build_model(settings.llm, model_dtype(ds_config_path(settings)), settings.lora, encoder.channels, settings.slots)
-        start_weights(model, settings, corpora, encoder.encoder_hash, llm_hash(settings.llm))
+        start_weights(model, settings, corpora, encoder, data.prompts, llm_hash(settings.llm))
         engine = Engine(model, settings.weight_decay, settings.gradient_clipping, settings.global_batch, ds_config_path(settings))
         return Parts(
             settings, encoder, corpora, data, engine, describe_run(settings, llm_hash(settings.llm), data.prompts, encoder, corpora)

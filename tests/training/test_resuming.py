@@ -75,7 +75,7 @@ def test_another_llm_or_encoder_is_refused(checkpoint):
 def test_a_starting_point_without_checkpoint_is_refused(small_world, tmp_path):
     settings = small_world.settings(tmp_path / "run", start_from=tmp_path / "nothing")
     with pytest.raises(UserError, match=r"nothing: no checkpoint to start from; run launch/finetune.py --stage recognition --run"):
-        start_weights(None, settings, [], "", "")
+        start_weights(None, settings, [], None, None, "")
 
 
 def test_a_folder_with_a_checkpoint_is_gone_on_from_unless_that_is_forbidden(finished_run, small_world):
