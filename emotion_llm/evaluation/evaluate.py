@@ -18,11 +18,11 @@ from pydantic.dataclasses import dataclass
 from emotion_llm.corpus.provenance import corpus_record, data_differences, open_verified
 from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.corpus.store import Corpus
+from emotion_llm.evaluation.attributions import attributions, faithfulness_summary
 from emotion_llm.evaluation.baselines import baseline_scores, control_scores, encoder_probe, identity_probe, motion_baselines
 from emotion_llm.evaluation.explanations import explain_clips, explanation_record, explanation_summary
 from emotion_llm.evaluation.metrics import MethodAnswer, PredictionRecord, corpus_metrics
 from emotion_llm.evaluation.tensorboard_pages import write_pages
-from emotion_llm.inference.attribution import attribute_recording
 from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.explaining import CANDIDATES
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
@@ -31,7 +31,6 @@ from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json, write_json_lines
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 
@@ -55,12 +54,18 @@ class EvaluateSettings:
     controls: bool = True
     """Also answer from another clip's movement, from a masked one and from none (evaluation/baselines.py)."""
     html: Path | None = None
-    """Folder for a page of every held-out clip, and an index with the confusion matrix. Shows what answers rest on too, of as many clips
-    as are explained, which takes as long as many answers each."""
+    """Folder for a page of every held-out clip, and an index with the confusion matrix. Implies --attribution."""
+    attribution: bool = False
+    """Also weigh what answers rest on, of as many clips as `explanations` says, and whether the weights are faithful
+    (evaluation/attributions.py). Takes as long as some hundred answers per clip."""
     candidates: Annotated[int, Field(ge=1)] = CANDIDATES
     """Explanations per motion of which the verified one is chosen; with 1, only contradicted sentences are left out."""
     accept_other_data: bool = False
     """Evaluate even if data or split differ from the training's; recorded in metrics.json."""
+
+    @property
+    def weighs(self) -> bool:
+        return self.attribution or self.html is not None
 
 
 PRESETS = {
@@ -91,14 +96,17 @@ def evaluate_corpus(trained: TrainedModel, encoded: EncodedCorpus, settings: Eva
     if settings.controls:
         baselines |= control_scores(trained, encoded, scores.clips)
     predictions = prediction_records(encoded.corpus, scores, baselines)
-    records = [asdict(prediction) for prediction in predictions]
-    if trained.explains:
-        explained = explain_clips(trained, encoded, scores, settings.explanations, settings.candidates)
-        predictions = [replace(record, explained=explained.get(clip)) for record, clip in zip(predictions, scores.clips, strict=True)]
-        records = [asdict(record) | explanation_record(record.explained) for record in predictions]
-    if settings.html is not None and trained.movement == "tokens":
-        found = attributions(trained, encoded, scores, settings.explanations)
-        records = [record | {"attribution": found.get(clip)} for record, clip in zip(records, scores.clips, strict=True)]
+    explained = explain_clips(trained, encoded, scores, settings.explanations, settings.candidates) if trained.explains else {}
+    weighed = attributions(trained, encoded, scores, settings.explanations) if settings.weighs and trained.movement == "tokens" else {}
+    records = []
+    for place, clip in enumerate(scores.clips):
+        found = weighed.get(clip)
+        predictions[place] = replace(predictions[place], explained=explained.get(clip), removal=found.removal if found else None)
+        records.append(
+            asdict(predictions[place])
+            | (explanation_record(explained.get(clip)) if trained.explains else {})
+            | ({"attribution": asdict(found.attribution) if found else None} if weighed else {})
+        )
     metrics = corpus_metrics(predictions) | {"encoder_accuracy": by_encoder.accuracy, "identity_probe": identity_probe(encoded)}
     say(
         f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (encoder alone {by_encoder.accuracy:.1%}, "
@@ -109,22 +117,11 @@ def evaluate_corpus(trained: TrainedModel, encoded: EncodedCorpus, settings: Eva
         say(
             f"identity: the actor is read from the encoder's features in {probe['accuracy']:.1%} of the clips (chance {probe['chance']:.1%})"
         )
+    if curves := metrics.get("faithfulness"):
+        say(f"attribution: {faithfulness_summary(curves)}")
     for method, values in metrics.get("description", {}).get("methods", {}).items():
         say(f"explanations, {method}: {explanation_summary(values)}")
     return metrics, records
-
-
-def attributions(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusScores, most: int) -> dict[int, dict]:
-    """What the answers to the first `most` clips rest on, as JSON values of an Attribution. Every rank must call it."""
-    own = {}
-    for place in range(process_rank(), min(most, len(scores.clips)), process_count()):
-        windows, emotion = encoded.windows_of_clips([scores.clips[place]]), scores.emotions[int(scores.probabilities[place].argmax())]
-        attribution = attribute_recording(
-            trained.model, trained.prompts, [encoded.motion(window) for window in windows], encoded.windows["start"][windows].tolist(),
-            encoded.corpus.layout, encoded.corpus.frames_per_second, scores.emotions, emotion, trained.device,
-        )  # fmt: skip
-        own[scores.clips[place]] = asdict(attribution)
-    return {clip: attribution for part in gather_over_processes(own) for clip, attribution in part.items()}
 
 
 def write_results(

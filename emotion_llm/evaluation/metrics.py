@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from emotion_llm.evaluation.attributions import faithfulness_metrics
 from emotion_llm.evaluation.explanations import Explained, explanation_metrics
 from emotion_llm.evaluation.uncertainty import RESAMPLES, Bootstrap, interval, with_temperature
 from emotion_llm.runtime.errors import UserError
@@ -63,6 +64,8 @@ class PredictionRecord(MethodAnswer):
     action: str | None = None
     explained: Explained | None = None
     """The explanations, of a description run."""
+    removal: dict[str, list[float]] | None = None
+    """The answer's probability while tokens are removed (evaluation/attributions.py)."""
 
     def answer(self, method: str | None) -> MethodAnswer:
         """Of a baseline, or of the LLM (None)."""
@@ -112,6 +115,8 @@ def corpus_metrics(records: Sequence[PredictionRecord]) -> dict:
     if told := [record for record in records if record.explained is not None]:
         explained, answered = [record.explained for record in told if record.explained], [record.predicted for record in told]
         result["description"] = explanation_metrics(explained, answered, list(records[0].probabilities), bootstrap_of(told))
+    if weighed := [record for record in records if record.removal is not None]:
+        result["faithfulness"] = faithfulness_metrics([record.removal for record in weighed if record.removal], bootstrap_of(weighed))
     return result
 
 

@@ -13,7 +13,7 @@ from emotion_llm.corpus.store import Corpus
 from emotion_llm.evaluation.explanations import GREEDY
 from emotion_llm.grounding.examples import Example, example_figure, examples_table
 from emotion_llm.inference.trained_model import TrainedModel
-from emotion_llm.runtime.figures import confusion_figure, reliability_figure
+from emotion_llm.runtime.figures import confusion_figure, reliability_figure, removal_figure
 from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 
 EXAMPLES = 4
@@ -40,6 +40,9 @@ def write_pages(
         if BY_ENCODER in values["baselines"]:
             curves["encoder"] = values["baselines"][BY_ENCODER]["reliability"]
         tensorboard.figure(Tag.RELIABILITY.of(corpus.name), reliability_figure(curves, title), step)
+        if faithful := values.get("faithfulness"):
+            figure = removal_figure(faithful["removed"], faithful["probability"], title)
+            tensorboard.figure(Tag.FAITHFULNESS.of(corpus.name), figure, step)
         examples = _examples(corpus, [record for record in predictions if record["corpus"] == corpus.name])
         for number, example in enumerate(examples, 1):
             tensorboard.figure(f"{Tag.EXAMPLES.of(corpus.name)}/{number}", example_figure(example), step)

@@ -1,7 +1,7 @@
 """What an answer rests on: the weight of every skeleton token, by removing it.
 
-MotionFeatures, label set, emotion  ->  weights (1 + V + T',): semantic token, joints, moments
-windows of a recording              ->  Attribution over joints and seconds
+MotionFeatures, label set, emotion       ->  weights (1 + V + T',): semantic token, joints, moments
+weights of a recording's windows         ->  Attribution over joints and seconds
 
 A removed token is masked, exactly as an empty slot is, so nothing has to be filled in for it. What it told may still be found in other
 tokens: the semantic token and all joints describe the same movement. Therefore a weight is the mean of two differences in the emotion's
@@ -46,28 +46,18 @@ def attribute(
     return (whole - rest[0] + rest[1] - nothing) / 2
 
 
-def attribute_recording(
-    model: EmotionLLM,
-    prompts: PromptWriter,
-    windows: Sequence[MotionFeatures],
-    starts: Sequence[int],
-    layout: Layout,
-    frames_per_second: float,
-    emotions: Sequence[str],
-    emotion: str,
-    device: torch.device,
-) -> Attribution:
-    """Weights of the joints, mean over the windows, and of the moments; where windows overlap, a moment's weight is their mean.
+def over_recording(weights: Sequence[Tensor], starts: Sequence[int], layout: Layout, frames_per_second: float) -> Attribution:
+    """Weights of the joints, mean over the windows of a recording, and of the moments; where windows overlap, a moment's weight is their
+    mean.
 
     Args:
+        weights: of each window's tokens.
         starts: first frame of each window.
     """
-    joints = torch.zeros(layout.joints, dtype=torch.float64)
+    joints = torch.stack([window[1 : 1 + layout.joints] for window in weights]).mean(0)
     moments: dict[int, list[float]] = {}
-    for window, start in zip(windows, starts, strict=True):
-        weights = attribute(model, prompts, window, emotions, emotion, device)
-        joints += weights[1 : 1 + window.joints] / len(windows)
-        for step, weight in enumerate(weights[1 + window.joints :].tolist()):
+    for window, start in zip(weights, starts, strict=True):
+        for step, weight in enumerate(window[1 + layout.joints :].tolist()):
             moments.setdefault((start + step * TEMPORAL_STRIDE) // TEMPORAL_STRIDE, []).append(weight)
     seconds = {moment * TEMPORAL_STRIDE / frames_per_second: float(np.mean(values)) for moment, values in sorted(moments.items())}
     return Attribution(dict(zip(layout.joint_names, joints.tolist(), strict=True)), tuple(seconds), tuple(seconds.values()))

@@ -23,7 +23,7 @@ from emotion_llm.corpus.windows import windows
 from emotion_llm.grounding.judge import JudgedClaim, judge_text, standing
 from emotion_llm.grounding.norms import Norms, load_norms, measure
 from emotion_llm.inference.answer import Answer, Attribution, Unread, ranked
-from emotion_llm.inference.attribution import attribute_recording
+from emotion_llm.inference.attribution import attribute, over_recording
 from emotion_llm.inference.export_folder import LLM
 from emotion_llm.inference.recordings import ReadingChoices, Recording, fitting_motion, open_recording, recording_of_motion
 from emotion_llm.inference.timeline import STEP_SECONDS, Segment, Timeline, segment, smooth, window_starts
@@ -307,9 +307,8 @@ class TrainedModel(FoundRun):
         """How much each joint and moment speaks for an emotion (inference/attribution.py)."""
         frames, rate = len(recording.canonical.positions), recording.canonical.frames_per_second
         starts = [start for start, _ in windows(frames, self.encoder.record.window_frames)]
-        return attribute_recording(
-            self.model, self.prompts, features, starts, recording.canonical.layout, rate, recording.emotions, emotion, self.device
-        )
+        weights = [attribute(self.model, self.prompts, window, recording.emotions, emotion, self.device) for window in features]
+        return over_recording(weights, starts, recording.canonical.layout, rate)
 
 
 def _rows(values: np.ndarray) -> tuple[tuple[float, ...], ...]:

@@ -2,6 +2,7 @@
 
 confusion counts (K, K)  ->  figure
 confidences and shares of right answers  ->  figure
+probabilities while tokens are removed  ->  figure
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,22 @@ def reliability_figure(curves: Mapping[str, Sequence[Mapping[str, float]]], titl
             x, y, [200 * entry["clips"] / max(total, 1) for entry in points], color=colour, marker=marker, alpha=0.35, linewidths=0
         )
     axes.set(xlim=(0, 1.03), ylim=(0, 1.05), xlabel="confidence", ylabel="share of right answers", title=title)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.62), frameon=False)
+    return figure
+
+
+@style.context(STYLE)
+def removal_figure(removed: Sequence[float], curves: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """The answer's probability (vertical) while more and more skeleton tokens are removed (horizontal): the further the curve of the largest
+    weights lies below the others, the better the weights tell what the answer rests on.
+
+    Args:
+        curves: order of removal -> one probability per share in `removed`.
+    """
+    figure, axes = small_figure(2.9)
+    for (order, values), (colour, marker, line) in zip(curves.items(), MARKED_CURVES, strict=False):
+        axes.plot(removed, values, color=colour, linestyle=line, linewidth=1, marker=marker, ms=4, label=order)
+    axes.set(xlim=(0, 1.03), ylim=(0, 1.05), xlabel="share of skeleton tokens removed", ylabel="probability of the answer", title=title)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.62), frameon=False)
     return figure
 

@@ -31,7 +31,7 @@ class Tag(StrEnum):
     LOSS = "learning/loss"
     CLASSIFICATION_LOSS = "learning/classification_loss"
     CONTRASTIVE_LOSS = "learning/contrastive_loss"
-    HELD_OUT_ACCURACY = "learning/held_out_accuracy"  # Followed by /<corpus>, as are CONFUSION, RELIABILITY and EXAMPLES
+    HELD_OUT_ACCURACY = "learning/held_out_accuracy"  # Followed by /<corpus>, as are CONFUSION, RELIABILITY, FAITHFULNESS and EXAMPLES
     # Is it healthy?
     LEARNING_RATE = "health/learning_rate"
     GRADIENT_NORM = "health/gradient_norm"
@@ -51,6 +51,7 @@ class Tag(StrEnum):
     TABLE = "results/by_corpus"
     CONFUSION = "confusion"
     RELIABILITY = "reliability"
+    FAITHFULNESS = "faithfulness"
     # What does it read, and say?
     TRAINING_SAMPLE = "examples/training_sample"
     ANSWERS = "examples/held_out_answers"

@@ -41,7 +41,7 @@ def test_every_held_out_clip_is_answered_once_and_metrics_follow_from_the_predic
 def evaluated(recognition_run, tmp_path_factory) -> tuple[dict, Path]:
     """Metrics and predictions file."""
     folder = tmp_path_factory.mktemp("evaluated")
-    return evaluate(EvaluateSettings(run=recognition_run, output=folder)), folder / "predictions.jsonl"
+    return evaluate(EvaluateSettings(run=recognition_run, output=folder, attribution=True, explanations=1)), folder / "predictions.jsonl"
 
 
 def test_metrics_follow_from_the_predictions_file_alone(evaluated):
@@ -52,6 +52,7 @@ def test_metrics_follow_from_the_predictions_file_alone(evaluated):
         assert recomputed[name] == {key: value for key, value in values.items() if key not in not_of_predictions}
     for name, values in result["corpora"].items():
         assert {"majority", "kinematic_forest", "encoder_probe", "encoder_classifier"} <= values["baselines"].keys()
+        assert values["faithfulness"]["clips"] == 1
         assert values["baselines"]["encoder_classifier"]["accuracy"] == values["encoder_accuracy"]
         difference = compare_predictions(path, path, other_method="encoder_classifier")[name]["accuracy_difference"]
         assert difference == pytest.approx(values["accuracy"] - values["encoder_accuracy"])

@@ -39,7 +39,7 @@ def hyperparameters(events: EventAccumulator) -> dict:
 
 @pytest.fixture(scope="module")
 def result(description_run):
-    return evaluate(EvaluateSettings(run=description_run, explanations=2, candidates=1, controls=False))
+    return evaluate(EvaluateSettings(run=description_run, explanations=1, attribution=True, candidates=1, controls=False))
 
 
 def test_every_stage_writes_tags_of_the_list_only_and_the_list_holds_no_other(small_world, description_run, result):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from emotion_llm.inference import attribution
-from emotion_llm.inference.attribution import attribute, attribute_recording
+from emotion_llm.inference.attribution import attribute, over_recording
 from emotion_llm.inference.trained_model import load
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 from emotion_llm.skeleton_tokens.unified import MotionFeatures
@@ -31,25 +31,14 @@ def test_a_token_that_decides_has_the_largest_weight_and_an_idle_one_none(adds_u
     assert weights[[0, 2]].abs().max() == 0
 
 
-def test_removing_by_weight_is_faster_than_at_random(adds_up):
-    """Of half the tokens, those that speak most for the emotion take more of its probability away than others do."""
-    for _ in range(10):
-        motion = MotionFeatures(torch.randn(20, 1) + 0.3, 9, 10)
-        order = attribute(None, None, motion, ("joy", "anger"), "joy", CPU).argsort(descending=True).tolist()
-        left = [motion.keep(sorted(tokens)) for tokens in (order[10:], torch.randperm(20).tolist()[10:])]
-        by_weight, at_random = attribution.emotion_probabilities(None, None, left, ("joy", "anger"), CPU)[:, 0]
-        assert by_weight < at_random
-
-
 def test_a_recording_has_a_weight_per_joint_and_per_moment(small_world, recognition_run):
     run = load(recognition_run, None, CPU, torch.float32)
     encoded = encode_corpora(run.encoder, small_world.data, ("egbm",), "cpu")[0]
     windows = encoded.windows_of_clips([0])
     starts = encoded.windows["start"][windows].tolist()
-    result = attribute_recording(
-        run.model, run.prompts, [encoded.motion(window) for window in windows], starts, encoded.corpus.layout,
-        encoded.corpus.frames_per_second, encoded.corpus.emotions, encoded.emotion(0), CPU,
-    )  # fmt: skip
+    motions = [encoded.motion(window) for window in windows]
+    weights = [attribute(run.model, run.prompts, motion, encoded.corpus.emotions, encoded.emotion(0), CPU) for motion in motions]
+    result = over_recording(weights, starts, encoded.corpus.layout, encoded.corpus.frames_per_second)
     assert tuple(result.joints) == encoded.corpus.layout.joint_names
     assert len(result.moments) == len(result.seconds)
     assert list(result.seconds) == sorted(set(result.seconds))
