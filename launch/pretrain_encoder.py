@@ -18,6 +18,7 @@ from emotion_llm.pretraining.model import build_model, build_optimizer
 from emotion_llm.pretraining.settings import PRESETS, PretrainSettings
 from emotion_llm.pretraining.state import describe, load_state
 from emotion_llm.pretraining.trained_encoder import load_encoder, save_encoder
+from emotion_llm.pretraining.transfer import take_over
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.launcher import is_first_rank
@@ -38,8 +39,10 @@ def pretrain(settings: PretrainSettings) -> None:
         remove_marker(settings.run)
         data = open_data(settings)
         steps_per_epoch = count_steps(settings.global_batch, len(data.items), process_count())
-        model = build_model(settings, data).to(device)
-        optimizer = build_optimizer(model, settings)
+        model = build_model(settings, data)
+        if settings.start_from is not None:
+            say(f"starts from {settings.start_from}: {take_over(model, data.emotions, load_encoder(settings.start_from))}")
+        optimizer = build_optimizer(model.to(device), settings)
         metadata = describe(settings, data)
         steps_done = load_state(settings.run, model, optimizer, metadata, steps_per_epoch)
         if steps_done == settings.epochs * steps_per_epoch:

@@ -30,6 +30,9 @@ class PretrainSettings:
     corpora: Annotated[tuple[str, ...], Field(min_length=1)] = ("kdae", "emilya", "egbm")  # Corpora to train on, jointly
     split: SplitSettings = field(default_factory=SplitSettings)  # Which clips are held out, here and in all later stages
     encoder: EncoderSettings = field(default_factory=CtrGcnSettings)  # The encoder's architecture
+    start_from: Path | None = None
+    """Run folder of a trained encoder of the same architecture that this one starts from, for a new layout or a small corpus (our choice;
+    pretraining/transfer.py)."""
     window_frames: Count = 64
     """Longest window that the encoder sees at once, in frames at the corpora's rate (our choice: 2.1 s at 30 per second)."""
     epochs: Count = 200  # Passes over the training windows (paper)

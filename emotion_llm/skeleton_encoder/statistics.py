@@ -85,7 +85,7 @@ class StatisticsMap(nn.Module):
         self.register_buffer("std", torch.ones(STATISTICS, sum(self.sizes)))
 
     def forward(self, statistics: Tensor, layout: int) -> Tensor:
-        joints = self._joints(layout)
+        joints = self.joints(layout)
         standard = (statistics - self.mean[:, None, joints]) / self.std[:, None, joints]
         mapped = torch.einsum("fnv,vcf->ncv", standard.clamp(-FARTHEST, FARTHEST), self.weight[joints])
         return mapped * self.sizes[layout] ** 0.5  # the mean over the joints then learns as fast in every layout
@@ -93,10 +93,11 @@ class StatisticsMap(nn.Module):
     @torch.no_grad()
     def set_statistics(self, layout: int, mean: Tensor, std: Tensor) -> None:
         """Mean and standard deviation over the training windows of a layout, (9, V) each."""
-        self.mean[:, self._joints(layout)] = mean.float()
-        self.std[:, self._joints(layout)] = std.float().clamp(min=SMALLEST_STD)
+        self.mean[:, self.joints(layout)] = mean.float()
+        self.std[:, self.joints(layout)] = std.float().clamp(min=SMALLEST_STD)
 
-    def _joints(self, layout: int) -> slice:
+    def joints(self, layout: int) -> slice:
+        """The rows of a layout's joints."""
         begin = sum(self.sizes[:layout])
         return slice(begin, begin + self.sizes[layout])
 
