@@ -400,4 +400,25 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("emotion_llm/runtime/figures.py", "tests/evaluation/test_tensorboard_pages.py", [
         ('if points and points[-1]["clips"] < least', 'if points and entry["clips"] < least'),
     ]),
+    ("emotion_llm/evaluation/uncertainty.py", "tests/evaluation/test_uncertainty.py", [
+        ("** 2 / (2 * clusters)", "** 2 / 2"),
+        ("return cross_entropy +", "return cross_entropy + 0 *"),
+    ]),
+    ("emotion_llm/evaluation/attributions.py", "tests/evaluation/test_attributions.py", [
+        ("falling = weights.argsort(descending=True)", "falling = weights.argsort()"),
+        ("order[round(share * len(order)) :]", "order[: round(share * len(order))]"),
+        ("(RANDOM, curves[2:].mean(0))", "(RANDOM, curves[1:].mean(0))"),
+        ("curves[RANDOM] - curves[LARGEST]", "curves[SMALLEST] - curves[LARGEST]"),
+    ]),
+    ("emotion_llm/pretraining/transfer.py", "tests/pretraining/test_transfer.py", [
+        ("own.blocks.load_state_dict(other.blocks.state_dict())", "pass"),
+        ("own.descriptors.weight.copy_(other.descriptors.weight)", "pass"),
+        ("other_row = emotions.index(emotion), trained.record.emotions.index(emotion)", "other_row = emotions.index(emotion), 0"),
+        ("if there[name] != here.get(name)", "if False"),
+    ]),
+    ("emotion_llm/skeleton_tokens/tokenizer.py", "tests/skeleton_tokens/test_tokenizer.py", [
+        ("(classifier - classifier.mean(0)) * self.feature_std[SEMANTIC]", "(classifier - classifier.mean(0)) / self.feature_std[SEMANTIC]"),
+        ("sizes[0] / sizes[1]", "sizes[1] / sizes[0]"),
+        ("words - words.mean(0)", "words.flip(0)"),
+    ]),
 ]  # fmt: skip
