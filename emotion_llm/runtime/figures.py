@@ -55,7 +55,7 @@ def reliability_figure(curves: Mapping[str, Sequence[Mapping[str, float]]], titl
     Args:
         curves: method -> entries with `clips`, `confidence`, `accuracy`, the least confident first.
     """
-    figure, axes = small_figure(2.9)
+    figure, axes = small_figure(3.1)
     axes.plot((0, 1), (0, 1), color="0.7", linewidth=0.8, label="calibrated")
     for (method, entries), (colour, marker, line) in zip(curves.items(), MARKED_CURVES, strict=False):
         total = sum(entry["clips"] for entry in entries)
@@ -67,7 +67,7 @@ def reliability_figure(curves: Mapping[str, Sequence[Mapping[str, float]]], titl
             x, y, [200 * entry["clips"] / max(total, 1) for entry in points], color=colour, marker=marker, alpha=0.35, linewidths=0
         )
     axes.set(xlim=(0, 1.03), ylim=(0, 1.05), xlabel="confidence", ylabel="share of right answers", title=title)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.62), frameon=False)
+    figure.legend(loc="outside lower center", frameon=False)
     return figure
 
 
@@ -79,11 +79,11 @@ def removal_figure(removed: Sequence[float], curves: Mapping[str, Sequence[float
     Args:
         curves: order of removal -> one probability per share in `removed`.
     """
-    figure, axes = small_figure(2.9)
+    figure, axes = small_figure(3.1)
     for (order, values), (colour, marker, line) in zip(curves.items(), MARKED_CURVES, strict=False):
         axes.plot(removed, values, color=colour, linestyle=line, linewidth=1, marker=marker, ms=4, label=order)
     axes.set(xlim=(0, 1.03), ylim=(0, 1.05), xlabel="share of skeleton tokens removed", ylabel="probability of the answer", title=title)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.62), frameon=False)
+    figure.legend(loc="outside lower center", frameon=False)
     return figure
 
 

@@ -14,7 +14,7 @@ from emotion_llm.corpus.splits import SplitSettings
 from emotion_llm.evaluation.evaluate import EvaluateSettings
 from emotion_llm.evaluation.tensorboard_pages import final_results, results_table
 from emotion_llm.grounding.examples import CHARACTERS, Example, example_figure, examples_table
-from emotion_llm.runtime.figures import joined, reliability_figure
+from emotion_llm.runtime.figures import joined, reliability_figure, removal_figure
 from emotion_llm.runtime.tensorboard import Tag
 from launch.evaluate import evaluate
 
@@ -133,3 +133,13 @@ def test_shares_that_no_corpus_has_are_left_out():
         name: {"accuracy": 1.0, "description": {"methods": {"greedy": shares}}} for name, shares in (("kdae", greedy), ("egbm", none))
     }
     assert final_results(corpora) == {Tag.ACCURACY: 1.0, Tag.SUPPORTED: 0.5, Tag.CONTRADICTED: 0.25}
+
+
+def test_the_legend_of_a_removal_curve_is_inside_the_picture():
+    figure = removal_figure([0, 0.5, 1], {"largest": [0.8, 0.2, 0.1], "random": [0.8, 0.5, 0.1], "smallest": [0.8, 0.8, 0.1]}, "kdae")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent(canvas.get_renderer())
+    assert box.y0 >= 0 and box.y1 <= figure.axes[0].get_window_extent().y0
+    assert [text.get_text() for text in legend.get_texts()] == ["largest", "random", "smallest"]
