@@ -109,7 +109,7 @@ def test_a_checkpoint_of_another_encoder_is_refused(small_world, recognition_run
 def test_the_reliability_figure_says_each_methods_calibration_error():
     curve = [{"clips": 1, "confidence": 0.5, "accuracy": 1.0}, {"clips": 3, "confidence": 0.9, "accuracy": 0.9}]
     figure = reliability_figure({"LLM": curve}, "kdae")
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["calibrated", "LLM, calibration error 0.12"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["calibrated", "LLM, calibration error 0.12"]
 
 
 def test_the_confusion_figure_says_its_accuracy():
