@@ -71,7 +71,7 @@ def test_a_run_per_number_of_motions_and_one_with_all_start_alike_and_are_not_re
     assert (tmp_path / "curve" / "table.md").read_text(encoding="utf-8") == table
     assert curve(settings) == table and len(trained) == 3
     longer = replace(settings, finetune=replace(settings.finetune, max_steps=2_000))
-    with pytest.raises(UserError, match=r"the run was started with max_steps = 350, now it is 2000; resume with the old value"):
+    with pytest.raises(UserError, match=r"the run was started with max_steps = 450, now it is 2000; resume with the old value"):
         curve(longer)
 
 
