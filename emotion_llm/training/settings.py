@@ -136,7 +136,7 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
     "description": {
         "paper": replace(_then_description(_PAPER, max_steps=10_000, warmup_steps=200), evaluate_every=1_000),
         "demo": replace(_then_description(_DEMO, max_steps=450, warmup_steps=20), evaluate_every=225, checkpoint_every=100),
-        "smollm2": _then_description(_SMOLLM2, max_steps=320, warmup_steps=10, global_batch=8),
+        "smollm2": _then_description(_SMOLLM2, max_steps=240, warmup_steps=10, global_batch=8),
     },
 }
 PRESETS["refinement"] = {

@@ -83,9 +83,9 @@ def test_the_line_holds_all_that_is_told_in_the_narrators_own_words(movements):
 
 
 def test_smoothness_is_not_told_and_leaves_its_place_to_the_next():
-    where = {("jerkiness", "throughout"): 1.0, ("head pitch", "throughout"): 85.0}
-    assert [claim.quality for claim in tell(where, {}, "anger", rng())[1]] == ["head pitch"]
-    assert [claim.quality for claim in tell({("jerkiness", "throughout"): 99.0}, {}, "anger", rng())[1]] == ["jerkiness"]
+    for percentile in (1.0, 99.0):
+        where = {("jerkiness", "throughout"): percentile, ("head pitch", "throughout"): 85.0}
+        assert [claim.quality for claim in tell(where, {}, "anger", rng())[1]] == ["head pitch"]
 
 
 def test_what_neutral_clips_do_as_well_is_not_told():
