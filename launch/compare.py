@@ -38,7 +38,8 @@ def main() -> None:
     compare(parse_settings(PRESETS, __doc__))
 
 
-def compare(settings: CompareSettings) -> str:
+def compare(settings: CompareSettings) -> str | None:
+    """The table as Markdown; None if it was stopped on request."""
     device = start_processes()
     left = [cell for cell in cells(settings) if not is_finished(settings, cell)]
     for number, cell in enumerate(left, 1):
@@ -47,9 +48,9 @@ def compare(settings: CompareSettings) -> str:
         if cell.is_baseline:
             method, records = "majority", baseline_records(settings.pretrain.data / cell.training, pretrain_settings(settings, cell).split)
         else:
-            pretrain(pretrain_settings(settings, cell))
-            if settings.llm:
-                finetune(finetune_settings(settings, cell))
+            done = pretrain(pretrain_settings(settings, cell)) and (not settings.llm or finetune(finetune_settings(settings, cell)))
+            if not done:
+                return None
             method, records = answers(settings, cell, device)
         write_cell(settings, cell, method, records, time.perf_counter() - begin)
         write_table(settings)

@@ -19,11 +19,13 @@ def main() -> None:
     curve(parse_settings(PRESETS, __doc__))
 
 
-def curve(settings: CurveSettings) -> str:
+def curve(settings: CurveSettings) -> str | None:
+    """The table as Markdown; None if it was stopped on request."""
     for point in points(settings):
         if not is_finished(point):
             say(f"\n== {point.described_motions or 'all'} described motions")
-            finetune(point)
+            if not finetune(point):
+                return None
             evaluate(evaluation_of(settings, point))
     table = explanation_table([*settings.beside, *(point.run for point in points(settings))])
     if is_first_rank():

@@ -43,7 +43,8 @@ def main() -> None:
     finetune(parse_settings(presets_of_stage(), __doc__))
 
 
-def finetune(settings: FinetuneSettings) -> None:
+def finetune(settings: FinetuneSettings) -> bool:
+    """False: the run was stopped on request before its last step."""
     device = start_processes()
     with locked(settings.run):
         encoder = load_encoder(settings.encoder)
@@ -90,6 +91,7 @@ def finetune(settings: FinetuneSettings) -> None:
         tensorboard.close()
         if done:
             say(f"{settings.stage} done: {settings.run}; watch it with: tensorboard --logdir {settings.run.parent}")
+        return done
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def main() -> None:
     pretrain(parse_settings(PRESETS, __doc__))
 
 
-def pretrain(settings: PretrainSettings) -> None:
+def pretrain(settings: PretrainSettings) -> bool:
+    """False: the run was stopped on request before its last step."""
     device = start_processes()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it
     with locked(settings.run):
@@ -49,14 +50,14 @@ def pretrain(settings: PretrainSettings) -> None:
             with suppress(UserError):  # a missing or damaged encoder is written again
                 load_encoder(settings.run)
                 say(f"{settings.run}: already trained; for another run choose another --run folder")
-                return
+                return True
 
         say_plan(settings, data, model, steps_per_epoch, steps_done)
         tensorboard = TensorBoardWriter(settings.run, steps_done, settings.epochs * steps_per_epoch)
         done = train(model, optimizer, data, settings, steps_per_epoch, steps_done, tensorboard, metadata)
         if not done:  # stopped, saved
             tensorboard.close()
-            return
+            return False
 
         fit_classifier(model, data)
         held_out = evaluate(model, data, tensorboard, settings.epochs, settings.epochs * steps_per_epoch)
@@ -66,6 +67,7 @@ def pretrain(settings: PretrainSettings) -> None:
             save_encoder(settings.run, model, metadata | {"held_out": held_out})
         gather_over_processes(None)  # the encoder is written
         say(f"encoder done: {settings.run}; watch it with: tensorboard --logdir {settings.run.parent}")
+        return True
 
 
 if __name__ == "__main__":

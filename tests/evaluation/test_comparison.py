@@ -137,6 +137,13 @@ def test_the_whole_grid_is_run_with_one_command_and_continues_where_it_stopped(s
     assert compare(replace(few, folds=None)) == table
 
 
+def test_a_grid_that_is_stopped_leaves_its_cell_to_be_continued(settings, monkeypatch):
+    few = replace(settings, trainings=("egbm",), seeds=(0,), folds=(0,), baselines=False)
+    monkeypatch.setattr("launch.pretrain_encoder.train", lambda *arguments: False)  # stopped, as by SIGTERM
+    assert compare(few) is None
+    assert not is_finished(few, cells(few)[0])
+
+
 @pytest.mark.slow
 def test_the_llm_is_compared_beside_the_encoder(settings, small_world):
     few = replace(

@@ -59,7 +59,7 @@ def test_a_run_per_number_of_motions_and_one_with_all_start_alike_and_are_not_re
         path = evaluated(settings.run, one=corpus(10, 3.0, 0.9)) / "evaluation" / "metrics.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"trained": {"settings": settings_to_dict(trained[-1])}}))
 
-    monkeypatch.setattr("launch.curve.finetune", trained.append)
+    monkeypatch.setattr("launch.curve.finetune", lambda settings: trained.append(settings) or True)
     monkeypatch.setattr("launch.curve.evaluate", answer)
     other = evaluated(tmp_path / "words", one=corpus(10, 3.0, 0.2))
     settings = replace(PRESETS["demo"], run=tmp_path / "curve", motions=(30, 3), beside=(other,))
@@ -70,6 +70,8 @@ def test_a_run_per_number_of_motions_and_one_with_all_start_alike_and_are_not_re
     assert [row["method"] for row in cells(table)][:8:2] == ["words, greedy", "3, greedy", "30, greedy", "all, greedy"]
     assert (tmp_path / "curve" / "table.md").read_text(encoding="utf-8") == table
     assert curve(settings) == table and len(trained) == 3
+    monkeypatch.setattr("launch.curve.finetune", lambda settings: False)  # stopped, as by SIGTERM
+    assert curve(replace(settings, run=tmp_path / "stopped")) is None
     longer = replace(settings, finetune=replace(settings.finetune, max_steps=2_000))
     with pytest.raises(UserError, match=r"the run was started with max_steps = 450, now it is 2000; resume with the old value"):
         curve(longer)

@@ -74,7 +74,7 @@ def test_a_run_that_is_stopped_within_an_epoch_resumes_there_and_equals_an_unbro
 
     again = replace(settings, run=settings.run.with_name("again"))
     monkeypatch.setattr(loop, "train_step", signalled)
-    pretrain(again)
+    assert pretrain(again) is False
     assert steps == list(range(1, step + 2)) and not (again.run / ABOUT).exists()
     name = signal.Signals(number).name
     assert f"stopped by {name} after step {step + 1}; it is saved, run the same command to continue" in capsys.readouterr().out
