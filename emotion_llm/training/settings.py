@@ -135,7 +135,13 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
     "recognition": {"paper": _PAPER, "demo": _DEMO, "smollm2": _SMOLLM2},
     "description": {
         "paper": replace(_then_description(_PAPER, max_steps=10_000, warmup_steps=200), evaluate_every=1_000),
-        "demo": replace(_then_description(_DEMO, max_steps=450, warmup_steps=20), evaluate_every=225, checkpoint_every=100),
+        "demo": replace(
+            _then_description(_DEMO, max_steps=450, warmup_steps=20),
+            peak_learning_rate=1.5e-3,
+            token_dropout=0.2,
+            evaluate_every=225,
+            checkpoint_every=100,
+        ),  # at recognition's rate it unlearnt to recognise people it has not seen
         "smollm2": _then_description(_SMOLLM2, max_steps=240, warmup_steps=10, global_batch=8),
     },
 }
