@@ -46,4 +46,4 @@ def predict_with_pages(settings: PredictSettings) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, at_once=True)

@@ -84,16 +84,23 @@ def settings_to_dict(settings: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable[[], object], at_once: bool = False) -> None:
     """Runs a script's main function and turns errors that the user can fix into one line and an exit status.
 
     An error in one process ends all processes of the job, and its message is the last one (runtime/watchdog.py).
+
+    Args:
+        at_once: after success, end without taking the interpreter down, which takes a second once torch is loaded.
     """
     prepare_output()
     try:
         main()
         if watch := current():
             watch.close()
+        if at_once:
+            BestEffort(sys.stdout).flush()
+            BestEffort(sys.stderr).flush()
+            os._exit(0)
     except UserError as error:
         _exit(f"error: {error}", USER_ERROR_STATUS)
     except KeyboardInterrupt:

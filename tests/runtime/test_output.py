@@ -57,6 +57,14 @@ def test_a_reader_that_is_gone_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_script_that_ends_at_once_loses_no_output_and_keeps_its_status():
+    code = "import atexit, sys; from emotion_llm.runtime.console import run, say; atexit.register(lambda: say('torn down'))\n"
+    main = "def main():\n    print('x' * 100_000, end=''); print('y', end='', file=sys.stderr)\n"
+    done = python(f"{code}{main}run(main, at_once=True)", stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x" * 100_000, "y")
+    assert python(f"{code}run(lambda: sys.exit(3), at_once=True)", stdout=subprocess.PIPE).returncode == 3
+
+
 def test_an_uncaught_error_escapes_control_characters_of_its_message():
     done = python(
         "from emotion_llm.runtime.console import run\ndef main(): raise KeyError('a') from ValueError('\x1b[2J\u202e')\nrun(main)"
