@@ -14,6 +14,7 @@ import os
 import sys
 
 from emotion_llm.runtime.console import parse_settings, run, say
+from emotion_llm.runtime.imports import collection_paused
 from emotion_llm.runtime.processes import start_processes
 from emotion_llm.streaming.connections import Outbox, open_source
 from emotion_llm.streaming.session import PRESETS, SILENT_STATUS, StreamSettings, Tally, run_session
@@ -29,7 +30,8 @@ def main() -> None:
 
 
 def answer_stream(settings: StreamSettings) -> Tally:
-    from emotion_llm import TrainedModel
+    with collection_paused():
+        from emotion_llm.inference.trained_model import TrainedModel
     from emotion_llm.inference.trained_run import find_run
     from emotion_llm.streaming.stream import Stream
 

@@ -27,6 +27,7 @@ from emotion_llm.motion.reading import read_motion_file
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write
+from emotion_llm.runtime.imports import collection_paused
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.output import BestEffort, printable
 from emotion_llm.runtime.validation import STRICT
@@ -87,7 +88,8 @@ def predict(settings: PredictSettings, on_answer: OnAnswer | None = None) -> int
     paths = find_clips(settings.clips)
     if len(paths) == 1 and paths[0].suffix.lower() == ".bvh":
         read_motion_file(paths[0])  # needs no torch: a damaged file is refused at once
-    from emotion_llm import TrainedModel
+    with collection_paused():
+        from emotion_llm.inference.trained_model import TrainedModel
     from emotion_llm.inference.trained_run import find_run
     from emotion_llm.runtime.processes import process_count, start_processes
 

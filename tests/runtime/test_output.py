@@ -143,3 +143,9 @@ def test_programs_that_tests_start_run_this_checkout(tmp_path):
         [sys.executable, "-c", "import emotion_llm; print(emotion_llm.__file__)"], capture_output=True, text=True, cwd=tmp_path
     )
     assert Path(done.stdout.strip()) == ROOT / "emotion_llm" / "__init__.py"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_collection_is_as_before_after_a_large_import(collects):
+    code = f"import gc; {'' if collects else 'gc.disable(); '}import emotion_llm; emotion_llm.Answer; print(gc.isenabled())"
+    assert python(code, stdout=subprocess.PIPE).stdout.strip() == str(collects)
