@@ -176,7 +176,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ]),
     ("emotion_llm/inference/trained_model.py", "tests/inference/test_prediction.py tests/inference/test_interface.py", [
         ("sums[place] / len(features[place])", "sums[place]"),
-        ("chosen = [own[middle(range(len(own)))] for own in features]", "chosen = [own[0] for own in features]"),
+        ("whole_motion(own) for own in features", "own[0] for own in features"),
         ("torch.tensor([place for place, _ in scored])", "torch.tensor(sorted(place for place, _ in scored))"),
     ]),
     ("emotion_llm/inference/prediction.py", "tests/inference/test_prediction.py", [
@@ -332,12 +332,16 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("/ self.feature_std[granularities]", ""),
         ("torch.where(std > 1e-6, std, torch.ones_like(std))", "std"),
         ("return every[granularities,", "return every[0 * granularities,"),
+        ("(reading * self.feature_std[SEMANTIC])", "(reading / self.feature_std[SEMANTIC])"),
+        ("random / size *", "size / random *"),
+        ("word.T @", "word.flip(0).T @"),
     ]),
     ("emotion_llm/skeleton_tokens/unified.py", "tests/skeleton_tokens", [
         ("1 + torch.arange(joints)", "torch.arange(joints)"),
         ("first_temporal = 1 + self.spatial", "first_temporal = 1 + joints"),
         ("if joints > self.spatial:", "if joints > self.total:"),
         ("if time_steps > self.temporal:", "if time_steps > self.total:"),
+        (".unflatten(0, (first.time_steps, len(windows)))", ".unflatten(0, (len(windows), first.time_steps)).transpose(0, 1)"),
         ("[SPATIAL] * self.joints + [TEMPORAL] * self.time_steps", "[TEMPORAL] * self.joints + [SPATIAL] * self.time_steps"),
         ("return every if self.kept is None else every[self.kept]\n\n    @property", "return every\n\n    @property"),
     ]),
@@ -415,10 +419,5 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("own.descriptors.weight.copy_(other.descriptors.weight)", "pass"),
         ("other_row = emotions.index(emotion), trained.record.emotions.index(emotion)", "other_row = emotions.index(emotion), 0"),
         ("if there[name] != here.get(name)", "if False"),
-    ]),
-    ("emotion_llm/skeleton_tokens/tokenizer.py", "tests/skeleton_tokens/test_tokenizer.py", [
-        ("(classifier - classifier.mean(0)) * self.feature_std[SEMANTIC]", "(classifier - classifier.mean(0)) / self.feature_std[SEMANTIC]"),
-        ("sizes[0] / sizes[1]", "sizes[1] / sizes[0]"),
-        ("words - words.mean(0)", "words.flip(0)"),
     ]),
 ]  # fmt: skip

@@ -21,7 +21,6 @@ from emotion_llm.evaluation.uncertainty import Bootstrap, interval
 from emotion_llm.inference.answer import Attribution
 from emotion_llm.inference.attribution import attribute, over_recording
 from emotion_llm.inference.trained_model import TrainedModel
-from emotion_llm.language.explaining import middle
 from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
@@ -52,7 +51,7 @@ def attributions(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusSc
         motions = [encoded.motion(window) for window in windows]
         weights = [attribute(trained.model, trained.prompts, motion, scores.emotions, emotion, trained.device) for motion in motions]
         found = over_recording(weights, encoded.windows["start"][windows].tolist(), encoded.corpus.layout, encoded.corpus.frames_per_second)
-        chosen = middle(range(len(windows)))
+        chosen = len(windows) // 2
         own[clip] = ClipAttribution(found, removal_curves(trained, motions[chosen], weights[chosen], scores.emotions, emotion, seed=clip))
     return {clip: one for part in gather_over_processes(own) for clip, one in part.items()}
 

@@ -102,7 +102,7 @@ def position_features(corpus: Corpus) -> np.ndarray:
 
 def semantic_features(encoded: EncodedCorpus) -> np.ndarray:
     """The encoder's semantic feature of every clip, the mean over its windows, (clips, C)."""
-    rows = [encoded.features[encoded.windows["row"][encoded.windows_of_clips([clip])]].mean(axis=0) for clip in range(len(encoded.corpus))]
+    rows = [encoded.semantic_rows([clip])[:, : encoded.width].mean(axis=0) for clip in range(len(encoded.corpus))]
     return np.stack(rows).astype(float)
 
 

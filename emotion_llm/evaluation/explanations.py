@@ -22,7 +22,7 @@ from emotion_llm.grounding.metrics import cider, derangements, distinct_share, s
 from emotion_llm.grounding.narrator import narrate
 from emotion_llm.grounding.norms import Measured, Norms, make_norms, measure_corpus
 from emotion_llm.inference.trained_model import TrainedModel
-from emotion_llm.language.explaining import explain, explain_verified, middle
+from emotion_llm.language.explaining import explain, explain_verified
 from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities
 from emotion_llm.motion.layout import Layout
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
@@ -71,7 +71,7 @@ def explain_clips(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusS
     swapped = derangements(len(order))[0] if len(order) > 1 else np.zeros(1, dtype=int)
 
     def motion(place: int) -> MotionFeatures:
-        return encoded.motion(middle(encoded.windows_of_clips([scores.clips[place]])))
+        return encoded.clip_motion(scores.clips[place])
 
     own = range(process_rank(), len(order), process_count())
     emotions = [scores.emotions[int(scores.probabilities[order[index]].argmax())] for index in own]

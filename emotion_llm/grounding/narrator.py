@@ -3,9 +3,10 @@
 Measured, Norms, emotion  ->  narrate: text, and the claims it makes
 where a movement stands (Standing), emotion  ->  tell: the same, for movements that need not exist
 
-A text says which emotion the movement suggests and why: up to MOST_CLAIMS qualities by which it stands out among the training clips of its
-corpus, and from the neutral ones, and in a short clip what its halves differ in. Only what lies clearly outside the middle is told, so
-that a checker with other formulas would agree. A text is generated, and stored as generated; it is no annotation by people.
+A text says which emotion the movement suggests and why: up to MOST_CLAIMS qualities, the most notable first, by which it stands out among
+the training clips of its corpus, and from the neutral ones, and in a short clip what its halves differ in. Only what lies clearly outside
+the middle is told, so that a checker with other formulas would agree. A text is generated, and stored as generated; it is no annotation by
+people.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ SUBJECTS: dict[str, str] = {
     "head pitch": "the head", "trunk lean": "the upper body", "shoulder height": "the shoulders", "arm opening": "the arms",
     "elbow bend": "the elbows", "hand height": "the hands", "knee bend": "the knees",
 }  # fmt: skip
-"""Quality that is told -> its subject, in the order of telling, which is fixed: a small LLM learns it faster. What tells the action rather
-than how it is done (travel, turning) is left out, what mostly repeats another quality (suddenness and force, the arms' swing), and
-smoothness: formulas of it disagree, and on real motion a model told it wrongly as often as rightly (docs/explanations.md)."""
+"""Quality that is told -> its subject. What tells the action rather than how it is done (travel, turning) is left out, what mostly repeats
+another quality (suddenness and force, the arms' swing), and smoothness: formulas of it disagree, and on real motion a model told it wrongly
+as often as rightly (docs/explanations.md)."""
 ALIKE = ({"speed", "force"}, {"size", "expansion"}, {"elbow bend", "hand height"})
 """Qualities that mostly go together: a text tells one of them."""
 HALVES: tuple[Moment, Moment] = ("first half", "second half")
@@ -37,24 +38,24 @@ WORDS = {"trunk lean": 1}
 """A pole is told in one of its two usual words; of these only in the first: "leaning back" would say more than was measured."""
 TOLD_FROM = 80.0
 """Percentile from which a quality is told; its low pole is told from 100 - TOLD_FROM down (our choice)."""
-STRONG_FROM = 95.0
-"""Percentile from which it is told with "very", or of a posture with "clearly" (our choice)."""
+PLAIN_FROM, STRONG_FROM = 85.0, 95.0
+"""Percentile from which it is told without "rather", and from which with "very", or of a posture with "clearly" (our choice)."""
 CONTRAST = 15.0
 """Percentile points by which a told quality exceeds that of the median neutral clip (our choice)."""
 HALVES_DIFFER = 40.0
 """Percentile points between the halves from which one of them is told (our choice)."""
 MOST_CLAIMS = 4
-LONGEST_FOR_HALVES = 4.0
-"""Seconds. A half of a longer clip is no moment, and a model that sees the clip in windows cannot tell one from the other."""
+LONGEST_FOR_HALVES = 10.0
+"""Seconds. A half of a longer clip is no moment (our choice)."""
 OPENINGS = (
     "the movement reads as {emotion}: {reasons}",
     "{reasons}, which reads as {emotion}",
     "this comes across as {emotion}, because {reasons}",
 )
 CONTRASTING = "compared with neutral clips, {reasons}, which comes across as {emotion}"
-LEVELS = ((45.0, "very "), (30.0, ""), (10.0, "rather "))
-"""Distance from the middle percentile, and its word in the line that a baseline reads: as far as STRONG_FROM, TOLD_FROM and the judge's
-SUPPORTED_FROM are (our choice)."""
+LEVELS = ((45.0, "very "), (35.0, ""), (30.0, "rather "), (10.0, "slightly "))
+"""Distance from the middle percentile, and its word in the line that a baseline reads: as far as STRONG_FROM, PLAIN_FROM, TOLD_FROM and the
+judge's SUPPORTED_FROM are (our choice)."""
 NOTHING = "nothing stands out, the pace and the posture are average"
 
 
@@ -106,7 +107,7 @@ def tell(
         rng: chooses among wordings.
         most: claims of the whole clip.
     """
-    told = sorted(_notable(where, neutral)[:most], key=lambda claim: list(SUBJECTS).index(claim.quality))
+    told = _notable(where, neutral)[:most]
     half = _notable_half(where, {QUALITIES[claim.quality].part for claim in told})
     reasons = _sentence_part(told, where, rng)
     openings = [*OPENINGS]
@@ -158,8 +159,9 @@ def _predicate(claim: Claim, where: Standing, rng: np.random.Generator) -> str:
     pole = quality.pole(claim.direction)
     words = pole.adjectives[: WORDS.get(claim.quality, 2)]
     word, verb = str(rng.choice(words)), "are" if SUBJECTS[claim.quality].endswith("s") else "is"
-    clearly = quality.part != "body" and 50 + abs(where[claim.quality, claim.moment] - 50) >= STRONG_FROM
-    return f"{verb} {'very ' if claim.extent == 'strong' else 'clearly ' if clearly else ''}{word}"
+    notable = 50 + abs(where[claim.quality, claim.moment] - 50)
+    strong = "very " if quality.part == "body" else "clearly "
+    return f"{verb} {strong if notable >= STRONG_FROM else '' if notable >= PLAIN_FROM else 'rather '}{word}"
 
 
 def _without_repeated_verb(predicates: list[str]) -> list[str]:

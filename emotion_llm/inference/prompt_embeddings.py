@@ -29,9 +29,10 @@ from torch import Tensor
 
 from emotion_llm.inference.recordings import Recording
 from emotion_llm.inference.trained_model import TrainedModel
-from emotion_llm.language.explaining import MAX_NEW_TOKENS, middle
+from emotion_llm.language.explaining import MAX_NEW_TOKENS
 from emotion_llm.language.packed import Example
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.skeleton_tokens.unified import whole_motion
 
 SECONDS = 300
 """Longest wait for an answer."""
@@ -39,13 +40,13 @@ SECONDS = 300
 
 @torch.inference_mode()
 def prompt_embeddings(model: TrainedModel, recording: Recording, emotion: str) -> Tensor:
-    """The prompt that asks to explain an emotion, embedded: text and skeleton tokens of the recording's middle window.
+    """The prompt that asks to explain an emotion, embedded: text and skeleton tokens of the recording.
 
     Shape:
         (L, D) in the LLM's dtype, on the CPU
     """
     (windows,) = model.encode([recording])
-    example = Example(model.prompts.description(emotion), windows[middle(range(len(windows)))], answers=())
+    example = Example(model.prompts.description(emotion), whole_motion(windows), answers=())
     return model.model.generation_inputs([example])["inputs_embeds"][0].cpu()
 
 

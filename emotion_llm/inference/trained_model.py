@@ -28,7 +28,7 @@ from emotion_llm.inference.export_folder import LLM
 from emotion_llm.inference.recordings import ReadingChoices, Recording, fitting_motion, open_recording, recording_of_motion
 from emotion_llm.inference.timeline import STEP_SECONDS, Segment, Timeline, segment, smooth, window_starts
 from emotion_llm.inference.trained_run import FoundRun, find_run
-from emotion_llm.language.explaining import explain, middle
+from emotion_llm.language.explaining import explain
 from emotion_llm.language.label_scoring import emotion_probabilities
 from emotion_llm.language.llm import LoraSettings, llm_hash, load_llm, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
@@ -39,7 +39,7 @@ from emotion_llm.runtime.processes import evaluation_dtype
 from emotion_llm.runtime.validation import validate_record
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motions
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
-from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
+from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots, whole_motion
 from emotion_llm.training.assembly import build_model, check_same_origin, prompts_of_run
 from emotion_llm.training.checkpoint import TOKENIZER
 
@@ -286,12 +286,12 @@ class TrainedModel(FoundRun):
         features: Sequence[Sequence[MotionFeatures]],
         on_text: Callable[[str], None] | None = None,
     ) -> list[Answer]:
-        """The answers with an explanation of their emotion, resting on the middle window, and its claims; unchanged for a run that has
+        """The answers with an explanation of their emotion, resting on the whole recording, and its claims; unchanged for a run that has
         not learnt to explain."""
         if not self.explains:
             return list(answers)
-        chosen = [own[middle(range(len(own)))] for own in features]
-        texts = explain(self.model, self.prompts, chosen, [answer.emotion for answer in answers], on_text=on_text)
+        motions = [whole_motion(own) for own in features]
+        texts = explain(self.model, self.prompts, motions, [answer.emotion for answer in answers], on_text=on_text)
         return [
             replace(answer, explanation=text, claims=self.judge(text, recording))
             for answer, text, recording in zip(answers, texts, recordings, strict=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase, TextStreamer
 
 from emotion_llm.grounding.judge import Standing
@@ -33,10 +32,10 @@ def explain(
     emotions: Sequence[str],
     on_text: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Greedy explanations of N windows of motion, each given its emotion.
+    """Greedy explanations of N motions, each given its emotion.
 
     Args:
-        on_text: receives the text piece by piece while it is written; for one window.
+        on_text: receives the text piece by piece while it is written; for one motion.
     """
     examples = [
         Example(prompts.description(emotion, motion.words), motion, answers=()) for motion, emotion in zip(motions, emotions, strict=True)
@@ -59,7 +58,7 @@ def explain_verified(
     greedy: str,
     candidates: int = CANDIDATES,
 ) -> str:
-    """The explanation of one window that its movement supports best: the greedy one, or one of those sampled beside it.
+    """The explanation of one motion that its movement supports best: the greedy one, or one of those sampled beside it.
 
     No claim that the movement contradicts is left in it. The judge that chooses is also the metric's, so its figures for these texts are
     a bound, not evidence.
@@ -76,7 +75,7 @@ def explain_verified(
 def sample_explanations(
     model: EmotionLLM, prompts: PromptWriter, motion: MotionFeatures, emotion: str, candidates: int, seed: int
 ) -> list[str]:
-    """Random explanations of one window, given its emotion, in one batch."""
+    """Random explanations of one motion, given its emotion, in one batch."""
     example = Example(prompts.description(emotion, motion.words), motion, answers=())
     with model.evaluating():
         sampled = model.sample(example, MAX_NEW_TOKENS, candidates, seed)
@@ -92,8 +91,3 @@ class TextPieces(TextStreamer):
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self._on_text(text)
-
-
-def middle(windows: Sequence[int] | np.ndarray) -> int:
-    """The middle window of a clip: the one that is explained."""
-    return int(windows[len(windows) // 2])

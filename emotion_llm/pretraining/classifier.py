@@ -53,7 +53,8 @@ def training_features(model: PretrainingModel, data: PretrainingData) -> tuple[T
         own = range(process_rank(), len(windows), process_count())
         chosen = [windows[index] for index in own]
         rows = pooled_rows(model.encoder, chosen, data.layout_index[place], data.frames_per_second, descriptors[own])
-        encoded = {own[index]: row[0].double() for index, row in progress(rows, f"encoding {corpus.name}", "window", total=len(own))}
+        rows = progress(rows, f"encoding {corpus.name}", "window", total=len(own))
+        encoded = {own[index]: row[0, : model.encoder.width].double() for index, row in rows}
         encoded = {index: row for share in gather_over_processes(encoded) for index, row in share.items()}
         words = torch.tensor([data.emotions.index(word) for word in corpus.emotions])
         emotion = words[torch.from_numpy(corpus.clips["emotion"][clips].astype(np.int64))]

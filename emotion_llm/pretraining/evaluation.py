@@ -84,4 +84,4 @@ def _own_windows(model: PretrainingModel, data: PretrainingData, place: int, cli
         for start, frames in windows(int(corpus.clips["frames"][clip]), data.window_frames)
     ]
     for index, rows in pooled_rows(model.encoder, [part for _, part in parts], data.layout_index[place], data.frames_per_second):
-        yield parts[index][0], rows[0]
+        yield parts[index][0], rows[0, : model.encoder.width]

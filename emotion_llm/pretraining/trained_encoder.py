@@ -73,8 +73,8 @@ class TrainedEncoder:
 
     @property
     def channels(self) -> int:
-        """C of its features."""
-        return self.encoder.width
+        """C + D: numbers per feature row, the kinematic descriptors included."""
+        return self.encoder.row_width
 
     def layout_index(self, layout: Layout) -> int:
         """Index of the layout among the encoder's. Raises UserError: the encoder was not trained on this layout."""
@@ -89,7 +89,7 @@ class TrainedEncoder:
         """The classifier's probabilities of the given emotions for N windows.
 
         Shape:
-            semantic (N, C)  ->  (N, E) float64; rows sum to 1
+            semantic (N, C), or semantic rows (N, C + D)  ->  (N, E) float64; rows sum to 1
 
         Raises:
             UserError: the encoder was not trained on one of the emotions.
@@ -100,7 +100,7 @@ class TrainedEncoder:
             raise UserError(f"emotion '{unknown[0]}' is not known to the encoder; it was trained on {', '.join(known)}")
         chosen = torch.tensor([known.index(emotion) for emotion in emotions])
         with torch.inference_mode():
-            return self.model.classifier.head(semantic)[:, chosen.to(semantic.device)].double().softmax(1)
+            return self.model.classifier.head(semantic[:, : self.encoder.width])[:, chosen.to(semantic.device)].double().softmax(1)
 
 
 def save_encoder(run: Path, model: PretrainingModel, metadata: dict[str, Any]) -> TrainedEncoder:

@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from emotion_llm.kinematics.descriptors import DESCRIPTORS
 from emotion_llm.motion.layout import Layout
 from emotion_llm.runtime.validation import STRICT
 from emotion_llm.skeleton_encoder.batch import INPUT_CHANNELS, MotionBatch, joint_inputs
@@ -81,6 +82,8 @@ class EncodedMotion:
     joint_mask: Tensor  # (N, V) bool
     parts: tuple[Tensor, Tensor, Tensor] | None = None
     """(N, C) each, None without statistics: means over joints and frames of network and statistics, and the map of the descriptors."""
+    descriptors: Tensor | None = None
+    """(N, D): the kinematic descriptors, standardised within their layout; None without statistics."""
 
 
 class SkeletonEncoder(nn.Module):
@@ -108,6 +111,11 @@ class SkeletonEncoder(nn.Module):
         self.statistics = StatisticsMap(self.layouts, width) if settings.statistics else None
         self.descriptors = DescriptorsMap(len(self.layouts), width) if settings.statistics else None
 
+    @property
+    def row_width(self) -> int:
+        """C + D: numbers per row of `pooled_rows`."""
+        return self.width + (len(DESCRIPTORS) if self.settings.statistics else 0)
+
     def forward(self, batch: MotionBatch) -> EncodedMotion:
         rows = self._rows(batch)
         x = self._inputs(batch, rows)  # (6, R, T)
@@ -126,9 +134,10 @@ class SkeletonEncoder(nn.Module):
             windows = [x[:count].cpu().numpy() for x, count in zip(batch.positions, batch.frame_mask.sum(1).tolist(), strict=True)]
             layouts = [self.layouts[index] for index in batch.layout_index.tolist()]
             described = describe_windows(windows, layouts, batch.frames_per_second).to(features)
-        parts = features.sum((2, 3)) / (joints * frames), mapped.sum(-1) / joints, self.descriptors(described, batch.layout_index)
+        standard = self.descriptors.standardise(described, batch.layout_index)
+        parts = features.sum((2, 3)) / (joints * frames), mapped.sum(-1) / joints, self.descriptors(standard)
         features = self.settings.network_share * features + mapped[:, :, None] * frame_mask[:, None, :, None]
-        return EncodedMotion(features, frame_mask, batch.joint_mask, parts)
+        return EncodedMotion(features, frame_mask, batch.joint_mask, parts, standard)
 
     def _map_statistics(self, batch: MotionBatch, rows: Rows, statistics: StatisticsMap) -> Tensor:
         mapped = batch.positions.new_zeros(len(batch), self.width, batch.positions.shape[2])  # (N, C, V)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from emotion_llm.skeleton_encoder.batch import collate
 from emotion_llm.skeleton_encoder.encoder import TEMPORAL_STRIDE, EncodedMotion, SkeletonEncoder
@@ -26,6 +27,7 @@ class PooledFeatures:
     temporal: Tensor  # (N, T', C): over joints; zero at padding
     joint_mask: Tensor  # (N, V) bool
     frame_mask: Tensor  # (N, T') bool
+    descriptors: Tensor | None  # (N, D): standardised kinematic descriptors
 
 
 def pool(encoded: EncodedMotion) -> PooledFeatures:
@@ -37,7 +39,7 @@ def pool(encoded: EncodedMotion) -> PooledFeatures:
     semantic = spatial.sum(1) / joints[:, 0]
     if encoded.parts is not None:
         semantic = semantic + encoded.parts[2]
-    return PooledFeatures(semantic, spatial, temporal, encoded.joint_mask, encoded.frame_mask)
+    return PooledFeatures(semantic, spatial, temporal, encoded.joint_mask, encoded.frame_mask, encoded.descriptors)
 
 
 class EmotionClassifier(nn.Module):
@@ -69,7 +71,9 @@ def pooled_rows(
         descriptors: of every motion (N, D), if they are known already.
 
     Shape:
-        N motions (T, V, 3)  ->  N times (1 + V + T', C) float32 on the CPU: semantic, spatial, temporal rows
+        N motions (T, V, 3)  ->  N times (1 + V + T', C + D) float32 on the CPU: semantic, spatial, temporal rows. Semantic and
+        temporal rows end with the motion's standardised descriptors, so that the windows of a clip tell when it is how; spatial rows end
+        with zeros. D = 0 without statistics.
     """
     device = next(encoder.parameters()).device
     encoder.eval()
@@ -79,7 +83,12 @@ def pooled_rows(
         known = None if descriptors is None else descriptors[batch]
         motion_batch = collate([motions[index] for index in batch], [layout_index] * len(batch), frames_per_second, known)
         pooled = pool(encoder(motion_batch.to(device)))
-        rows = torch.cat([pooled.semantic[:, None], pooled.spatial, pooled.temporal], dim=1).cpu()  # (N, 1 + V + T', C)
+        rows = torch.cat([pooled.semantic[:, None], pooled.spatial, pooled.temporal], dim=1)  # (N, 1 + V + T', C)
+        rows = F.pad(rows, (0, encoder.row_width - encoder.width))  # (N, 1 + V + T', C + D)
+        if pooled.descriptors is not None:
+            rows[:, 0, encoder.width :] = pooled.descriptors
+            rows[:, -pooled.temporal.shape[1] :, encoder.width :] = pooled.descriptors[:, None]
+        rows = rows.cpu()
         for n, index in enumerate(batch):
             yield index, rows[n, : 1 + motions[index].shape[1] + feature_frames(len(motions[index]))].clone()
 

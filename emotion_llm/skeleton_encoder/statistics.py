@@ -117,7 +117,7 @@ class DescriptorsMap(nn.Module):
     holds for all. The map begins at zero.
 
     Shape:
-        descriptors (N, D), layout_index (N,)  ->  (N, C)
+        standardised descriptors (N, D)  ->  (N, C)
     """
 
     mean: Tensor
@@ -129,10 +129,17 @@ class DescriptorsMap(nn.Module):
         self.register_buffer("mean", torch.zeros(layouts, len(DESCRIPTORS)))
         self.register_buffer("std", torch.ones(layouts, len(DESCRIPTORS)))
 
-    def forward(self, descriptors: Tensor, layout_index: Tensor) -> Tensor:
+    def standardise(self, descriptors: Tensor, layout_index: Tensor) -> Tensor:
+        """By mean and standard deviation of the layout's training windows, clamped.
+
+        Shape:
+            descriptors (N, D), layout_index (N,)  ->  (N, D)
+        """
         index = layout_index.to(self.mean.device)
-        standard = (descriptors - self.mean[index]) / self.std[index]
-        return standard.clamp(-FARTHEST, FARTHEST) @ self.weight.T
+        return ((descriptors - self.mean[index]) / self.std[index]).clamp(-FARTHEST, FARTHEST)
+
+    def forward(self, standard: Tensor) -> Tensor:
+        return standard @ self.weight.T
 
     @torch.no_grad()
     def set_statistics(self, layout: int, mean: Tensor, std: Tensor) -> None:

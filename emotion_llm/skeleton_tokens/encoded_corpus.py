@@ -9,7 +9,7 @@ locked while it is written, so that those of killed jobs can be told and deleted
 
     <data>/features/<corpus>-<key>/
         windows.npy     one row per window (WINDOW_FIELDS)
-        features.npy    (sum over windows of 1 + V + T', C) float32: semantic, spatial, temporal rows, window after window
+        features.npy    (sum over windows of 1 + V + T', C + D) float32: semantic, spatial, temporal rows, window after window
         checksums.json  SHA-256 of both
 """
 
@@ -44,11 +44,11 @@ from emotion_llm.runtime.files import content_hash, flush, write_json
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes, process_count, process_rank
 from emotion_llm.skeleton_encoder.pooling import feature_frames, pooled_rows
-from emotion_llm.skeleton_tokens.unified import MotionFeatures
+from emotion_llm.skeleton_tokens.unified import MotionFeatures, whole_motion
 
 WINDOW_FIELDS = np.dtype([("clip", np.int32), ("start", np.int32), ("frames", np.int32), ("row", np.int64)])
 """start, frames: the window's position in its clip; row: its first row in features.npy."""
-FORMAT = 2
+FORMAT = 3
 """Increased when these files, or the computation, change; folders of another format are ignored."""
 WINDOWS, FEATURES, CHECKSUMS = "windows.npy", "features.npy", "checksums.json"
 Movement: TypeAlias = Literal["tokens", "words"]
@@ -75,6 +75,8 @@ class EncodedCorpus:
     split: Split
     folders: tuple[Path, ...]
     """One per view (VIEWS); the first holds the windows as they are."""
+    width: int
+    """C: the encoder's features are the first so many numbers of a row; the descriptors follow."""
     words: tuple[str, ...] = ()
     """One per clip: what the LLM reads in place of the skeleton tokens of its windows; empty: it reads the tokens."""
 
@@ -89,7 +91,7 @@ class EncodedCorpus:
 
     @property
     def features(self) -> np.ndarray:
-        """(rows, C) float32 of the windows as they are, memory-mapped."""
+        """(rows, C + D) float32 of the windows as they are, memory-mapped."""
         return self._views[0]
 
     @cached_property
@@ -125,8 +127,16 @@ class EncodedCorpus:
         motion = MotionFeatures(torch.from_numpy(np.array(self._views[view][row : row + tokens])), joints, tokens - 1 - joints)
         return replace(motion.keep([]), words=self.words[self.windows["clip"][window]]) if self.words else motion
 
+    def clip_motion(self, clip: int) -> MotionFeatures:
+        """The features of a whole clip, as an explanation rests on them."""
+        return whole_motion([self.motion(int(window)) for window in self.windows_of_clips([clip])])
+
+    def semantic_rows(self, clips: Sequence[int]) -> np.ndarray:
+        """(windows of the clips, C + D) float32."""
+        return self.features[self.windows["row"][self.windows_of_clips(clips)]]
+
     def training_moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and mean square of each granularity's features over the training windows, each (3, C)."""
+        """Mean and mean square of each granularity's features over the training windows, each (3, C + D)."""
         width = self.features.shape[1]
         total, square, count = (torch.zeros(3, size, dtype=torch.float64) for size in (width, width, 1))
         for window in self.windows_of_clips(self.split.train):
@@ -139,8 +149,7 @@ class EncodedCorpus:
 
     def classifier_probabilities(self, trained: TrainedEncoder, clip: int) -> Tensor:
         """The encoder's own prediction for a clip: mean probabilities over its windows, (E,) float64."""
-        semantic = self.features[self.windows["row"][self.windows_of_clips([clip])]]  # (windows, C)
-        return trained.probabilities(torch.from_numpy(np.array(semantic)), self.corpus.emotions).mean(0)
+        return trained.probabilities(torch.from_numpy(self.semantic_rows([clip])), self.corpus.emotions).mean(0)
 
 
 def encode_corpora(
@@ -176,7 +185,8 @@ def encode_corpora(
         if differences and not accept_other_data:
             raise UserError(f"{'; '.join(differences)}; restore the data, or pre-train the encoder on these corpora")
         folders = tuple(_features_folder(trained, corpus, data / "features", view) for view in VIEWS[:views])
-        encoded.append(EncodedCorpus(corpus, split, folders, _in_words(corpus, split) if movement == "words" else ()))
+        words = _in_words(corpus, split) if movement == "words" else ()
+        encoded.append(EncodedCorpus(corpus, split, folders, trained.encoder.width, words))
     return encoded
 
 
@@ -193,7 +203,7 @@ def encode_motions(trained: TrainedEncoder, layout_index: int, motions: Sequence
     """The features of canonical motions of one layout, window by window, computed on the encoder's device.
 
     Shape:
-        each (T, V, 3)  ->  each ceil(T / window_frames) times (1 + V + T', C)
+        each (T, V, 3)  ->  each ceil(T / window_frames) times (1 + V + T', C + D)
     """
     cuts = [windows(len(positions), trained.record.window_frames) for positions in motions]
     parts = [positions[start : start + frames] for positions, cut in zip(motions, cuts, strict=True) for start, frames in cut]

@@ -8,6 +8,8 @@ the two commute: features are pooled once and projected afterwards. A test check
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -50,21 +52,22 @@ class SkeletonTokenizer(nn.Module):
         self.feature_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
     @torch.no_grad()
-    def point_to_words(self, classifier: Tensor, words: Tensor, semantic: Tensor) -> None:
-        """Lets semantic tokens start where the encoder's classifier sees them: near the embeddings of the likely emotions' words, by a part
-        that is as large as the random one.
+    def point_to_words(self, readings: Sequence[Tensor], words: Sequence[Tensor], semantic: Tensor) -> None:
+        """Lets semantic tokens start near the words for what linear readings of them say, such as the emotions that the encoder's
+        classifier finds likely. Every group of readings adds a part that is as large as the random one.
 
         Args:
-            classifier: weights (E, C) of the encoder's classifier.
-            words: embeddings (E, D) of the emotions' words.
+            readings: weights (K, C) of each group.
+            words: what one unit of each reading adds to the token, up to a scale, (K, D) of each group.
             semantic: features (N, C) of the training motions, whose statistics are set.
         """
         projection = self.projections[SEMANTIC].get_parameter("weight")  # (D, C)
-        weights = (classifier - classifier.mean(0)) * self.feature_std[SEMANTIC]  # (E, C) for standardised features
-        directions = (words - words.mean(0)).T @ weights  # (D, C)
         standard = (semantic - self.feature_mean[SEMANTIC]) / self.feature_std[SEMANTIC]
-        sizes = [(standard @ part.T).square().mean().sqrt() for part in (projection.to(standard), directions)]
-        projection.add_(sizes[0] / sizes[1].clamp(min=torch.finfo(torch.float32).tiny) * directions)
+        random = (standard @ projection.T.to(standard)).square().mean().sqrt()
+        for reading, word in zip(readings, words, strict=True):
+            directions = word.T @ (reading * self.feature_std[SEMANTIC])  # (D, C), for standardised features
+            size = (standard @ directions.T).square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
+            projection.add_(random / size * directions)
 
     def forward(self, features: Tensor, granularities: Tensor) -> Tensor:
         standard = (features - self.feature_mean[granularities]) / self.feature_std[granularities]  # (S, C)

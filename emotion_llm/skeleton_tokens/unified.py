@@ -16,7 +16,7 @@ with their slots as position ids.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -66,10 +66,10 @@ class Slots:
 
 @dataclass(frozen=True)
 class MotionFeatures:
-    """The pooled encoder features of one window: the fine-tunes' input."""
+    """The pooled encoder features of one window, or of a whole clip: the fine-tunes' input."""
 
     rows: Tensor
-    """(S, C) float32: the semantic, V spatial and T' temporal features."""
+    """(S, C + D) float32: the semantic, V spatial and T' temporal features."""
     joints: int
     time_steps: int
     kept: Tensor | None = None
@@ -102,3 +102,14 @@ class MotionFeatures:
         """(S,) int64: SEMANTIC, SPATIAL or TEMPORAL for every row."""
         every = torch.tensor([SEMANTIC] + [SPATIAL] * self.joints + [TEMPORAL] * self.time_steps)
         return every if self.kept is None else every[self.kept]
+
+
+def whole_motion(windows: Sequence[MotionFeatures]) -> MotionFeatures:
+    """The features of a clip that was encoded in windows: as many tokens as one window has, each a mean over all of them. Temporal tokens
+    divide the clip, not a window, into T' steps."""
+    first = windows[0]
+    if len(windows) == 1 or not len(first.rows):
+        return first
+    rows = torch.stack([window.rows for window in windows])  # (W, 1 + V + T', C + D)
+    temporal = rows[:, 1 + first.joints :].flatten(0, 1).unflatten(0, (first.time_steps, len(windows)))  # (T', W, C + D)
+    return replace(first, rows=torch.cat([rows[:, : 1 + first.joints].mean(0), temporal.mean(1)]))

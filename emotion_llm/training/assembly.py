@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from emotion_llm.corpus.provenance import DATA_AND_SPLIT, DESCRIPTIONS, corpus_record, data_differences
+from emotion_llm.grounding.claims import QUALITIES
+from emotion_llm.kinematics.descriptors import DESCRIPTORS
 from emotion_llm.language.llm import CPU, LoraSettings, add_adapter, embedding_scale, load_llm
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
@@ -84,16 +88,26 @@ def start_weights(
 
 @torch.no_grad()
 def _point_to_words(model: EmotionLLM, corpora: Sequence[EncodedCorpus], encoder: TrainedEncoder, prompts: PromptWriter) -> None:
-    learnt = {emotion for encoded in corpora for emotion in encoded.corpus.emotions}
-    emotions = [emotion for emotion in encoder.record.emotions if emotion in learnt]
+    """Semantic tokens start near the words of the likely emotions, and of the qualities that the descriptors measure."""
     embedding = model.base_llm.get_input_embeddings()
     device = embedding.get_parameter("weight").device
-    words = [embedding(torch.tensor(prompts.answer(emotion)[:-1], device=device)).mean(0).float() for emotion in emotions]
-    classifier = encoder.model.classifier.head.weight[[encoder.record.emotions.index(emotion) for emotion in emotions]]
-    semantic = [
-        torch.from_numpy(encoded.features[encoded.windows["row"][encoded.windows_of_clips(encoded.split.train)]]) for encoded in corpora
-    ]
-    model.skeleton_tokenizer.point_to_words(classifier.to(device), torch.stack(words), torch.cat(semantic).to(device))
+
+    def embed(words: str) -> torch.Tensor:
+        return embedding(torch.tensor(prompts.answer(words)[:-1], device=device)).mean(0).float()  # (D,)
+
+    learnt = {emotion for encoded in corpora for emotion in encoded.corpus.emotions}
+    emotions = [emotion for emotion in encoder.record.emotions if emotion in learnt]
+    classifier = encoder.model.classifier.head.weight[[encoder.record.emotions.index(emotion) for emotion in emotions]].to(device)
+    descriptors = encoder.channels - encoder.encoder.width
+    readings, words = [F.pad(classifier - classifier.mean(0), (0, descriptors))], [torch.stack([embed(emotion) for emotion in emotions])]
+    words[0] -= words[0].mean(0)
+    if descriptors:
+        told = [quality for quality in QUALITIES.values() if quality.low.adjectives and quality.high.adjectives]
+        places = [encoder.encoder.width + list(DESCRIPTORS).index(quality.descriptor) for quality in told]
+        readings.append(F.one_hot(torch.tensor(places, device=device), encoder.channels).float())
+        words.append(torch.stack([embed(quality.high.adjectives[0]) - embed(quality.low.adjectives[0]) for quality in told]))
+    semantic = torch.from_numpy(np.concatenate([encoded.semantic_rows(encoded.split.train) for encoded in corpora])).to(device)
+    model.skeleton_tokenizer.point_to_words(readings, words, semantic)
 
 
 def feature_statistics(corpora: Sequence[EncodedCorpus]) -> tuple[torch.Tensor, torch.Tensor]:

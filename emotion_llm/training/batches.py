@@ -26,10 +26,11 @@ from emotion_llm.training.settings import FinetuneSettings
 
 @dataclass(frozen=True)
 class Item:
-    """One training sample: a window of motion with its emotion, or with one of its descriptions."""
+    """One training sample: a window of motion with its emotion, or a whole clip with one of its descriptions."""
 
     corpus: int
     window: int
+    """Of a whole clip the first one."""
     text: str | None
     """A description; None: the answer is the emotion."""
     view: int = 0
@@ -70,11 +71,10 @@ class TrainingData:
         chosen = {all_described[place] for place in order[: settings.described_motions]}
         described = [
             [
-                Item(index, int(window), text)
+                Item(index, int(encoded.windows_of_clips([clip])[0]), text)
                 for clip in encoded.split.train
                 if (index, clip) in chosen
                 for text in self._texts(encoded, clip)
-                for window in encoded.windows_of_clips([clip])
             ]
             for index, encoded in enumerate(corpora)
         ]
@@ -130,7 +130,9 @@ class TrainingData:
     def example(self, item: Item) -> Example:
         """The item's prompt, motion features and answer."""
         encoded = self.corpora[item.corpus]
-        motion = encoded.motion(item.window, item.view)
+        motion = (
+            encoded.motion(item.window, item.view) if item.text is None else encoded.clip_motion(int(encoded.windows["clip"][item.window]))
+        )
         if item.kept is not None:
             motion = motion.keep(item.kept)
         prompts, words = self.prompts, motion.words

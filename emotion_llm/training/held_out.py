@@ -13,7 +13,7 @@ import torch
 from emotion_llm.grounding.examples import Example, example_figure, examples_table
 from emotion_llm.grounding.judge import standing
 from emotion_llm.grounding.norms import Norms, measure
-from emotion_llm.language.explaining import explain, middle
+from emotion_llm.language.explaining import explain
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
@@ -60,7 +60,6 @@ class HeldOutEvaluation:
         corpus, clip = encoded.corpus, scores.clips[place]
         row = scores.probabilities[place]
         emotion = scores.emotions[int(row.argmax())]
-        window = middle(encoded.windows_of_clips([clip]))
-        text = explain(self.model, self.prompts, [encoded.motion(window)], [emotion])[0]
+        text = explain(self.model, self.prompts, [encoded.clip_motion(clip)], [emotion])[0]
         norms, motion = self.norms.get(corpus.name), Motion(corpus.layout, corpus.positions(clip), corpus.frames_per_second)
         return Example(corpus, clip, emotion, float(row.max()), text, standing(measure(motion), norms) if norms else None)

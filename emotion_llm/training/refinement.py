@@ -14,7 +14,7 @@ from typing import TypeAlias
 from emotion_llm.grounding.judge import standing
 from emotion_llm.grounding.norms import make_norms, measure_corpus
 from emotion_llm.grounding.selection import plainly_true
-from emotion_llm.language.explaining import CANDIDATES, middle, sample_explanations
+from emotion_llm.language.explaining import CANDIDATES, sample_explanations
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
 from emotion_llm.runtime.console import progress, say
@@ -65,7 +65,7 @@ def _sample(model: EmotionLLM, prompts: PromptWriter, encoded: EncodedCorpus, cl
     corpus, measured, kept = encoded.corpus, measure_corpus(encoded.corpus), {}
     norms = make_norms(corpus, encoded.split, measured)
     for clip in progress(clips, f"explaining {corpus.name}", "clip"):
-        about, motion = corpus.clip(clip), encoded.motion(middle(encoded.windows_of_clips([clip])))
+        about, motion = corpus.clip(clip), encoded.clip_motion(clip)
         sampled = sample_explanations(model, prompts, motion, about.emotion, CANDIDATES, seed)
         if true := plainly_true(sampled, standing(measured[clip], norms), about.emotion, corpus.emotions):
             kept[about.name] = true

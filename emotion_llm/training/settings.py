@@ -85,7 +85,8 @@ class FinetuneSettings:
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the skeleton tokens that are left out of each training sample at random (our choice)."""
     semantic_start: bool = True
-    """Semantic tokens start near the words of the emotions that the encoder's classifier finds likely (our choice)."""
+    """Semantic tokens start near the words of the emotions that the encoder's classifier finds likely, and of the qualities that the
+    kinematic descriptors measure (our choice)."""
     share_prefix: bool = True
     """Compute the common prompt prefix once per micro-batch; with LoRA dropout, its motions then share the noise there."""
     gradient_checkpointing: bool = False
@@ -142,7 +143,7 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
             evaluate_every=225,
             checkpoint_every=100,
         ),  # at recognition's rate it unlearnt to recognise people it has not seen
-        "smollm2": _then_description(_SMOLLM2, max_steps=240, warmup_steps=10, global_batch=8),
+        "smollm2": _then_description(_SMOLLM2, max_steps=400, warmup_steps=10, global_batch=8),
     },
 }
 PRESETS["refinement"] = {

@@ -57,10 +57,19 @@ def test_only_what_lies_clearly_outside_the_middle_is_told(movements):
 
 def test_the_most_notable_qualities_are_told_and_of_those_alike_only_one():
     where = {(quality, "throughout"): 50.0 for quality in SUBJECTS} | {
-        ("speed", "throughout"): 99.0, ("force", "throughout"): 98.0, ("head pitch", "throughout"): 3.0, ("knee bend", "throughout"): 85.0
+        ("speed", "throughout"): 99.0, ("force", "throughout"): 98.0, ("head pitch", "throughout"): 0.5, ("knee bend", "throughout"): 85.0
     }  # fmt: skip
     claims = tell(where, {}, "anger", rng())[1]
-    assert [(claim.quality, claim.direction) for claim in claims] == [("speed", 1), ("head pitch", -1), ("knee bend", 1)]
+    assert [(claim.quality, claim.direction) for claim in claims] == [("head pitch", -1), ("speed", 1), ("knee bend", 1)]
+
+
+def test_how_far_a_quality_stands_out_is_told_in_three_words():
+    for percentile, posture, movement in ((81.0, "rather ", "rather "), (86.0, "", ""), (96.0, "clearly ", "very ")):
+        where = {("arm opening", "throughout"): percentile, ("speed", "throughout"): 100 - percentile}
+        text, _ = tell(where, {}, "anger", rng())
+        assert re.search(rf"arms are {posture}(open|spread wide)", text) and re.search(rf"movement is {movement}(slow|unhurried)", text), (
+            text
+        )
 
 
 def test_the_line_of_measured_qualities_tells_each_that_is_not_in_the_middle_its_direction_extent_and_moment():
@@ -70,7 +79,7 @@ def test_the_line_of_measured_qualities_tells_each_that_is_not_in_the_middle_its
         ("head pitch", "throughout"): 39.0,
         ("speed", "second half"): 18.0,
     }
-    assert in_words(where) == "throughout: the movement very fast, the head rather raised; second half: the movement slow"
+    assert in_words(where) == "throughout: the movement very fast, the head slightly raised; second half: the movement rather slow"
     assert in_words({("speed", "throughout"): 50.0}) == "nothing stands out, the pace and the posture are average"
 
 
@@ -79,7 +88,7 @@ def test_the_line_holds_all_that_is_told_in_the_narrators_own_words(movements):
         line = in_words(one.where)
         for claim in tell(one.where, {}, one.emotion, rng())[1]:
             word = QUALITIES[claim.quality].pole(claim.direction).adjectives[0]
-            assert re.search(rf"{SUBJECTS[claim.quality]} (very )?{word}", line.split(f"{claim.moment}: ")[1].split(";")[0])
+            assert re.search(rf"{SUBJECTS[claim.quality]} (very |rather )?{word}", line.split(f"{claim.moment}: ")[1].split(";")[0])
 
 
 def test_smoothness_is_not_told_and_leaves_its_place_to_the_next():

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from emotion_llm.kinematics.descriptors import DESCRIPTORS
 from emotion_llm.pretraining.model import PretrainingModel
 from emotion_llm.pretraining.text_alignment import TextAlignment
 from emotion_llm.pretraining.trained_encoder import ABOUT, WEIGHTS, load_encoder, save_encoder
@@ -37,7 +38,11 @@ def test_a_saved_encoder_comes_back_from_its_folder_alone(run, model, layouts, m
     trained = load_encoder(run)
     batch = collate([motion(layouts[0], 20), motion(layouts[1], 9)], [trained.layout_index(layout) for layout in layouts], 30.0)
     assert torch.equal(trained.encoder(batch).features, model.encoder(batch).features)
-    assert trained.channels == 16 and trained.record.window_frames == 24 and (trained.model.alignment is not None) == aligned
+    assert (
+        (trained.encoder.width, trained.channels) == (16, 16 + len(DESCRIPTORS))
+        and trained.record.window_frames == 24
+        and (trained.model.alignment is not None) == aligned
+    )
     assert not trained.model.training and not any(parameter.requires_grad for parameter in trained.model.parameters())
 
 

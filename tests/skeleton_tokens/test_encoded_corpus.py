@@ -16,6 +16,7 @@ from emotion_llm.skeleton_encoder.batch import collate
 from emotion_llm.skeleton_encoder.pooling import EmotionClassifier, pool, pooled_rows
 from emotion_llm.skeleton_tokens import encoded_corpus as module
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora, encode_motions
+from emotion_llm.skeleton_tokens.unified import SPATIAL
 
 
 @pytest.fixture
@@ -42,13 +43,24 @@ def test_every_window_has_the_features_that_the_encoder_gives_it_alone(trained, 
                 motion = of_corpus.motion(window)
                 alone = pool(trained.encoder(collate([corpus.positions(clip)[start : start + frames]], [index], 30.0)))
                 expected = torch.cat([alone.semantic, alone.spatial[0], alone.temporal[0]])
-                assert torch.allclose(motion.rows, expected, atol=1e-5)
+                assert torch.allclose(motion.rows[:, : of_corpus.width], expected, atol=1e-5)
+                measured = motion.rows[:, of_corpus.width :]
+                assert torch.allclose(measured[motion.granularities != SPATIAL], alone.descriptors, atol=1e-5)
+                assert not measured[motion.granularities == SPATIAL].any()
                 assert (motion.joints, motion.time_steps) == (corpus.layout.joints, -(-frames // 4))
                 assert len(motion.rows) == of_corpus.skeleton_tokens(window)
                 assert of_corpus.emotion(window) == corpus.clip(clip).emotion == corpus.emotions[of_corpus.emotion_index(window)]
                 assert of_corpus.window_name(window) == f"{corpus.name}/{corpus.names[clip]}[{start}:{start + frames}]"
                 window += 1
         assert window == len(of_corpus)
+
+
+def test_a_whole_clip_has_the_mean_descriptors_of_its_windows(encoded):
+    for of_corpus in encoded:
+        clip = int(np.argmax(of_corpus.corpus.clips["frames"]))
+        assert len(of_corpus.windows_of_clips([clip])) > 1
+        expected = torch.from_numpy(of_corpus.semantic_rows([clip])).mean(0)
+        torch.testing.assert_close(of_corpus.clip_motion(clip).rows[0], expected)
 
 
 def test_features_do_not_depend_on_what_is_encoded_beside_them(trained, two_corpora, monkeypatch):

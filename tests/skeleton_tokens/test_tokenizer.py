@@ -50,16 +50,19 @@ def test_a_channel_that_never_moves_is_not_blown_up():
     assert torch.isfinite(tokenizer(torch.ones(1, 2), torch.tensor([0]))).all()
 
 
-def test_semantic_tokens_can_start_near_the_words_that_the_classifier_finds_likely():
+def test_semantic_tokens_can_start_near_the_words_for_what_is_read_from_them():
     torch.manual_seed(0)
     tokenizer = SkeletonTokenizer(6, 40, embedding_scale=0.1)
-    semantic, classifier, words = torch.randn(200, 6) * torch.arange(1.0, 7.0), torch.randn(4, 6), torch.linalg.qr(torch.randn(40, 4))[0].T
+    semantic, words = torch.randn(200, 6) * torch.arange(1.0, 7.0), torch.linalg.qr(torch.randn(40, 6))[0].T
+    readings, words = [torch.randn(4, 6), torch.randn(2, 6)], [words[:4], words[4:]]  # such as emotions and qualities
     tokenizer.set_feature_statistics(torch.zeros(3, 6), torch.arange(1.0, 7.0).expand(3, 6))
     granularities = torch.full((200,), SEMANTIC)
     with torch.no_grad():
         before, spatial = tokenizer(semantic, granularities), tokenizer(semantic, torch.full((200,), SPATIAL))
-        tokenizer.point_to_words(classifier, words, semantic)
+        tokenizer.point_to_words(readings, words, semantic)
         added = tokenizer(semantic, granularities) - before
         assert torch.equal(tokenizer(semantic, torch.full((200,), SPATIAL)), spatial)
-    assert torch.equal((added @ words.T).argmax(1), (semantic @ classifier.T).argmax(1))
-    torch.testing.assert_close(added.square().mean().sqrt(), before.square().mean().sqrt())
+    for reading, word in zip(readings, words, strict=True):
+        part = added @ word.T  # (200, K): what is read, up to a scale
+        assert torch.equal(part.argmax(1), (semantic @ reading.T).argmax(1))
+        torch.testing.assert_close((part @ word).square().mean().sqrt(), before.square().mean().sqrt())

@@ -1,11 +1,13 @@
 """The unified form (UST): one slot for every token, whatever the layout and the length."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.validation import options_of_the_command_line
-from emotion_llm.skeleton_tokens.unified import SEMANTIC, SPATIAL, TEMPORAL, MotionFeatures, Slots
+from emotion_llm.skeleton_tokens.unified import SEMANTIC, SPATIAL, TEMPORAL, MotionFeatures, Slots, whole_motion
 
 
 def test_a_token_has_the_same_slot_in_every_motion():
@@ -46,6 +48,21 @@ def test_a_removed_token_leaves_the_others_their_slots_and_granularities():
     assert whole.keep([]).rows.shape == (0, 4)
     assert torch.equal(part.keep([3, 4]).rows, whole.rows[[4]]), "a removed token cannot come back"
     assert torch.equal(part.keep([3, 4]).in_slots(slots), whole.in_slots(slots)[[4]])
+
+
+def test_a_whole_motion_is_the_mean_of_its_windows_and_its_temporal_tokens_divide_all_of_it():
+    windows = [MotionFeatures(torch.randn(1 + 3 + 4, 5), 3, 4) for _ in range(2)]
+    whole, (first, second) = whole_motion(windows), windows
+    torch.testing.assert_close(whole.rows[:4], (first.rows[:4] + second.rows[:4]) / 2)  # semantic and spatial
+    expected = [first.rows[4:6].mean(0), first.rows[6:].mean(0), second.rows[4:6].mean(0), second.rows[6:].mean(0)]
+    torch.testing.assert_close(whole.rows[4:], torch.stack(expected))
+    assert (whole.joints, whole.time_steps) == (3, 4)
+    assert whole_motion([first]) is first
+
+
+def test_a_motion_in_words_stays_as_it_is():
+    words = replace(MotionFeatures(torch.zeros(6, 4), 3, 2).keep([]), words="fast")
+    assert whole_motion([words, words]).words == "fast"
 
 
 @pytest.mark.parametrize(

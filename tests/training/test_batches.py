@@ -6,7 +6,10 @@ from functools import partial
 import pytest
 import torch
 
+from emotion_llm.grounding.claims import QUALITIES
+from emotion_llm.kinematics.descriptors import DESCRIPTORS
 from emotion_llm.runtime.errors import UserError
+from emotion_llm.skeleton_tokens.unified import SEMANTIC
 from emotion_llm.training.batches import Prefetch, TrainingData, micro_batches, prepare_step
 from emotion_llm.training.efficiency import FlopCount
 from emotion_llm.training.engine import ProcessShare, divide_batch
@@ -127,12 +130,44 @@ def test_prefetched_steps_are_those_that_would_be_prepared_at_their_time(parts):
                 assert one.items == other.items and torch.equal(one.row.token_ids, other.row.token_ids)
 
 
+def test_a_text_is_learnt_from_the_whole_clip_and_an_emotion_from_one_window(parts):
+    made = parts(stage="description")
+    items = [item for step in range(20) for item in made.data.draw(step)]
+    for item in items:
+        encoded, rows = made.corpora[item.corpus], made.data.example(item).motion.rows
+        whole = encoded.clip_motion(int(encoded.windows["clip"][item.window])).rows
+        assert torch.equal(rows, whole if item.text is not None else encoded.motion(item.window).rows)
+    assert any(len(_windows(made, item)) > 1 for item in items if item.text is not None)
+
+
+def test_semantic_tokens_start_near_the_words_for_what_the_descriptors_measure(parts):
+    """A larger descriptor moves the token from the word of the low pole towards that of the high one."""
+    made, plain = parts(), parts(semantic_start=False)
+    model, width = made.engine.model, made.encoder.encoder.width
+    added = (
+        model.skeleton_tokenizer.projections[SEMANTIC].weight - plain.engine.model.skeleton_tokenizer.projections[SEMANTIC].weight
+    ).detach()
+    embedding = model.base_llm.get_input_embeddings()
+    for quality in ("speed", "head pitch", "elbow bend"):
+        high, low = (
+            embedding(torch.tensor(made.data.prompts.answer(pole.adjectives[0])[:-1])).mean(0).detach()
+            for pole in (QUALITIES[quality].high, QUALITIES[quality].low)
+        )
+        column = added[:, width + list(DESCRIPTORS).index(QUALITIES[quality].descriptor)]
+        assert torch.cosine_similarity(column, high - low, dim=0) > 0.99, quality
+
+
 def test_an_error_while_prefetching_is_raised_by_the_training_loop():
     def fail(step):
         raise UserError("a motion cannot be read")
 
     with Prefetch(fail, last_step=3) as prefetch, pytest.raises(UserError, match="a motion cannot be read"):
         prefetch.take(1)
+
+
+def _windows(made, item):
+    encoded = made.corpora[item.corpus]
+    return encoded.windows_of_clips([int(encoded.windows["clip"][item.window])])
 
 
 def _clip(made, item) -> str:
