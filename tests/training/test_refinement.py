@@ -30,8 +30,7 @@ def speaks_true_of(monkeypatch, parts):
                 about = encoded.corpus.clip(clip)
                 text, claims = narrate(measured[clip], norms, about.emotion, np.random.default_rng(7))
                 if claims and len(of_corpus) < clips:
-                    window = encoded.windows_of_clips([clip])
-                    by_features[encoded.motion(int(window[len(window) // 2])).rows.sum().item()] = text
+                    by_features[encoded.clip_motion(clip).rows.sum().item()] = text
                     of_corpus[about.name] = text
         monkeypatch.setattr(
             refinement, "sample_explanations", lambda model, prompts, motion, *_: [FALSE, by_features.get(motion.rows.sum().item(), FALSE)]
