@@ -132,7 +132,7 @@ QUALITIES: dict[str, Quality] = {
         high=pole("still, motionless, often still, at rest", "often stand still, hardly move, pause often, rest, stand still"),
     ),
     "size": Quality(
-        ("body",), "limb_contraction_std", nouns=_words("amplitude, range of motion, size of the movement"),
+        ("body",), "range_of_motion_mean", nouns=_words("amplitude, range of motion, size of the movement"),
         low=pole("small, narrow, restrained, limited, reserved, minimal, restricted"),
         high=pole("large, wide, sweeping, big, broad, exaggerated, ample"),
     ),

@@ -11,7 +11,7 @@ people.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -34,8 +34,9 @@ ALIKE = ({"speed", "force"}, {"size", "expansion"}, {"elbow bend", "hand height"
 HALVES: tuple[Moment, Moment] = ("first half", "second half")
 OF_HALVES = ("speed", "head pitch", "trunk lean", "arm opening", "elbow bend", "hand height", "knee bend")
 """Qualities that are also told of one half."""
-WORDS = {"trunk lean": 1}
-"""A pole is told in one of its two usual words; of these only in the first: "leaning back" would say more than was measured."""
+LEAN = 4.0
+"""Degrees from the vertical from which a trunk is told to lean, forward or back; nearer to it the low pole is told as upright (our choice).
+Elsewhere a pole is told in one of its two usual words."""
 TOLD_FROM = 80.0
 """Percentile from which a quality is told; its low pole is told from 100 - TOLD_FROM down (our choice)."""
 PLAIN_FROM, STRONG_FROM = 85.0, 95.0
@@ -61,10 +62,11 @@ NOTHING = "nothing stands out, the pace and the posture are average"
 
 def narrate(measured: Measured, norms: Norms, emotion: str, rng: np.random.Generator) -> tuple[str, list[Claim]]:
     """An explanation of one clip that is true of it by these norms, and its claims."""
+    leaning_back = [moment for moment in (THROUGHOUT, *HALVES) if measured.value("trunk_lean_mean", moment) <= -LEAN]
     neutral = {
         quality: norms.neutral[QUALITIES[quality].descriptor] for quality in SUBJECTS if QUALITIES[quality].descriptor in norms.neutral
     }
-    return tell(standing(measured, norms), neutral, emotion, rng)
+    return tell(standing(measured, norms), neutral, emotion, rng, leaning_back=leaning_back)
 
 
 def standing(measured: Measured, norms: Norms) -> Standing:
@@ -73,6 +75,9 @@ def standing(measured: Measured, norms: Norms) -> Standing:
     if measured.seconds <= LONGEST_FOR_HALVES:
         wanted += [(quality, half) for quality in OF_HALVES for half in HALVES]
     found = {(quality, moment): norms.percentile(measured, QUALITIES[quality].descriptor, moment) for quality, moment in wanted}
+    for moment in (THROUGHOUT, *HALVES):
+        if found.get(("trunk lean", moment), 0.0) > 50 and measured.value("trunk_lean_mean", moment) < LEAN:
+            del found["trunk lean", moment]  # more than others, but not so that anybody would call it leaning
     return {key: percentile for key, percentile in found.items() if np.isfinite(percentile)}
 
 
@@ -98,7 +103,12 @@ def _extent(percentile: float) -> list[str]:
 
 
 def tell(
-    where: Standing, neutral: Mapping[str, float], emotion: str, rng: np.random.Generator, most: int = MOST_CLAIMS
+    where: Standing,
+    neutral: Mapping[str, float],
+    emotion: str,
+    rng: np.random.Generator,
+    most: int = MOST_CLAIMS,
+    leaning_back: Collection[Moment] = (),
 ) -> tuple[str, list[Claim]]:
     """An explanation of a movement of which only `where` it stands is known, and its claims.
 
@@ -106,16 +116,21 @@ def tell(
         neutral: quality -> percentile of the median neutral clip; empty where the corpus has none.
         rng: chooses among wordings.
         most: claims of the whole clip.
+        leaning_back: moments at which the trunk leans back, so that it is not called upright.
     """
+
+    def clauses(claims: list[Claim]) -> str:
+        return _sentence_part(claims, where, leaning_back, rng)
+
     told = _notable(where, neutral)[:most]
     half = _notable_half(where, {QUALITIES[claim.quality].part for claim in told})
-    reasons = _sentence_part(told, where, rng)
+    reasons = clauses(told)
     openings = [*OPENINGS]
     if neutral and told and emotion.lower() not in NEUTRAL:
         openings.append(CONTRASTING)
     text = _sentence(str(rng.choice(openings)).format(emotion=emotion, reasons=reasons))
     if half is not None:
-        text += " " + _sentence(f"in the {half.moment} {_sentence_part([half], where, rng)}")
+        text += " " + _sentence(f"in the {half.moment} {clauses([half])}")
     return text, told + ([half] if half else [])
 
 
@@ -127,8 +142,7 @@ def _notable(where: Standing, neutral: Mapping[str, float]) -> list[Claim]:
         direction = 1 if percentile > 50 else -1
         stands_out = 50 + abs(percentile - 50) >= TOLD_FROM and direction * (percentile - neutral.get(quality, 50.0)) >= CONTRAST
         if stands_out and not any({quality, claim.quality} <= group for group in ALIKE for claim in claims):
-            strong = 50 + abs(percentile - 50) >= STRONG_FROM and QUALITIES[quality].part == "body"
-            claims.append(Claim(quality, direction, extent="strong" if strong else "clear"))
+            claims.append(_claim(quality, percentile, THROUGHOUT))
     return claims
 
 
@@ -141,23 +155,30 @@ def _notable_half(where: Standing, told: set[str]) -> Claim | None:
             direction = 1 if percentile > 50 else -1
             stands_out = 50 + abs(percentile - 50) >= TOLD_FROM and direction * (percentile - reference) >= most
             if stands_out and QUALITIES[quality].part not in told:
-                best, most = Claim(quality, direction, moment=half), direction * (percentile - reference)
+                best, most = _claim(quality, percentile, half), direction * (percentile - reference)
     return best
 
 
-def _sentence_part(claims: list[Claim], where: Standing, rng: np.random.Generator) -> str:
+def _claim(quality: str, percentile: float, moment: Moment) -> Claim:
+    """A posture is told with "clearly", which says no more than the claim alone; a movement of the body with "very"."""
+    strong = 50 + abs(percentile - 50) >= STRONG_FROM and QUALITIES[quality].part == "body"
+    return Claim(quality, 1 if percentile > 50 else -1, moment=moment, extent="strong" if strong else "clear")
+
+
+def _sentence_part(claims: list[Claim], where: Standing, leaning_back: Collection[Moment], rng: np.random.Generator) -> str:
     """The claims as one list of clauses; what is said of one subject is said together."""
     predicates: dict[str, list[str]] = {}  # subject -> what is said of it
     for claim in claims:
-        predicates.setdefault(SUBJECTS[claim.quality], []).append(_predicate(claim, where, rng))
+        predicate = _predicate(claim, where, claim.moment in leaning_back, rng)
+        predicates.setdefault(SUBJECTS[claim.quality], []).append(predicate)
     clauses = [f"{subject} {' and '.join(_without_repeated_verb(said))}" for subject, said in predicates.items()]
     return f"{', '.join(clauses[:-1])} and {clauses[-1]}" if len(clauses) > 1 else clauses[0] if clauses else NOTHING
 
 
-def _predicate(claim: Claim, where: Standing, rng: np.random.Generator) -> str:
+def _predicate(claim: Claim, where: Standing, leaning_back: bool, rng: np.random.Generator) -> str:
     quality = QUALITIES[claim.quality]
-    pole = quality.pole(claim.direction)
-    words = pole.adjectives[: WORDS.get(claim.quality, 2)]
+    first, second = quality.pole(claim.direction).adjectives[:2]
+    words = (first, second) if claim.quality != "trunk lean" else (second,) if leaning_back and claim.direction < 0 else (first,)
     word, verb = str(rng.choice(words)), "are" if SUBJECTS[claim.quality].endswith("s") else "is"
     notable = 50 + abs(where[claim.quality, claim.moment] - 50)
     strong = "very " if quality.part == "body" else "clearly "

@@ -104,6 +104,16 @@ def limb_contraction(movement: Movement) -> np.ndarray:
     return np.linalg.norm(limbs - movement.head_centre[:, None], axis=2).mean(axis=1)
 
 
+def range_of_motion(movement: Movement) -> np.ndarray:
+    """Mean distance of wrists and ankles from their mean place, seen from the pelvis along the heading; heights, 0 in a held pose. Ours:
+    unlike the deviation of limb contraction, limbs that move against each other do not cancel.
+    """
+    limbs = (movement.positions - movement.track("pelvis")[:, None])[:, list(EXTREMITIES[1:])]  # (T, 4, 3)
+    frame = np.stack([movement.forward, np.broadcast_to(UP, movement.forward.shape), movement.left], axis=1)  # (T, 3, 3)
+    local = np.einsum("tij,tlj->tli", frame, limbs)
+    return np.linalg.norm(local - local.mean(axis=0), axis=2).mean(axis=1)
+
+
 def distance_to_center_of_mass(movement: Movement) -> np.ndarray:
     """Mean distance of the landmarks from the centre of mass Σ m_k x_k / Σ m_k; heights. EMOKINE."""
     centre = np.einsum("tjc,j->tc", movement.positions, MASS)
@@ -305,6 +315,7 @@ MEASURES: tuple[tuple[str, str, Measure, Sequence[str]], ...] = (
     ("hand_speed", "heights/s", partial(part_speed, landmark="wrist"), ("mean", "peak")),
     ("foot_speed", "heights/s", partial(part_speed, landmark="ankle"), ("mean", "peak")),
     ("limb_contraction", "heights", limb_contraction, ("mean", "std")),
+    ("range_of_motion", "heights", range_of_motion, ("mean",)),
     ("distance_to_center_of_mass", "heights", distance_to_center_of_mass, ("mean", "std")),
     ("convex_hull_volume", "heights3", convex_hull_volume, ("mean", "std")),
     ("head_angle", "deg", head_angle, ("mean", "std")),

@@ -93,7 +93,9 @@ def imagined_movement(rng: np.random.Generator) -> ImaginedMovement:
             change = 0.4 * rng.normal()
             for half, sign in zip(HALVES, (-1, 1), strict=True):
                 where[quality, half] = _percentile(whole + sign * change)
-    return ImaginedMovement(emotion, where, tell(where, dict.fromkeys(SUBJECTS, 50.0), emotion, rng, most=MOST_IMAGINED)[0])
+    leaning_back: tuple[Moment, ...] = ("throughout", *HALVES) if rng.random() < 0.5 else ()
+    text, _ = tell(where, dict.fromkeys(SUBJECTS, 50.0), emotion, rng, MOST_IMAGINED, leaning_back)
+    return ImaginedMovement(emotion, where, text)
 
 
 def _percentile(deviation: float) -> float:

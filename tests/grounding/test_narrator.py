@@ -16,7 +16,7 @@ from emotion_llm.grounding.claims import QUALITIES, Claim
 from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.grounding.narration import narrate_corpus, norms_for_run
 from emotion_llm.grounding.narrator import ALIKE, MOST_CLAIMS, SUBJECTS, TOLD_FROM, in_words, narrate, tell
-from emotion_llm.grounding.norms import load_norms, make_norms, measure_corpus
+from emotion_llm.grounding.norms import MOMENT_NAMES, NAMES, Measured, load_norms, make_norms, measure_corpus
 from emotion_llm.motion.layout import read_layout
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.synthetic.emotions import imagined_movement
@@ -114,6 +114,22 @@ def test_halves_of_a_long_clip_are_not_told(corpus):
     norms = make_norms(corpus, SPLIT.of(corpus), measured)
     texts = [narrate(replace(one, seconds=60.0), norms, "anger", rng())[0] for one in measured]
     assert not any("half" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "percentile", "told"), [(-9.0, 4, "leaning back"), (-1.0, 4, "upright"), (9.0, 96, "leaning forward"), (1.0, 96, None)]
+)
+def test_a_trunk_is_told_to_lean_only_where_it_does(corpus, degrees, percentile, told):
+    """A percentile alone does not say which side of the vertical the trunk is on."""
+    norms = make_norms(corpus, SPLIT.of(corpus), measure_corpus(corpus))
+    values = np.full((len(MOMENT_NAMES), len(NAMES)), np.nan)
+    values[0, NAMES.index("trunk_lean_mean")] = degrees
+    there = norms.percentiles["throughout"] | {
+        "trunk_lean_mean": np.linspace(degrees - percentile, degrees + 100 - percentile, 41).tolist()
+    }
+    norms = replace(norms, percentiles={"throughout": there})
+    text, claims = narrate(Measured(values, 2.0), norms, "anger", rng())
+    assert (f"upper body is clearly {told}" in text) if told else (claims == [] and "upper body" not in text), text
 
 
 def test_the_grammar_reads_every_text_back_into_its_claims(movements):

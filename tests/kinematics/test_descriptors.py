@@ -114,6 +114,7 @@ def test_a_hand_that_swings_as_a_sinusoid():
     mean = 4 * amplitude * hertz / height / 2  # of both hands, one still
     assert values["hand_speed_mean"] == pytest.approx(mean, rel=0.03)
     assert values["hand_asymmetry"] == pytest.approx(1, abs=0.01)
+    assert values["range_of_motion_mean"] == pytest.approx(amplitude * 2 / np.pi / height / 4, rel=0.03)  # of four limbs, three still
     jerk = np.log1p((2 * np.pi * hertz) ** 4 / 2)  # D³ / v² · ∫ j² dt = ω⁴ / 2 in one second
     assert values["dimensionless_jerk"] == pytest.approx(jerk, rel=0.03)
 
@@ -127,6 +128,8 @@ def test_alternating_feet_give_cadence_and_stride():
     values = described(walking)
     assert values["cadence"] == pytest.approx(2 * hertz * 60, rel=0.02)
     assert values["stride_length"] * Movement(walking).height == pytest.approx(speed / hertz, rel=0.03)
+    both = 2 * 0.25 * 2 / np.pi / 4  # limbs that swing against each other do not cancel, and travel does not count
+    assert values["range_of_motion_mean"] * Movement(walking).height == pytest.approx(both, rel=0.05)
     assert described(body)["cadence"] == described(body)["stride_length"] == 0
 
 
