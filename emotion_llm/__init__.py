@@ -9,7 +9,7 @@ Letters of shapes:
     C channels                            V joints            R rows of a batch: every joint of every motion
     K adjacency subsets                   G channel groups    E emotions
     S skeleton tokens, 1 + V + T'         L LLM positions     A answer tokens
-    D width of the LLM or text encoder
+    D width of the LLM or text encoder    Q kinematic descriptors
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class PretrainingData:
 
     @cached_property
     def descriptors(self) -> Tensor:
-        """The kinematic descriptors of every item's window as it lies, (items, D): measured once, because that takes longer than a
+        """The kinematic descriptors of every item's window as it lies, (items, Q): measured once, because that takes longer than a
         training step. A mirrored window has the same. Shared among the processes: every rank must ask for them."""
         own = []
         for index, clip, start in progress(self.items[process_rank() :: process_count()].tolist(), "measuring the movement", "window"):

@@ -73,7 +73,7 @@ class TrainedEncoder:
 
     @property
     def channels(self) -> int:
-        """C + D: numbers per feature row, the kinematic descriptors included."""
+        """C + Q: numbers per feature row, the kinematic descriptors included."""
         return self.encoder.row_width
 
     def layout_index(self, layout: Layout) -> int:
@@ -89,7 +89,7 @@ class TrainedEncoder:
         """The classifier's probabilities of the given emotions for N windows.
 
         Shape:
-            semantic (N, C), or semantic rows (N, C + D)  ->  (N, E) float64; rows sum to 1
+            semantic (N, C), or semantic rows (N, C + Q)  ->  (N, E) float64; rows sum to 1
 
         Raises:
             UserError: the encoder was not trained on one of the emotions.

@@ -25,7 +25,7 @@ class MotionBatch:
     joint_mask: Tensor  # (N, V) bool; the real joints of a motion come first
     layout_index: Tensor  # (N,) index into the encoder's layouts; stays on the CPU, where it is used for control flow
     frames_per_second: float
-    descriptors: Tensor | None = None  # (N, D) kinematic descriptors, where they are known already; the encoder measures them otherwise
+    descriptors: Tensor | None = None  # (N, Q) kinematic descriptors, where they are known already; the encoder measures them otherwise
 
     def to(self, device: torch.device | str) -> Self:
         moved = {

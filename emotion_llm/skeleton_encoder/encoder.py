@@ -83,7 +83,7 @@ class EncodedMotion:
     parts: tuple[Tensor, Tensor, Tensor] | None = None
     """(N, C) each, None without statistics: means over joints and frames of network and statistics, and the map of the descriptors."""
     descriptors: Tensor | None = None
-    """(N, D): the kinematic descriptors, standardised within their layout; None without statistics."""
+    """(N, Q): the kinematic descriptors, standardised within their layout; None without statistics."""
 
 
 class SkeletonEncoder(nn.Module):
@@ -113,7 +113,7 @@ class SkeletonEncoder(nn.Module):
 
     @property
     def row_width(self) -> int:
-        """C + D: numbers per row of `pooled_rows`."""
+        """C + Q: numbers per row of `pooled_rows`."""
         return self.width + (len(DESCRIPTORS) if self.settings.statistics else 0)
 
     def forward(self, batch: MotionBatch) -> EncodedMotion:

@@ -27,7 +27,7 @@ class PooledFeatures:
     temporal: Tensor  # (N, T', C): over joints; zero at padding
     joint_mask: Tensor  # (N, V) bool
     frame_mask: Tensor  # (N, T') bool
-    descriptors: Tensor | None  # (N, D): standardised kinematic descriptors
+    descriptors: Tensor | None  # (N, Q): standardised kinematic descriptors
 
 
 def pool(encoded: EncodedMotion) -> PooledFeatures:
@@ -68,12 +68,12 @@ def pooled_rows(
     """Yields the index and the pooled features of each motion, sorted by length and in evaluation mode.
 
     Args:
-        descriptors: of every motion (N, D), if they are known already.
+        descriptors: of every motion (N, Q), if they are known already.
 
     Shape:
-        N motions (T, V, 3)  ->  N times (1 + V + T', C + D) float32 on the CPU: semantic, spatial, temporal rows. Semantic and
+        N motions (T, V, 3)  ->  N times (1 + V + T', C + Q) float32 on the CPU: semantic, spatial, temporal rows. Semantic and
         temporal rows end with the motion's standardised descriptors, so that the windows of a clip tell when it is how; spatial rows end
-        with zeros. D = 0 without statistics.
+        with zeros. Q = 0 without statistics.
     """
     device = next(encoder.parameters()).device
     encoder.eval()
@@ -84,7 +84,7 @@ def pooled_rows(
         motion_batch = collate([motions[index] for index in batch], [layout_index] * len(batch), frames_per_second, known)
         pooled = pool(encoder(motion_batch.to(device)))
         rows = torch.cat([pooled.semantic[:, None], pooled.spatial, pooled.temporal], dim=1)  # (N, 1 + V + T', C)
-        rows = F.pad(rows, (0, encoder.row_width - encoder.width))  # (N, 1 + V + T', C + D)
+        rows = F.pad(rows, (0, encoder.row_width - encoder.width))  # (N, 1 + V + T', C + Q)
         if pooled.descriptors is not None:
             rows[:, 0, encoder.width :] = pooled.descriptors
             rows[:, -pooled.temporal.shape[1] :, encoder.width :] = pooled.descriptors[:, None]

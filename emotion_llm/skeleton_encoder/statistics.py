@@ -1,7 +1,7 @@
 """Measures of a window's movement: the short ways past the network (our choice).
 
 positions (N, T, V, 3), frame_mask (N, T)  ->  movement statistics (9, N, V)  ->  standardised, one linear map per joint  ->  (N, C, V)
-windows (T, V, 3)                          ->  kinematic descriptors (N, D)   ->  standardised, one linear map            ->  (N, C)
+windows (T, V, 3)                          ->  kinematic descriptors (N, Q)   ->  standardised, one linear map            ->  (N, C)
 
 On few clips linear models of such measures generalise better to unseen people than a convolutional network does: statistics know every
 joint, descriptors are alike for all bodies and layouts. The encoder adds all three, and each learns to name the emotion alone
@@ -106,7 +106,7 @@ def describe_windows(windows: Sequence[np.ndarray], layouts: Sequence[Layout], f
     """The kinematic descriptors of N windows, each of its own layout.
 
     Shape:
-        N arrays (T, V or more, 3) metres  ->  (N, D) float32, D = len(DESCRIPTORS)
+        N arrays (T, V or more, 3) metres  ->  (N, Q) float32, Q = len(DESCRIPTORS)
     """
     motions = (Motion(layout, window[:, : layout.joints], frames_per_second) for window, layout in zip(windows, layouts, strict=True))
     return torch.from_numpy(np.stack([describe(motion) for motion in motions])).float()
@@ -117,7 +117,7 @@ class DescriptorsMap(nn.Module):
     holds for all. The map begins at zero.
 
     Shape:
-        standardised descriptors (N, D)  ->  (N, C)
+        standardised descriptors (N, Q)  ->  (N, C)
     """
 
     mean: Tensor
@@ -133,7 +133,7 @@ class DescriptorsMap(nn.Module):
         """By mean and standard deviation of the layout's training windows, clamped.
 
         Shape:
-            descriptors (N, D), layout_index (N,)  ->  (N, D)
+            descriptors (N, Q), layout_index (N,)  ->  (N, Q)
         """
         index = layout_index.to(self.mean.device)
         return ((descriptors - self.mean[index]) / self.std[index]).clamp(-FARTHEST, FARTHEST)
@@ -143,6 +143,6 @@ class DescriptorsMap(nn.Module):
 
     @torch.no_grad()
     def set_statistics(self, layout: int, mean: Tensor, std: Tensor) -> None:
-        """Mean and standard deviation over the training windows of a layout, (D,) each."""
+        """Mean and standard deviation over the training windows of a layout, (Q,) each."""
         self.mean[layout] = mean.float()
         self.std[layout] = std.float().clamp(min=SMALLEST_DESCRIPTOR_STD)

@@ -9,7 +9,7 @@ locked while it is written, so that those of killed jobs can be told and deleted
 
     <data>/features/<corpus>-<key>/
         windows.npy     one row per window (WINDOW_FIELDS)
-        features.npy    (sum over windows of 1 + V + T', C + D) float32: semantic, spatial, temporal rows, window after window
+        features.npy    (sum over windows of 1 + V + T', C + Q) float32: semantic, spatial, temporal rows, window after window
         checksums.json  SHA-256 of both
 """
 
@@ -91,7 +91,7 @@ class EncodedCorpus:
 
     @property
     def features(self) -> np.ndarray:
-        """(rows, C + D) float32 of the windows as they are, memory-mapped."""
+        """(rows, C + Q) float32 of the windows as they are, memory-mapped."""
         return self._views[0]
 
     @cached_property
@@ -132,11 +132,11 @@ class EncodedCorpus:
         return whole_motion([self.motion(int(window)) for window in self.windows_of_clips([clip])])
 
     def semantic_rows(self, clips: Sequence[int]) -> np.ndarray:
-        """(windows of the clips, C + D) float32."""
+        """(windows of the clips, C + Q) float32."""
         return self.features[self.windows["row"][self.windows_of_clips(clips)]]
 
     def training_moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and mean square of each granularity's features over the training windows, each (3, C + D)."""
+        """Mean and mean square of each granularity's features over the training windows, each (3, C + Q)."""
         width = self.features.shape[1]
         total, square, count = (torch.zeros(3, size, dtype=torch.float64) for size in (width, width, 1))
         for window in self.windows_of_clips(self.split.train):
@@ -203,7 +203,7 @@ def encode_motions(trained: TrainedEncoder, layout_index: int, motions: Sequence
     """The features of canonical motions of one layout, window by window, computed on the encoder's device.
 
     Shape:
-        each (T, V, 3)  ->  each ceil(T / window_frames) times (1 + V + T', C + D)
+        each (T, V, 3)  ->  each ceil(T / window_frames) times (1 + V + T', C + Q)
     """
     cuts = [windows(len(positions), trained.record.window_frames) for positions in motions]
     parts = [positions[start : start + frames] for positions, cut in zip(motions, cuts, strict=True) for start, frames in cut]

@@ -33,7 +33,7 @@ class SkeletonTokenizer(nn.Module):
     def __init__(self, channels: int, width: int, embedding_scale: float = 0.02) -> None:
         """
         Args:
-            channels: C of the skeleton encoder.
+            channels: numbers per feature row, C + Q of the skeleton encoder; C for short below.
             width: D of the LLM.
             embedding_scale: root mean square of the LLM's token embeddings.
         """

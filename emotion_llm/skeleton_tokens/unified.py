@@ -69,7 +69,7 @@ class MotionFeatures:
     """The pooled encoder features of one window, or of a whole clip: the fine-tunes' input."""
 
     rows: Tensor
-    """(S, C + D) float32: the semantic, V spatial and T' temporal features."""
+    """(S, C + Q) float32: the semantic, V spatial and T' temporal features."""
     joints: int
     time_steps: int
     kept: Tensor | None = None
@@ -110,6 +110,6 @@ def whole_motion(windows: Sequence[MotionFeatures]) -> MotionFeatures:
     first = windows[0]
     if len(windows) == 1 or not len(first.rows):
         return first
-    rows = torch.stack([window.rows for window in windows])  # (W, 1 + V + T', C + D)
-    temporal = rows[:, 1 + first.joints :].flatten(0, 1).unflatten(0, (first.time_steps, len(windows)))  # (T', W, C + D)
+    rows = torch.stack([window.rows for window in windows])  # (W, 1 + V + T', C + Q)
+    temporal = rows[:, 1 + first.joints :].flatten(0, 1).unflatten(0, (first.time_steps, len(windows)))  # (T', W, C + Q)
     return replace(first, rows=torch.cat([rows[:, : 1 + first.joints].mean(0), temporal.mean(1)]))

@@ -46,7 +46,7 @@ FREE_TO_CHANGE = (
 def build_model(
     llm_name: str, dtype: torch.dtype, lora: LoraSettings, channels: int, slots: Slots, device: torch.device = CPU, checked: bool = False
 ) -> EmotionLLM:
-    """The frozen LLM with a fresh adapter, and fresh projections of C channels onto its width (`checked`: see `load_llm`)."""
+    """The frozen LLM with a fresh adapter, and fresh projections of rows of so many channels onto its width (`checked`: see `load_llm`)."""
     llm = load_llm(llm_name, dtype, device, checked)
     tokenizer = SkeletonTokenizer(channels, llm.config.get_text_config().hidden_size, embedding_scale(llm))
     return EmotionLLM(add_adapter(llm, lora), tokenizer, slots).to(device)
@@ -114,9 +114,9 @@ def feature_statistics(corpora: Sequence[EncodedCorpus]) -> tuple[torch.Tensor, 
     """Mean and standard deviation of each granularity's training features over all corpora, each corpus with equal weight.
 
     Shape:
-        (3, C), (3, C)
+        (3, C + Q), (3, C + Q)
     """
-    means, squares = zip(*(encoded.training_moments() for encoded in corpora), strict=True)  # each (3, C)
+    means, squares = zip(*(encoded.training_moments() for encoded in corpora), strict=True)  # each (3, C + Q)
     mean = torch.stack(means).mean(0)
     return mean, (torch.stack(squares).mean(0) - mean**2).clamp(min=0).sqrt()
 
