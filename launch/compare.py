@@ -60,13 +60,13 @@ def compare(settings: CompareSettings) -> str | None:
 
 
 def answers(settings: CompareSettings, cell: Cell, device: torch.device) -> tuple[str, list[PredictionRecord]]:
-    """What the cell's LLM, or its encoder, answers to the held-out clips."""
+    """What the cell's run, or its encoder, answers to the held-out clips."""
     encoder = load_encoder(cell.folder(settings.run) / "encoder")
     found = find_run(cell.folder(settings.run) / "recognition", accept_words=True) if settings.llm else None
     trained = TrainedModel.of(found, None, device) if found else None
     corpora = encode_corpora(encoder, settings.pretrain.data, cell.corpora, device, movement=found.movement if found else "tokens")
     records = [record for encoded in corpora for record in training_records(encoder, trained, encoded)]
-    return "llm" if settings.llm else "encoder_classifier", records
+    return "llm_and_encoder" if settings.llm else "encoder_classifier", records
 
 
 if __name__ == "__main__":

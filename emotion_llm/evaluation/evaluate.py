@@ -90,9 +90,10 @@ def check_same_data(trained: TrainedModel, corpora: Sequence[EncodedCorpus], acc
 
 def evaluate_corpus(trained: TrainedModel, encoded: EncodedCorpus, settings: EvaluateSettings) -> tuple[dict, list[dict]]:
     """Metrics of one corpus, and one record per held-out clip. Every rank must call it."""
-    scores = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, trained.device)
-    by_encoder = encoder_scores(trained.encoder, encoded, scores.clips)
-    baselines = {"encoder_classifier": by_encoder} | baseline_scores(encoded, scores.clips)
+    by_llm = score_clips(trained.model, trained.prompts, encoded, encoded.split.held_out, trained.device)
+    by_encoder = encoder_scores(trained.encoder, encoded, by_llm.clips)
+    scores = by_llm.pooled_with(by_encoder, trained.encoder_share)
+    baselines = {"llm": by_llm, "encoder_classifier": by_encoder} | baseline_scores(encoded, scores.clips)
     if settings.controls:
         baselines |= control_scores(trained, encoded, scores.clips)
     predictions = prediction_records(encoded.corpus, scores, baselines)
@@ -109,8 +110,8 @@ def evaluate_corpus(trained: TrainedModel, encoded: EncodedCorpus, settings: Eva
         )
     metrics = corpus_metrics(predictions) | {"encoder_accuracy": by_encoder.accuracy, "identity_probe": identity_probe(encoded)}
     say(
-        f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (encoder alone {by_encoder.accuracy:.1%}, "
-        f"chance {scores.chance:.1%}), {len(scores.clips)} clips"
+        f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (LLM alone {by_llm.accuracy:.1%}, "
+        f"encoder alone {by_encoder.accuracy:.1%}, chance {scores.chance:.1%}), {len(scores.clips)} clips"
     )
     say("baselines: " + ", ".join(f"{name} {baseline.accuracy:.1%}" for name, baseline in baselines.items()))
     if probe := metrics["identity_probe"]:
@@ -178,13 +179,15 @@ def baseline_records(folder: Path, split: SplitSettings) -> list[PredictionRecor
 
 
 def training_records(encoder: TrainedEncoder, trained: TrainedModel | None, encoded: EncodedCorpus) -> list[PredictionRecord]:
-    """The answers of the LLM, or of the encoder's classifier if none was trained, with the encoder's beside them. Every rank must call it."""
+    """The answers of the trained run, or of the encoder's classifier if no LLM was trained, with those of its parts beside them. Every rank
+    must call it."""
     clips = encoded.split.held_out
-    others = {"encoder_classifier": encoder_scores(encoder, encoded, clips), "encoder_probe": encoder_probe(encoded, clips)}
+    by_encoder, others = encoder_scores(encoder, encoded, clips), {"encoder_probe": encoder_probe(encoded, clips)}
     if trained is None:
-        return prediction_records(encoded.corpus, others.pop("encoder_classifier"), others)
-    scores = score_clips(trained.model, trained.prompts, encoded, clips, trained.device)
-    return prediction_records(encoded.corpus, scores, others)
+        return prediction_records(encoded.corpus, by_encoder, others)
+    by_llm = score_clips(trained.model, trained.prompts, encoded, clips, trained.device)
+    answers = by_llm.pooled_with(by_encoder, trained.encoder_share)
+    return prediction_records(encoded.corpus, answers, {"llm": by_llm, "encoder_classifier": by_encoder} | others)
 
 
 def _answer(scores: CorpusScores, place: int) -> MethodAnswer:

@@ -52,7 +52,7 @@ class MethodAnswer:
 
 @validated_dataclass(frozen=True)
 class PredictionRecord(MethodAnswer):
-    """The fields of a line of predictions.jsonl that the metrics are made of; `predicted` is the LLM's."""
+    """The fields of a line of predictions.jsonl that the metrics are made of; `predicted` is the run's answer."""
 
     corpus: str
     clip: str
@@ -60,7 +60,7 @@ class PredictionRecord(MethodAnswer):
     emotion: str
     """The truth."""
     baselines: dict[str, MethodAnswer]
-    """The answers of the simple models and of the encoder's classifier to the same clip."""
+    """The answers of the simple models, of the LLM alone and of the encoder's classifier to the same clip."""
     action: str | None = None
     explained: Explained | None = None
     """The explanations, of a description run."""
@@ -68,7 +68,7 @@ class PredictionRecord(MethodAnswer):
     """The answer's probability while tokens are removed (evaluation/attributions.py)."""
 
     def answer(self, method: str | None) -> MethodAnswer:
-        """Of a baseline, or of the LLM (None)."""
+        """Of a baseline, or the run's (None)."""
         if method is None:
             return self
         if method not in self.baselines:
@@ -110,7 +110,7 @@ def metrics_from_predictions(path: Path) -> dict[str, dict]:
 
 
 def corpus_metrics(records: Sequence[PredictionRecord]) -> dict:
-    """The LLM's metrics on one corpus, and under `baselines` those of every other method on the same clips."""
+    """The run's metrics on one corpus, and under `baselines` those of every other method on the same clips."""
     result = recognition_metrics(records) | {"baselines": {method: recognition_metrics(records, method) for method in records[0].baselines}}
     if told := [record for record in records if record.explained is not None]:
         explained, answered = [record.explained for record in told if record.explained], [record.predicted for record in told]
@@ -121,7 +121,7 @@ def corpus_metrics(records: Sequence[PredictionRecord]) -> dict:
 
 
 def recognition_metrics(records: Sequence[PredictionRecord], method: str | None = None) -> dict:
-    """One method's metrics on the clips of one corpus; the LLM's where none is named."""
+    """One method's metrics on the clips of one corpus; the run's where none is named."""
     emotions, bootstrap = list(records[0].probabilities), bootstrap_of(records)
     counts = counts_of_clips(records, method)  # (N, K K + 6 BINS)
     total = counts.sum(axis=0)

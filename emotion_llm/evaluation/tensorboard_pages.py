@@ -18,7 +18,8 @@ from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
 
 EXAMPLES = 4
 """Explained clips shown per corpus."""
-BY_ENCODER = "encoder_classifier"
+PARTS = {"LLM alone": "llm", "encoder alone": "encoder_classifier"}
+"""What answers are pooled from: name in figures -> method."""
 
 
 def write_pages(
@@ -36,9 +37,8 @@ def write_pages(
     for corpus in corpora:
         values, title = metrics[corpus.name], f"{corpus.name}, held out"
         tensorboard.figure(Tag.CONFUSION.of(corpus.name), confusion_figure(values["confusion"], values["emotions"], title), step)
-        curves = {"LLM": values["reliability"]}
-        if BY_ENCODER in values["baselines"]:
-            curves["encoder"] = values["baselines"][BY_ENCODER]["reliability"]
+        parts = {name: values["baselines"][method] for name, method in PARTS.items() if method in values["baselines"]}
+        curves = {name: scores["reliability"] for name, scores in ({"answer": values} | parts).items()}
         tensorboard.figure(Tag.RELIABILITY.of(corpus.name), reliability_figure(curves, title), step)
         if faithful := values.get("faithfulness"):
             figure = removal_figure(faithful["removed"], faithful["probability"], title)
@@ -58,7 +58,7 @@ def results_table(metrics: Mapping[str, dict]) -> str:
     parts = []
     for corpus, values in metrics.items():
         rows = [("method", "accuracy", "95 % interval", "macro F1", "calibration error"), ("---",) * 5]
-        for method, scores in {"**LLM**": values, **values["baselines"]}.items():
+        for method, scores in {"**answer**": values, **values["baselines"]}.items():
             low, high = scores["intervals"]["accuracy"]
             numbers = (
                 f"{scores['accuracy']:.1%}",

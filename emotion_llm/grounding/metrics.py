@@ -15,6 +15,7 @@ from typing import get_args
 
 import numpy as np
 
+from emotion_llm.grounding.clauses import repeats_a_clause
 from emotion_llm.grounding.judge import Contradiction, Standing, Verdict, judge, judge_text
 
 OUTCOMES: tuple[Verdict, ...] = ("supported", "contradicted", "indeterminate")
@@ -23,13 +24,6 @@ COUNTS = ("texts", *OUTCOMES, *CONTRADICTIONS, "uncheckable", "repeating", "cons
 """What is counted per text. The shuffled ones are means over the derangements."""
 DERANGEMENTS = 10
 """Ways in which texts are held against other clips' movements."""
-
-
-def repeats_a_clause(text: str) -> bool:
-    """Whether the same clause of two words or more stands in the text twice, "in this clip" and "clearly" aside."""
-    clauses = [re.sub(r"\bin this clip\b|\bclearly\b", "", clause) for clause in re.split(r"[.,;:!?]|\band\b", text.lower())]
-    words = [tuple(clause.split()) for clause in clauses]
-    return max(Counter(clause for clause in words if len(clause) > 1).values(), default=0) > 1
 
 
 def named_emotions(text: str, emotions: Iterable[str]) -> set[str]:

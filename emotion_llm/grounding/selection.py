@@ -9,8 +9,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from emotion_llm.grounding.clauses import repeats_a_clause
 from emotion_llm.grounding.judge import JudgedText, Standing, judge, judge_text
-from emotion_llm.grounding.metrics import named_emotions, repeats_a_clause
+from emotion_llm.grounding.metrics import named_emotions
 
 MOST_TEXTS = 3
 """Of one clip to learn from: as many as reference texts have wordings (our choice)."""

@@ -29,7 +29,7 @@ from emotion_llm.inference.recordings import ReadingChoices, Recording, fitting_
 from emotion_llm.inference.timeline import STEP_SECONDS, Segment, Timeline, segment, smooth, window_starts
 from emotion_llm.inference.trained_run import FoundRun, find_run
 from emotion_llm.language.explaining import explain
-from emotion_llm.language.label_scoring import emotion_probabilities
+from emotion_llm.language.label_scoring import emotion_probabilities, pooled
 from emotion_llm.language.llm import LoraSettings, llm_hash, load_llm, load_text_tokenizer
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
@@ -39,7 +39,7 @@ from emotion_llm.runtime.processes import evaluation_dtype
 from emotion_llm.runtime.validation import validate_record
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motions
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
-from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots, whole_motion
+from emotion_llm.skeleton_tokens.unified import SEMANTIC, MotionFeatures, Slots, whole_motion
 from emotion_llm.training.assembly import build_model, check_same_origin, prompts_of_run
 from emotion_llm.training.checkpoint import TOKENIZER
 
@@ -265,17 +265,19 @@ class TrainedModel(FoundRun):
         return features
 
     def recognise(self, recordings: Sequence[Recording], features: Sequence[Sequence[MotionFeatures]]) -> list[Answer]:
-        """The emotion of each recording, not explained yet; probabilities are the mean over its windows."""
+        """The emotion of each recording, not explained yet: the mean over its windows of what the LLM finds, and of what the encoder's
+        classifier finds, pooled."""
         answers: dict[int, Answer] = {}
         for emotions in {recording.emotions: None for recording in recordings}:
             places = [place for place, recording in enumerate(recordings) if recording.emotions == emotions]
             scored = sorted(((place, window) for place in places for window in features[place]), key=lambda pair: len(pair[1].rows))
-            rows = emotion_probabilities(self.model, self.prompts, [window for _, window in scored], emotions, self.device)  # (windows, K)
-            sums = torch.zeros(len(recordings), len(emotions), dtype=torch.float64).index_add(
-                0, torch.tensor([place for place, _ in scored]), rows
-            )
+            of_place, seen = torch.tensor([place for place, _ in scored]), [window for _, window in scored]
+            by_llm = emotion_probabilities(self.model, self.prompts, seen, emotions, self.device)  # (windows, K)
+            by_encoder = self.encoder.probabilities(torch.stack([window.rows[SEMANTIC] for window in seen]), emotions)  # (windows, K)
             for place in places:
-                ranking, recording = ranked(emotions, (sums[place] / len(features[place])).tolist()), recordings[place]
+                own = of_place == place
+                answer = pooled(by_llm[own].mean(0), by_encoder[own].mean(0), self.encoder_share)
+                ranking, recording = ranked(emotions, answer.tolist()), recordings[place]
                 answers[place] = Answer(recording.name, recording.corpus, next(iter(ranking)), ranking, None, findings=recording.findings)
         return [answers[place] for place in range(len(recordings))]
 

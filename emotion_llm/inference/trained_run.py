@@ -57,6 +57,11 @@ class FoundRun:
         return self.settings.get("movement", "tokens")
 
     @property
+    def encoder_share(self) -> float:
+        """Weight of the encoder's classifier in the answers; none where the LLM reads words, as the classifier reads the movement."""
+        return self.settings["encoder_share"] if self.movement == "tokens" else 0.0
+
+    @property
     def identity(self) -> list[str]:
         """Hashes of the trained weights, the LLM and the encoder."""
         metadata = self.checkpoint.metadata

@@ -2,6 +2,8 @@
 
 motion features, emotion  ->  explain: the text that the model finds likeliest
 the same, Standing        ->  explain_verified: the best supported of several, without what the movement contradicts (ours)
+
+Of whatever the model writes, a clause that it says again is left out (ours): small LLMs do not always know what they have said.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase, TextStreamer
 
+from emotion_llm.grounding.clauses import said_once
 from emotion_llm.grounding.judge import Standing
 from emotion_llm.grounding.selection import best_supported
 from emotion_llm.language.model import EmotionLLM
@@ -45,7 +48,7 @@ def explain(
     with model.evaluating():
         for start in range(0, len(examples), MOTIONS_PER_BATCH):
             batch = examples[start : start + MOTIONS_PER_BATCH]
-            texts += [prompts.decode(tokens) for tokens in model.generate(batch, MAX_NEW_TOKENS, streamer)]
+            texts += [said_once(prompts.decode(tokens)) for tokens in model.generate(batch, MAX_NEW_TOKENS, streamer)]
     return texts
 
 
@@ -79,15 +82,19 @@ def sample_explanations(
     example = Example(prompts.description(emotion, motion.words), motion, answers=())
     with model.evaluating():
         sampled = model.sample(example, MAX_NEW_TOKENS, candidates, seed)
-    return [prompts.decode(tokens) for tokens in sampled]
+    return [said_once(prompts.decode(tokens)) for tokens in sampled]
 
 
 class TextPieces(TextStreamer):
-    """Hands generated text on, as soon as its words are complete."""
+    """Hands generated text on, as soon as its words are complete and cannot become a clause that was said."""
 
     def __init__(self, text_tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None]) -> None:
         super().__init__(text_tokenizer, skip_special_tokens=True)
-        self._on_text = on_text
+        self._on_text, self._written, self._told = on_text, "", ""
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        self._on_text(text)
+        self._written += text
+        told = said_once(self._written, finished=stream_end)
+        if new := told.removeprefix(self._told):
+            self._on_text(new)
+        self._told += new

@@ -2,12 +2,13 @@
 
 motion features, label set  ->  probability of each emotion (K,)
 held-out clips of a corpus  ->  probabilities (clips, K), the same at any number of processes
+the LLM's and the encoder's ->  the answer: their geometric mean (ours)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +36,10 @@ class CorpusScores:
     truth: Tensor
     """(clips,) int64."""
 
+    def pooled_with(self, by_encoder: CorpusScores, encoder_share: float) -> CorpusScores:
+        """The answers to the same clips, these being the LLM's; see `pooled`."""
+        return replace(self, probabilities=pooled(self.probabilities, by_encoder.probabilities, encoder_share))
+
     @property
     def accuracy(self) -> float:
         return float((self.probabilities.argmax(1) == self.truth).double().mean())
@@ -61,6 +66,20 @@ def emotion_probabilities(
         likelihoods = model.answer_log_likelihoods(pack(examples, model.slots).to(device))  # (n K,)
         scores.append(likelihoods.view(len(examples), len(answers)).double().cpu())
     return torch.cat(scores).softmax(1)  # (N, K)
+
+
+def pooled(by_llm: Tensor, by_encoder: Tensor, encoder_share: float) -> Tensor:
+    """What the LLM and the encoder's classifier say together: their normalised geometric mean (ours). An LLM is too sure of what it has
+    learnt from few people; the classifier is not, and the two err on different clips (docs/generalisation.md).
+
+    Args:
+        encoder_share: weight of the classifier; 0 is the LLM's answer, 1 the classifier's.
+
+    Shape:
+        (..., K) each  ->  (..., K) float64; rows sum to 1
+    """
+    llm, encoder = (values.double().clamp(min=torch.finfo(torch.float64).tiny).log() for values in (by_llm, by_encoder))
+    return llm.lerp(encoder, encoder_share).softmax(-1)
 
 
 def score_clips(

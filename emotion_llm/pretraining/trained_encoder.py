@@ -89,7 +89,7 @@ class TrainedEncoder:
         """The classifier's probabilities of the given emotions for N windows.
 
         Shape:
-            semantic (N, C), or semantic rows (N, C + Q)  ->  (N, E) float64; rows sum to 1
+            semantic (N, C), or semantic rows (N, C + Q)  ->  (N, E) float64 on the CPU; rows sum to 1
 
         Raises:
             UserError: the encoder was not trained on one of the emotions.
@@ -98,9 +98,10 @@ class TrainedEncoder:
         unknown = [emotion for emotion in emotions if emotion not in known]
         if unknown:
             raise UserError(f"emotion '{unknown[0]}' is not known to the encoder; it was trained on {', '.join(known)}")
-        chosen = torch.tensor([known.index(emotion) for emotion in emotions])
+        head = self.model.classifier.head
         with torch.inference_mode():
-            return self.model.classifier.head(semantic[:, : self.encoder.width])[:, chosen.to(semantic.device)].double().softmax(1)
+            logits: Tensor = head(semantic[:, : self.encoder.width].to(head.weight.device)).double().cpu()  # (N, all emotions)
+            return logits[:, [known.index(emotion) for emotion in emotions]].softmax(1)
 
 
 def save_encoder(run: Path, model: PretrainingModel, metadata: dict[str, Any]) -> TrainedEncoder:

@@ -219,10 +219,11 @@ def describe_sample(data: TrainingData, text_tokenizer: PreTrainedTokenizerBase)
     item = data.draw(1)[0]
     example = data.example(item)
     motion, decode = example.motion, text_tokenizer.decode
+    semantic, spatial, temporal = motion.granularities.bincount(minlength=3).tolist()
     return (
         f"one training sample ({data.corpora[item.corpus].window_name(item.window)}):\n"
         f"  reads     {decode(list(example.prompt.before))!r}\n"
-        f"            + {len(motion.rows)} skeleton tokens: 1 semantic, {motion.joints} spatial, {motion.time_steps} temporal\n"
+        f"            + {len(motion.rows)} skeleton tokens: {semantic} semantic, {spatial} spatial, {temporal} temporal\n"
         f"            + {decode(list(example.prompt.after))!r}\n"
         f"  supervised {[decode([token]) for token in example.answers[0]]}"
     )

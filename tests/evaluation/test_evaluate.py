@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emotion_llm.evaluation.evaluate import EvaluateSettings
@@ -57,6 +58,14 @@ def test_metrics_follow_from_the_predictions_file_alone(evaluated):
         difference = compare_predictions(path, path, other_method="encoder_classifier")[name]["accuracy_difference"]
         assert difference == pytest.approx(values["accuracy"] - values["encoder_accuracy"])
     assert all(record["actor"] is not None for record in lines(path))
+
+
+def test_an_answer_is_pooled_from_the_llms_and_the_encoders(evaluated):
+    for record in lines(evaluated[1]):
+        llm, encoder = (np.array(list(record["baselines"][part]["probabilities"].values())) for part in ("llm", "encoder_classifier"))
+        product = np.sqrt(llm * encoder)
+        assert list(record["probabilities"].values()) == pytest.approx(list(product / product.sum()), abs=1e-3)
+        assert list(record["probabilities"].values()) != pytest.approx(list(llm), abs=1e-3)
 
 
 def test_a_result_carries_what_it_came_from(evaluated):

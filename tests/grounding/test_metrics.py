@@ -10,7 +10,6 @@ from emotion_llm.grounding.metrics import (
     derangements,
     distinct_share,
     named_emotions,
-    repeats_a_clause,
     shares,
     text_counts,
 )
@@ -67,12 +66,6 @@ def test_no_text_is_held_against_its_own_movement_in_the_control(size):
     for order in derangements(size):
         assert sorted(order) == list(range(size))
         assert not (order == np.arange(size)).any()
-
-
-def test_repeated_clauses_are_found():
-    assert repeats_a_clause("The arms are open and the arms are clearly open.")
-    assert repeats_a_clause("In this clip the head is bowed, the head is bowed.")
-    assert not repeats_a_clause("The arms are open and the head is bowed.")
 
 
 def test_distinct_share():

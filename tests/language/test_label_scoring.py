@@ -8,7 +8,7 @@ import torch
 
 from emotion_llm.inference.trained_model import load
 from emotion_llm.language import label_scoring
-from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities, score_clips
+from emotion_llm.language.label_scoring import CorpusScores, emotion_probabilities, pooled, score_clips
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_corpora
 
@@ -78,3 +78,18 @@ def test_a_model_is_left_in_the_mode_in_which_it_was(training):
     with pytest.raises(OSError), EmotionLLM.evaluating(model):
         raise OSError
     assert model.training is training
+
+
+def test_the_pooled_answer_lies_between_the_llms_and_the_encoders():
+    llm, encoder = torch.tensor([[0.9, 0.1, 0.0]]), torch.tensor([[0.2, 0.3, 0.5]])
+    torch.testing.assert_close(pooled(llm, encoder, 0.0), llm.double())
+    torch.testing.assert_close(pooled(llm, encoder, 1.0), encoder.double())
+    torch.testing.assert_close(pooled(encoder, encoder, 0.3), encoder.double())
+    product = (0.9 * 0.2) ** 0.5, (0.1 * 0.3) ** 0.5
+    expected = [product[0] / sum(product), product[1] / sum(product), 0.0]  # what one of them rules out stays ruled out
+    torch.testing.assert_close(pooled(llm, encoder, 0.5)[0], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_what_both_rule_out_is_still_a_distribution():
+    certain = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
+    torch.testing.assert_close(pooled(*certain, 0.5), torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64))

@@ -1,0 +1,22 @@
+"""A streamed explanation is the explanation, and never shows a clause that is left out of it."""
+
+import random
+import re
+
+from emotion_llm.grounding.clauses import said_once
+from emotion_llm.language.explaining import TextPieces
+
+TEXT = "The head is bowed, the arms are open, and the head is clearly bowed. The knees are bent and the arms are open, which reads as fear."
+
+
+def test_pieces_add_up_to_the_text_that_says_nothing_twice():
+    for seed in range(50):
+        rng, pieces = random.Random(seed), []
+        streamer = TextPieces(None, pieces.append)
+        words = re.findall(r"\S+\s*", TEXT)  # as transformers hands them on
+        while words:
+            some = rng.randint(1, 4)
+            streamer.on_finalized_text("".join(words[:some]), stream_end=len(words) <= some)
+            words = words[some:]
+        assert "".join(pieces) == said_once(TEXT) == "The head is bowed, the arms are open. The knees are bent, which reads as fear."
+        assert len(pieces) > 3
