@@ -66,7 +66,7 @@ def answers(settings: CompareSettings, cell: Cell, device: torch.device) -> tupl
     trained = TrainedModel.of(found, None, device) if found else None
     corpora = encode_corpora(encoder, settings.pretrain.data, cell.corpora, device, movement=found.movement if found else "tokens")
     records = [record for encoded in corpora for record in training_records(encoder, trained, encoded)]
-    return "llm_and_encoder" if settings.llm else "encoder_classifier", records
+    return "answer" if settings.llm else "encoder_classifier", records
 
 
 if __name__ == "__main__":

@@ -135,6 +135,8 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("range(process_rank(), len(clips), process_count())", "range(0, len(clips))"),
         ("torch.cat(scores).softmax(1)", "torch.cat(scores).softmax(0)"),
         ("return 1 / len(self.emotions)", "return 1 / len(self.clips)"),
+        ("llm.lerp(encoder, encoder_share)", "encoder.lerp(llm, encoder_share)"),
+        (".clamp(min=torch.finfo(torch.float64).tiny)", ""),
         ("self.probabilities.argmax(1) == self.truth", "self.probabilities.argmin(1) == self.truth"),
     ]),
     ("emotion_llm/language/model.py", "tests/language/test_label_scoring.py", [
@@ -175,7 +177,9 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("if len(fitting) > 1:", "if False:"),
     ]),
     ("emotion_llm/inference/trained_model.py", "tests/inference/test_prediction.py tests/inference/test_interface.py", [
-        ("sums[place] / len(features[place])", "sums[place]"),
+        ("by_llm[own].mean(0)", "by_llm.mean(0)"),
+        ("by_encoder[own].mean(0)", "by_encoder.mean(0)"),
+        ("self.encoder_share)", "0.0)"),
         ("whole_motion(own) for own in features", "own[0] for own in features"),
         ("torch.tensor([place for place, _ in scored])", "torch.tensor(sorted(place for place, _ in scored))"),
     ]),
@@ -206,6 +210,17 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("if self.suspended or self._compares(place):", "if self._compares(place):"),
         ("self.subject = []  # an unknown word", "pass  # an unknown word"),
         ("self.negated = not self.negated", "pass"),
+    ]),
+    ("emotion_llm/grounding/clauses.py", "tests/grounding/test_clauses.py tests/language/test_explaining.py", [
+        ("if len(words) >= SHORTEST:", "if len(words) > 1:"),
+        ("and not finished", "and finished"),
+        ("known[: len(words)] != words", "known != words"),
+        ("kept if finished else kept.rstrip()", "kept"),
+        ('UNSAID.sub("", clause.lower())', "clause.lower()"),
+        ("len(set(said)) < len(said)", "False"),
+    ]),
+    ("emotion_llm/inference/trained_run.py", "tests/evaluation/test_explanations.py", [
+        ('if self.movement == "tokens" else 0.0', ""),
     ]),
     ("emotion_llm/grounding/selection.py", "tests/grounding/test_metrics.py", [
         ('-judged.count("contradicted"),', 'judged.count("contradicted"),'),
@@ -333,7 +348,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("torch.where(std > 1e-6, std, torch.ones_like(std))", "std"),
         ("return every[granularities,", "return every[0 * granularities,"),
         ("(reading * self.feature_std[SEMANTIC])", "(reading / self.feature_std[SEMANTIC])"),
-        ("random / size *", "size / random *"),
+        ("random_size / size *", "size / random *"),
         ("word.T @", "word.flip(0).T @"),
     ]),
     ("emotion_llm/skeleton_tokens/unified.py", "tests/skeleton_tokens", [

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from emotion_llm.kinematics.descriptors import DESCRIPTORS
 from emotion_llm.language.llm import LoraSettings, add_adapter, embedding_scale
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.packed import PACKED_ATTENTION, Example
@@ -22,8 +23,8 @@ from emotion_llm.language.prompts import Prompt
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
 from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots
 
-CHANNELS = 256
-"""C of the skeleton encoder's default shape."""
+CHANNELS = 256 + len(DESCRIPTORS)
+"""C + Q of the skeleton encoder's default shape."""
 MOTIONS_OF_JOINTS = {72: 1402, 28: 8206, 25: 560}
 """Joints -> recordings of KDAE, Emilya and EGBM (paper); a step draws them in these proportions, as the paper's preset does."""
 TIME_STEPS = (16, 32)

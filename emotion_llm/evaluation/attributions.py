@@ -1,4 +1,4 @@
-"""What the answers to held-out clips rest on, and whether that is true of the model.
+"""What the LLM's part of the answers to held-out clips rests on, and whether that is true of the model.
 
 TrainedModel, EncodedCorpus, CorpusScores  ->  ClipAttribution per clip
 removal curves of several clips            ->  what metrics.json says under `faithfulness`
@@ -39,7 +39,7 @@ class ClipAttribution:
 
     attribution: Attribution
     removal: dict[str, list[float]]
-    """Order of removal -> probability of the answered emotion after each of REMOVED_SHARES, for the clip's middle window."""
+    """Order of removal -> the LLM's probability of the answered emotion after each of REMOVED_SHARES, for the clip's middle window."""
 
 
 def attributions(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusScores, most: int) -> dict[int, ClipAttribution]:
@@ -93,6 +93,6 @@ def faithfulness_summary(metrics: Mapping) -> str:
     left = ", ".join(f"{order} {curve[at]:.0%}" for order, curve in metrics["probability"].items())
     low, high = metrics["gain_interval"]
     return (
-        f"with half of the tokens removed, the answer keeps a probability of {left}; area gained over chance {metrics['gain']:.3f} "
+        f"with half of the tokens removed, the LLM keeps a probability of {left} for the answer; area gained over chance {metrics['gain']:.3f} "
         f"[{low:.3f}, {high:.3f}]"
     )

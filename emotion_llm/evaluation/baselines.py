@@ -9,7 +9,7 @@ corpus, split  ->  baseline name -> CorpusScores of the held-out clips
     positions_forest       random forest on the same
     encoder_probe          logistic regression on the encoder's semantic features
 
-TrainedModel, held-out clips  ->  control name -> CorpusScores, reported like baselines: a model that reads movement is near chance
+TrainedModel, held-out clips  ->  control name -> CorpusScores of the LLM alone: one that reads movement is near chance
 
     shuffled_motion        every clip is answered from another clip's movement
     masked_motion          every feature is the mean of the training features: the LLM sees that there is a motion, and how long
@@ -124,7 +124,7 @@ def _fit(model: ClassifierMixin, features: np.ndarray, corpus: Corpus, split: Sp
 def control_scores(trained: TrainedModel, encoded: EncodedCorpus, clips: Sequence[int]) -> dict[str, CorpusScores]:
     """The controls' answers to these clips. Every rank must call it."""
     partner = _partners(clips)
-    mean = trained.model.skeleton_tokenizer.feature_mean.cpu()  # (granularity, C)
+    mean = trained.model.skeleton_tokenizer.feature_mean.cpu()  # (granularity, C + Q)
 
     def of_another_clip(window: int) -> MotionFeatures:
         clip = int(encoded.windows["clip"][window])

@@ -152,7 +152,7 @@ def write_results(
 
 
 def encoder_scores(trained: TrainedEncoder, encoded: EncodedCorpus, clips: Sequence[int]) -> CorpusScores:
-    """Scores of the encoder's own classifier on the same clips: the baseline for the LLM."""
+    """Scores of the encoder's own classifier on the same clips: what answers are pooled with, and a baseline for the LLM."""
     probabilities = [encoded.classifier_probabilities(trained, clip) for clip in clips]  # each (K,)
     truth = [encoded.emotion_index(int(encoded.windows_of_clips([clip])[0])) for clip in clips]
     return CorpusScores(encoded.corpus.emotions, tuple(clips), torch.stack(probabilities), torch.tensor(truth))

@@ -57,7 +57,7 @@ class Explained:
     generated_references: bool
     """They were written by the narrator, not by people."""
     without_region: dict[str, float]
-    """Probability of the answered emotion with all of the motion's tokens ("nothing") and without those of one region of the body."""
+    """The LLM's probability of the answered emotion with all of the motion's tokens ("nothing") and without those of one region of the body."""
 
 
 def explain_clips(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusScores, most: int, candidates: int) -> dict[int, Explained]:

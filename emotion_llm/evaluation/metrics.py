@@ -65,7 +65,7 @@ class PredictionRecord(MethodAnswer):
     explained: Explained | None = None
     """The explanations, of a description run."""
     removal: dict[str, list[float]] | None = None
-    """The answer's probability while tokens are removed (evaluation/attributions.py)."""
+    """The LLM's probability of the answer while tokens are removed (evaluation/attributions.py)."""
 
     def answer(self, method: str | None) -> MethodAnswer:
         """Of a baseline, or the run's (None)."""

@@ -83,7 +83,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def hyperparameters(settings: Mapping[str, Any]) -> dict[str, str | bool | float]:
     """Those settings of a fine-tune by which runs usually differ."""
-    names = ("stage", "llm", "encoder", "global_batch", "rehearsal", "views", "token_dropout", "seed")
+    names = ("stage", "llm", "encoder", "global_batch", "rehearsal", "views", "token_dropout", "encoder_share", "seed")
     described = settings["described_motions"]
     return {name: settings[name] for name in names} | {
         "corpora": ", ".join(settings["corpora"]),

@@ -7,7 +7,9 @@ import re
 
 SEPARATOR = re.compile(r"[.,;:!?]+\s+and\b|[.,;:!?]+|\s+and\b")
 UNSAID = re.compile(r"\b(?:in this clip|clearly|very|rather|slightly)\b")
-"""Words of degree: with and without them a clause says the same."""
+"""Words without which a clause says the same."""
+UNFINISHED = re.compile(r"\bin(?: this)?\s*$", re.IGNORECASE)
+"""What may go on as "in this clip"."""
 SHORTEST = 4
 """Words of a clause that is left out where it comes again; shorter ones are often a subject ("the left arm and ...")."""
 
@@ -28,8 +30,8 @@ def said_once(text: str, finished: bool = True) -> str:
     separators, clauses = ["", *SEPARATOR.findall(text)], SEPARATOR.split(text)
     kept, said = "", set[tuple[str, ...]]()
     for place, (separator, clause) in enumerate(zip(separators, clauses, strict=True), 1):
-        words = _words(clause)
         is_open = place == len(clauses) and not finished
+        words = _words(UNFINISHED.sub("", clause) if is_open else clause)
         if words not in said if not is_open else all(known[: len(words)] != words for known in said):
             kept += separator + clause
         if len(words) >= SHORTEST:

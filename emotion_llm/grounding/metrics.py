@@ -79,7 +79,8 @@ def shares(counts: np.ndarray) -> dict[str, np.ndarray]:
     """The metrics of summed counts.
 
     `supported`, `contradicted` and `indeterminate` are shares of the checkable claims, which are these three; `uncheckable` is a share of
-    all statements; NaN where there is nothing to divide by.
+    all statements; `repeating` are texts that repeat a clause of two or three words, as longer ones are left out before
+    (grounding/clauses.py). NaN where there is nothing to divide by.
 
     Shape:
         (..., len(COUNTS))  ->  (...) each

@@ -62,11 +62,15 @@ NOTHING = "nothing stands out, the pace and the posture are average"
 
 def narrate(measured: Measured, norms: Norms, emotion: str, rng: np.random.Generator) -> tuple[str, list[Claim]]:
     """An explanation of one clip that is true of it by these norms, and its claims."""
-    leaning_back = [moment for moment in (THROUGHOUT, *HALVES) if measured.value("trunk_lean_mean", moment) <= -LEAN]
     neutral = {
         quality: norms.neutral[QUALITIES[quality].descriptor] for quality in SUBJECTS if QUALITIES[quality].descriptor in norms.neutral
     }
-    return tell(standing(measured, norms), neutral, emotion, rng, leaning_back=leaning_back)
+    return tell(standing(measured, norms), neutral, emotion, rng, leaning_back=leaning_back(measured))
+
+
+def leaning_back(measured: Measured) -> list[Moment]:
+    """The moments at which the trunk leans back, so that it is not called upright."""
+    return [moment for moment in (THROUGHOUT, *HALVES) if measured.value("trunk_lean_mean", moment) <= -LEAN]
 
 
 def standing(measured: Measured, norms: Norms) -> Standing:
@@ -76,12 +80,13 @@ def standing(measured: Measured, norms: Norms) -> Standing:
         wanted += [(quality, half) for quality in OF_HALVES for half in HALVES]
     found = {(quality, moment): norms.percentile(measured, QUALITIES[quality].descriptor, moment) for quality, moment in wanted}
     for moment in (THROUGHOUT, *HALVES):
-        if found.get(("trunk lean", moment), 0.0) > 50 and measured.value("trunk_lean_mean", moment) < LEAN:
-            del found["trunk lean", moment]  # more than others, but not so that anybody would call it leaning
+        percentile, lean = found.get(("trunk lean", moment), 50.0), measured.value("trunk_lean_mean", moment)
+        if (percentile > 50 and lean < LEAN) or (percentile < 50 and lean >= LEAN):
+            del found["trunk lean", moment]  # more or less than others, but not so that anybody would call it leaning, or upright
     return {key: percentile for key, percentile in found.items() if np.isfinite(percentile)}
 
 
-def in_words(where: Standing) -> str:
+def in_words(where: Standing, leaning_back: Collection[Moment] = ()) -> str:
     """All that the narrator knows of a movement: "throughout: the movement very fast, the head rather bowed, ...; first half: ...".
 
     An LLM that reads this line in place of skeleton tokens is a baseline that need not see the movement: generated texts are made of what
@@ -92,7 +97,8 @@ def in_words(where: Standing) -> str:
         told = []
         for (quality, at), percentile in where.items():
             pole = QUALITIES[quality].pole(1 if percentile > 50 else -1)
-            told += [f"{SUBJECTS[quality]} {word}{pole.adjectives[0]}" for word in _extent(percentile) if at == moment]
+            adjective = pole.adjectives[quality == "trunk lean" and percentile < 50 and at in leaning_back]
+            told += [f"{SUBJECTS[quality]} {word}{adjective}" for word in _extent(percentile) if at == moment]
         parts += [f"{moment}: {', '.join(told)}"] if told else []
     return "; ".join(parts) or NOTHING
 

@@ -1,10 +1,11 @@
-"""What an answer rests on: the weight of every skeleton token, by removing it.
+"""What the LLM's part of an answer rests on: the weight of every skeleton token, by removing it.
 
 MotionFeatures, label set, emotion       ->  weights (1 + V + T',): semantic token, joints, moments
 weights of a recording's windows         ->  Attribution over joints and seconds
 
 A removed token is masked, exactly as an empty slot is, so nothing has to be filled in for it. What it told may still be found in other
-tokens: the semantic token and all joints describe the same movement. Therefore a weight is the mean of two differences in the emotion's
+tokens: the semantic token and all joints describe the same movement, and what was measured of all body parts stands in the semantic and
+every temporal token. Therefore a weight is the mean of two differences in the emotion's
 log-probability: everything against everything but this token, and this token alone against none (the two ends of a Shapley value; our
 choice).
 """

@@ -32,9 +32,9 @@ from emotion_llm.training.checkpoint import ADAPTER, ADAPTER_CONFIG, RECORD, TOK
 ROOT = Path(__file__).parents[2]
 KEPT_SETTINGS = (
     "stage", "corpora", "lora", "slots", "seed", "max_steps", "global_batch", "peak_learning_rate", "warmup_steps", "weight_decay",
-    "gradient_clipping", "sampling", "rehearsal",
+    "gradient_clipping", "sampling", "rehearsal", "encoder_share",
 )  # fmt: skip
-"""Settings that say how the model was trained. The others are paths of the machine, or change no result."""
+"""Settings that say how the model was trained and how it answers. The others are paths of the machine, or change no result."""
 ENCODER_PATHS = ("run", "data", "text_encoder")
 """Settings of the pre-training that may be paths of the machine; encoder.json's hash does not cover them."""
 

@@ -27,6 +27,7 @@ import urllib.request
 import torch
 from torch import Tensor
 
+from emotion_llm.grounding.clauses import said_once
 from emotion_llm.inference.recordings import Recording
 from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.language.explaining import MAX_NEW_TOKENS
@@ -73,7 +74,7 @@ def ask_engine(url: str, name: str, embeddings: Tensor, max_new_tokens: int = MA
     request = urllib.request.Request(f"{url.rstrip('/')}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as response:
-            return str(json.load(response)["choices"][0]["text"]).strip()
+            return said_once(str(json.load(response)["choices"][0]["text"]).strip())
     except urllib.error.HTTPError as error:
         reason = error.read(500).decode("utf-8", "replace")
         raise UserError(f"{url}: refuses the request ({error.code}: {reason}); was it started with --enable-prompt-embeds?") from None

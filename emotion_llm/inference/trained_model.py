@@ -39,7 +39,7 @@ from emotion_llm.runtime.processes import evaluation_dtype
 from emotion_llm.runtime.validation import validate_record
 from emotion_llm.skeleton_tokens.encoded_corpus import encode_motions
 from emotion_llm.skeleton_tokens.tokenizer import SkeletonTokenizer
-from emotion_llm.skeleton_tokens.unified import SEMANTIC, MotionFeatures, Slots, whole_motion
+from emotion_llm.skeleton_tokens.unified import MotionFeatures, Slots, whole_motion
 from emotion_llm.training.assembly import build_model, check_same_origin, prompts_of_run
 from emotion_llm.training.checkpoint import TOKENIZER
 
@@ -273,7 +273,7 @@ class TrainedModel(FoundRun):
             scored = sorted(((place, window) for place in places for window in features[place]), key=lambda pair: len(pair[1].rows))
             of_place, seen = torch.tensor([place for place, _ in scored]), [window for _, window in scored]
             by_llm = emotion_probabilities(self.model, self.prompts, seen, emotions, self.device)  # (windows, K)
-            by_encoder = self.encoder.probabilities(torch.stack([window.rows[SEMANTIC] for window in seen]), emotions)  # (windows, K)
+            by_encoder = self.encoder.probabilities(torch.stack([window.rows[0] for window in seen]), emotions)  # (windows, K)
             for place in places:
                 own = of_place == place
                 answer = pooled(by_llm[own].mean(0), by_encoder[own].mean(0), self.encoder_share)

@@ -61,7 +61,7 @@ class EmotionLLM(nn.Module):
         """Text embeddings with the skeleton tokens inserted at their rows.
 
         Shape:
-            token_ids (R,), skeleton_rows (M,), features (M, C), granularities (M,) -> (R, D)
+            token_ids (R,), skeleton_rows (M,), features (M, C + Q), granularities (M,) -> (R, D)
         """
         embeddings = self.base_llm.get_input_embeddings()(token_ids)  # (R, D)
         tokens = self.skeleton_tokenizer(features, granularities)  # (M, D)

@@ -78,7 +78,7 @@ class PackedRow:
     skeleton_rows: Tensor
     """(M,) int64 rows of the skeleton tokens."""
     features: Tensor
-    """(M, C) float32 pooled encoder features of the skeleton tokens."""
+    """(M, C + Q) float32 pooled encoder features of the skeleton tokens."""
     granularities: Tensor
     """(M,) int64: SEMANTIC, SPATIAL or TEMPORAL."""
     predicting_rows: Tensor

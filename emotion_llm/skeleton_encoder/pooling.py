@@ -72,8 +72,8 @@ def pooled_rows(
 
     Shape:
         N motions (T, V, 3)  ->  N times (1 + V + T', C + Q) float32 on the CPU: semantic, spatial, temporal rows. Semantic and
-        temporal rows end with the motion's standardised descriptors, so that the windows of a clip tell when it is how; spatial rows end
-        with zeros. Q = 0 without statistics.
+        temporal rows end with the motion's standardised descriptors, so that those of a clip show how it changes from window to window;
+        spatial rows end with zeros. Q = 0 without statistics.
     """
     device = next(encoder.parameters()).device
     encoder.eval()

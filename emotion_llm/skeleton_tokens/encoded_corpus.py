@@ -191,12 +191,16 @@ def encode_corpora(
 
 
 def _in_words(corpus: Corpus, split: Split) -> tuple[str, ...]:
-    from emotion_llm.grounding.narrator import in_words, standing  # scipy's signal processing, which a first answer need not wait for
+    from emotion_llm.grounding.narrator import (  # scipy's signal processing, which a first answer need not wait for
+        in_words,
+        leaning_back,
+        standing,
+    )
     from emotion_llm.grounding.norms import make_norms, measure_corpus
 
     measured = measure_corpus(corpus)
     norms = make_norms(corpus, split, measured)
-    return tuple(in_words(standing(clip, norms)) for clip in measured)
+    return tuple(in_words(standing(clip, norms), leaning_back(clip)) for clip in measured)
 
 
 def encode_motions(trained: TrainedEncoder, layout_index: int, motions: Sequence[np.ndarray]) -> list[list[MotionFeatures]]:

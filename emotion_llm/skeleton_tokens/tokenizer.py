@@ -24,7 +24,7 @@ class SkeletonTokenizer(nn.Module):
     embeddings (our choice: a pretrained LLM makes no sense of inputs ten times larger).
 
     Shape:
-        features (S, C), granularities (S,)  ->  tokens (S, D); the tokens of several motions may be concatenated
+        features (S, C + Q), granularities (S,)  ->  tokens (S, D); the tokens of several motions may be concatenated
     """
 
     feature_mean: Tensor
@@ -33,21 +33,21 @@ class SkeletonTokenizer(nn.Module):
     def __init__(self, channels: int, width: int, embedding_scale: float = 0.02) -> None:
         """
         Args:
-            channels: numbers per feature row, C + Q of the skeleton encoder; C for short below.
+            channels: numbers per feature row, C + Q of the skeleton encoder.
             width: D of the LLM.
             embedding_scale: root mean square of the LLM's token embeddings.
         """
         super().__init__()
         projections = [nn.Linear(channels, width) for _ in (SEMANTIC, SPATIAL, TEMPORAL)]
         self.projections = nn.ModuleList(projections)
-        self.register_buffer("feature_mean", torch.zeros(3, channels))  # (granularity, C)
-        self.register_buffer("feature_std", torch.ones(3, channels))  # (granularity, C)
+        self.register_buffer("feature_mean", torch.zeros(3, channels))  # (granularity, C + Q)
+        self.register_buffer("feature_std", torch.ones(3, channels))  # (granularity, C + Q)
         for projection in projections:
             nn.init.normal_(projection.weight, std=embedding_scale / channels**0.5)  # unit features in, embedding-sized tokens out
             nn.init.zeros_(projection.bias)
 
     def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Mean and standard deviation of the training features, each (3, C); constant channels are not scaled."""
+        """Mean and standard deviation of the training features, each (3, C + Q); constant channels are not scaled."""
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
@@ -57,20 +57,20 @@ class SkeletonTokenizer(nn.Module):
         classifier finds likely. Every group of readings adds a part that is as large as the random one.
 
         Args:
-            readings: weights (K, C) of each group.
+            readings: weights (K, C + Q) of each group.
             words: what one unit of each reading adds to the token, up to a scale, (K, D) of each group.
-            semantic: features (N, C) of the training motions, whose statistics are set.
+            semantic: features (N, C + Q) of the training motions, whose statistics are set.
         """
-        projection = self.projections[SEMANTIC].get_parameter("weight")  # (D, C)
+        projection = self.projections[SEMANTIC].get_parameter("weight")  # (D, C + Q)
         standard = (semantic - self.feature_mean[SEMANTIC]) / self.feature_std[SEMANTIC]
-        random = (standard @ projection.T.to(standard)).square().mean().sqrt()
+        random_size = (standard @ projection.T.to(standard)).square().mean().sqrt()
         for reading, word in zip(readings, words, strict=True):
-            directions = word.T @ (reading * self.feature_std[SEMANTIC])  # (D, C), for standardised features
+            directions = word.T @ (reading * self.feature_std[SEMANTIC])  # (D, C + Q), for standardised features
             size = (standard @ directions.T).square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
-            projection.add_(random / size * directions)
+            projection.add_(random_size / size * directions)
 
     def forward(self, features: Tensor, granularities: Tensor) -> Tensor:
-        standard = (features - self.feature_mean[granularities]) / self.feature_std[granularities]  # (S, C)
+        standard = (features - self.feature_mean[granularities]) / self.feature_std[granularities]  # (S, C + Q)
         standard = standard.to(next(self.projections.parameters()).dtype)
         every = torch.stack([projection(standard) for projection in self.projections])  # (granularity, S, D)
         return every[granularities, torch.arange(len(features), device=features.device)]  # (S, D), without synchronising the device

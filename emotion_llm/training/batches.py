@@ -34,7 +34,7 @@ class Item:
     text: str | None
     """A description; None: the answer is the emotion."""
     view: int = 0
-    """Which of the encoded views; a text, which may speak of left and right, belongs to the window as it is."""
+    """Which of the encoded views; a text, which may speak of left and right, belongs to the clip as it is."""
     kept: tuple[int, ...] | None = None
     """The skeleton tokens that the LLM sees; None: all."""
 
@@ -100,6 +100,12 @@ class TrainingData:
     def __len__(self) -> int:
         """Items per epoch of the stage."""
         return sum(map(len, self._recognition if self.settings.stage == "recognition" else self._description))
+
+    def name(self, item: Item) -> str:
+        """Of its window, or of the whole clip."""
+        encoded = self.corpora[item.corpus]
+        clip = encoded.corpus.names[encoded.windows["clip"][item.window]]
+        return encoded.window_name(item.window) if item.text is None else f"{encoded.corpus.name}/{clip}"
 
     def draw(self, step: int) -> list[Item]:
         """The global batch of a step."""

@@ -1,6 +1,6 @@
 """Evaluation on held-out motions during training.
 
-model, encoded corpora, step  ->  accuracy per corpus, and a generated answer of each in TensorBoard
+model, encoded corpora, step  ->  accuracy of the LLM alone per corpus, and a generated answer of each in TensorBoard
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class HeldOutEvaluation:
             accuracies[encoded.corpus.name] = scores.accuracy
             if is_first_rank():
                 examples.append(self._example(encoded, scores, step % len(chosen)))  # another clip at each evaluation
-        say(f"step {step:,}: held-out accuracy " + ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items()))
+        say(f"step {step:,}: held-out accuracy of the LLM " + ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items()))
         for example in examples:
             self.tensorboard.figure(Tag.EXAMPLES.of(example.corpus.name), example_figure(example), step)
         if examples:

@@ -60,7 +60,7 @@ class StepReport:
         """The loss of every motion that this process computed."""
         losses = []
         for micro_batch, log_likelihoods in self.own:
-            names = [data.corpora[item.corpus].window_name(item.window) for item in micro_batch.items]
+            names = [data.name(item) for item in micro_batch.items]
             losses += motion_losses(names, log_likelihoods.cpu(), micro_batch.row.answer_index)
         return losses
 
@@ -221,7 +221,7 @@ def describe_sample(data: TrainingData, text_tokenizer: PreTrainedTokenizerBase)
     motion, decode = example.motion, text_tokenizer.decode
     semantic, spatial, temporal = motion.granularities.bincount(minlength=3).tolist()
     return (
-        f"one training sample ({data.corpora[item.corpus].window_name(item.window)}):\n"
+        f"one training sample ({data.name(item)}):\n"
         f"  reads     {decode(list(example.prompt.before))!r}\n"
         f"            + {len(motion.rows)} skeleton tokens: {semantic} semantic, {spatial} spatial, {temporal} temporal\n"
         f"            + {decode(list(example.prompt.after))!r}\n"

@@ -58,7 +58,9 @@ def test_a_run_on_words_is_trained_and_evaluated_like_any_other_but_predicts_not
         assert {"greedy", "other_motion", "narrator"} < values["description"]["methods"].keys()
     records = [json.loads(line) for line in (run / "evaluation" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     assert any(record["probabilities"] != record["baselines"]["text_prior"]["probabilities"] for record in records), "it reads the words"
-    assert all(record["probabilities"] == record["baselines"]["llm"]["probabilities"] for record in records), "the encoder reads the movement"
+    assert all(record["probabilities"] == record["baselines"]["llm"]["probabilities"] for record in records), (
+        "the encoder reads the movement"
+    )
     for refused in (lambda: load(run), lambda: export(find_run(run), ExportSettings(tmp_path / "exported"))):
         with pytest.raises(UserError, match=r"words: this run reads measured qualities in words in place of skeleton tokens, a baseline"):
             refused()

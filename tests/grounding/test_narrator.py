@@ -117,7 +117,8 @@ def test_halves_of_a_long_clip_are_not_told(corpus):
 
 
 @pytest.mark.parametrize(
-    ("degrees", "percentile", "told"), [(-9.0, 4, "leaning back"), (-1.0, 4, "upright"), (9.0, 96, "leaning forward"), (1.0, 96, None)]
+    ("degrees", "percentile", "told"),
+    [(-9.0, 4, "leaning back"), (-1.0, 4, "upright"), (6.0, 4, None), (9.0, 96, "leaning forward"), (1.0, 96, None)],
 )
 def test_a_trunk_is_told_to_lean_only_where_it_does(corpus, degrees, percentile, told):
     """A percentile alone does not say which side of the vertical the trunk is on."""

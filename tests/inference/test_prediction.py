@@ -158,7 +158,8 @@ def test_a_folder_of_unreadable_files_is_an_error(recognition_run, tmp_path):
 
 
 def test_one_clip_is_explained_while_the_text_is_written(small_world, description_run, capsys, monkeypatch):
-    answers = (load(description_run).read(clip) for clip in sorted((small_world.raw / "emilya").rglob("*.bvh")))
+    model = load(description_run)
+    answers = (model.read(clip) for clip in sorted((small_world.raw / "emilya").rglob("*.bvh")))
     answer = next(answer for answer in answers if len(answer.explanation.split()) > 1)  # a model of four steps says little
     written = []
     monkeypatch.setattr(prediction.BestEffort, "write", lambda self, text: written.append(text))

@@ -3,20 +3,27 @@
 import random
 import re
 
+import pytest
+
 from emotion_llm.grounding.clauses import said_once
 from emotion_llm.language.explaining import TextPieces
 
-TEXT = "The head is bowed, the arms are open, and the head is clearly bowed. The knees are bent and the arms are open, which reads as fear."
+TEXTS = (
+    "The head is bowed, the arms are open, and the head is clearly bowed. The knees are bent and the arms are open, which reads as fear.",
+    "The head is bowed and in this clip the head is bowed. In the first half the arms are open, in this clip the head is bowed and low.",
+)
 
 
-def test_pieces_add_up_to_the_text_that_says_nothing_twice():
+@pytest.mark.parametrize("text", TEXTS)
+def test_pieces_add_up_to_the_text_that_says_nothing_twice(text):
+    assert len(said_once(text)) < len(text)
     for seed in range(50):
         rng, pieces = random.Random(seed), []
         streamer = TextPieces(None, pieces.append)
-        words = re.findall(r"\S+\s*", TEXT)  # as transformers hands them on
+        words = re.findall(r"\S+\s*", text)  # as transformers hands them on
         while words:
             some = rng.randint(1, 4)
             streamer.on_finalized_text("".join(words[:some]), stream_end=len(words) <= some)
             words = words[some:]
-        assert "".join(pieces) == said_once(TEXT) == "The head is bowed, the arms are open. The knees are bent, which reads as fear."
+        assert "".join(pieces) == said_once(text)
         assert len(pieces) > 3
