@@ -348,7 +348,7 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("torch.where(std > 1e-6, std, torch.ones_like(std))", "std"),
         ("return every[granularities,", "return every[0 * granularities,"),
         ("(reading * self.feature_std[SEMANTIC])", "(reading / self.feature_std[SEMANTIC])"),
-        ("random_size / size *", "size / random *"),
+        ("random_size / size *", "size / random_size *"),
         ("word.T @", "word.flip(0).T @"),
     ]),
     ("emotion_llm/skeleton_tokens/unified.py", "tests/skeleton_tokens", [
