@@ -5,6 +5,7 @@
 Run again, it starts over.
 """
 
+import argparse
 import json
 import os
 import shlex
@@ -41,6 +42,7 @@ def main() -> None:
     Raises:
         UserError: a stage failed.
     """
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False).parse_args()
     os.chdir(ROOT)
     shutil.rmtree(RUN, ignore_errors=True)
     seconds = {name: _run_stage(name, command) for name, command in STAGES.items()}

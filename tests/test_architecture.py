@@ -1,7 +1,9 @@
 """Packages import in the order in which data moves: never upward, never in a circle."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -53,3 +55,11 @@ def test_no_upward_import(file):
 def test_no_import_cycle():
     graph = {name: set(imported_modules(file)) - {name, "emotion_llm"} for name, file in MODULES.items()}
     TopologicalSorter(graph).prepare()  # raises CycleError and names the cycle
+
+
+def test_an_installation_holds_everything_that_scripts_import():
+    """Scripts find `launch`, which some of them import, by the installed package: their own folder is not on Python's path as a package."""
+    find = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]["find"]
+    wanted = {name.split(".")[0] for file in (ROOT / "launch").glob("*.py") for name in imported_modules(file)}
+    assert wanted == {"emotion_llm", "launch"}
+    assert all(any(fnmatch(name, pattern) for pattern in find["include"]) for name in wanted)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from launch import demo
 from launch.demo import STAGES, summary_text
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +71,12 @@ def test_the_demos_last_words_say_where_to_look():
     assert "30 s" in text
     assert "kdae 80% (chance 14%)" in text
     assert "tensorboard --logdir runs/demo" in text
+
+
+@pytest.mark.parametrize(("option", "said"), [("--help", "All stages at small size"), ("--steps", "unrecognized arguments: --steps")])
+def test_a_word_on_the_command_line_does_not_start_the_demo_over(option, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["launch/demo.py", option])
+    monkeypatch.setattr(demo.shutil, "rmtree", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(SystemExit):
+        demo.main()
+    assert said in "".join(capsys.readouterr())
