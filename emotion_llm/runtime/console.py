@@ -72,6 +72,9 @@ def parse_settings(presets: Mapping[str, Settings], description: str, arguments:
             cause = cause.__context__
         sys.stderr.write(printed.getvalue())
         raise
+    except BrokenPipeError:  # --help into `head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     if chosen.dry_run:
         if is_first_rank():
             print(json.dumps({"preset": chosen.preset} | settings_to_dict(settings), indent=2))

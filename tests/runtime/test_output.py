@@ -36,6 +36,18 @@ def test_an_ascii_terminal_is_no_error():
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\xdcberraschung\n", "")
 
 
+def test_help_whose_reader_has_gone_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    code = (
+        "from emotion_llm.evaluation.comparison import PRESETS; from emotion_llm.runtime.console import parse_settings, run; "
+        "run(lambda: parse_settings(PRESETS, ''))"
+    )
+    done = python(code, arguments=["--help"], stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_closed_standard_output_is_no_error_and_no_file_receives_what_is_printed(tmp_path):
     code = (
         "from emotion_llm.runtime.console import run, say\n"
