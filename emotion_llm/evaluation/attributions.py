@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emotion_llm.evaluation.explanations import places_to_explain
 from emotion_llm.evaluation.uncertainty import Bootstrap, interval
 from emotion_llm.inference.answer import Attribution
 from emotion_llm.inference.attribution import attribute, over_recording
@@ -43,9 +44,9 @@ class ClipAttribution:
 
 
 def attributions(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusScores, most: int) -> dict[int, ClipAttribution]:
-    """Those of the first `most` clips. Every rank must call it."""
+    """Those of the clips that are explained, up to `most`. Every rank must call it."""
     own = {}
-    for place in range(process_rank(), min(most, len(scores.clips)), process_count()):
+    for place in places_to_explain(encoded.corpus, scores.clips, most)[process_rank() :: process_count()]:
         clip, emotion = scores.clips[place], scores.emotions[int(scores.probabilities[place].argmax())]
         windows = encoded.windows_of_clips([clip])
         motions = [encoded.motion(window) for window in windows]

@@ -50,7 +50,7 @@ class EvaluateSettings:
     llm: str | None = None
     """Name or folder of the base LLM, if it has moved since training."""
     explanations: Annotated[int, Field(ge=0)] = 64
-    """Maximum number of held-out motions per corpus to explain in words (description runs only)."""
+    """Maximum number of held-out motions per corpus to explain in words, evenly spaced among them (description runs only)."""
     controls: bool = True
     """Also answer from another clip's movement, from a masked one and from none (evaluation/baselines.py)."""
     html: Path | None = None

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic.dataclasses import dataclass as validated_dataclass
 from torchmetrics.functional.text import bleu_score, rouge_score
 
+from emotion_llm.corpus.store import Corpus
 from emotion_llm.evaluation.uncertainty import Bootstrap, interval
 from emotion_llm.grounding.claims import QUALITIES
 from emotion_llm.grounding.judge import Standing, judge_text, standing
@@ -60,9 +61,22 @@ class Explained:
     """The LLM's probability of the answered emotion with all of the motion's tokens ("nothing") and without those of one region of the body."""
 
 
+def places_to_explain(corpus: Corpus, clips: Sequence[int], most: int) -> list[int]:
+    """Up to `most` places among the clips, evenly spaced, as neighbours are of one person or action; where clips have texts of their own,
+    among these as far as they go."""
+    described = [place for place, clip in enumerate(clips) if corpus.clip(clip).texts]
+    others = [place for place, clip in enumerate(clips) if not corpus.clip(clip).texts]
+    chosen = _evenly_spaced(described, most)
+    return sorted(chosen + _evenly_spaced(others, most - len(chosen)))
+
+
+def _evenly_spaced(places: Sequence[int], most: int) -> list[int]:
+    return [places[index * len(places) // most] for index in range(most)] if most < len(places) else list(places)
+
+
 def explain_clips(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusScores, most: int, candidates: int) -> dict[int, Explained]:
-    """Explains up to `most` clips, those with a text of their own first. Every rank must call it."""
-    order = sorted(range(len(scores.clips)), key=lambda place: not encoded.corpus.clip(scores.clips[place]).texts)[:most]
+    """Explains up to `most` clips. Every rank must call it."""
+    order = places_to_explain(encoded.corpus, scores.clips, most)
     if not order:
         return {}
     measured = measure_corpus(encoded.corpus)

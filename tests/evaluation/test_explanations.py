@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from emotion_llm.evaluation.evaluate import EvaluateSettings
-from emotion_llm.evaluation.explanations import REGIONS, Explained, cited_regions, explanation_metrics, label_templates, region_tokens
+from emotion_llm.evaluation.explanations import (
+    REGIONS,
+    Explained,
+    cited_regions,
+    explanation_metrics,
+    label_templates,
+    places_to_explain,
+    region_tokens,
+)
 from emotion_llm.evaluation.metrics import metrics_from_predictions
 from emotion_llm.evaluation.uncertainty import Bootstrap
 from emotion_llm.grounding.claims import PARTS
@@ -48,6 +56,18 @@ def test_every_explained_clip_has_its_claims_with_their_verdicts(evaluated):
         assert not any(claim["verdict"] == "contradicted" for claim in record["claims"])
         assert record["predicted"] in record["explained"]["texts"]["label_template"]
         assert record["explained"]["without_region"].keys() == {"nothing", *REGIONS}
+
+
+@pytest.mark.parametrize("most", range(1, 12))
+def test_explained_clips_are_spread_over_all_and_described_ones_come_first(most):
+    texts = {clip: ("Fear.",) if clip % 2 else () for clip in range(100, 110)}
+    corpus = SimpleNamespace(clip=lambda clip: SimpleNamespace(texts=texts[clip]))
+    chosen = places_to_explain(corpus, list(texts), most)
+    assert len(chosen) == len(set(chosen)) == min(most, 10) and chosen == sorted(chosen)
+    assert sum(place % 2 for place in chosen) == min(most, 5)
+    described = [place for place in chosen if place % 2]
+    gaps = np.diff([*described, described[0] + 10])  # in a circle: none is left out for long
+    assert gaps.max() - gaps.min() <= 2
 
 
 def test_a_run_on_words_is_trained_and_evaluated_like_any_other_but_predicts_nothing(small_world, tmp_path):
