@@ -145,7 +145,7 @@ PRESETS: dict[str, dict[str, FinetuneSettings]] = {
             evaluate_every=225,
             checkpoint_every=100,
         ),  # at recognition's rate it unlearnt to recognise people it has not seen
-        "smollm2": _then_description(_SMOLLM2, max_steps=400, warmup_steps=10, global_batch=8),
+        "smollm2": _then_description(_SMOLLM2, max_steps=600, warmup_steps=10, global_batch=8),
     },
 }
 PRESETS["refinement"] = {
