@@ -69,7 +69,7 @@ def emotion_probabilities(
 
 
 def pooled(by_llm: Tensor, by_encoder: Tensor, encoder_share: float) -> Tensor:
-    """What the LLM and the encoder's classifier say together: their normalised geometric mean (ours). An LLM is too sure of what it has
+    """What the LLM and the encoder's classifier say together: their normalised, weighted geometric mean (ours). An LLM is too sure of what it has
     learnt from few people; pooled, it answers better and is better calibrated on people never seen (docs/generalisation.md).
 
     Args:

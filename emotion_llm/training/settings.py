@@ -87,8 +87,9 @@ class FinetuneSettings:
     semantic_start: bool = True
     """Semantic tokens start near the words of the emotions that the encoder's classifier finds likely, and of the qualities that the
     kinematic descriptors measure (our choice)."""
-    encoder_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Weight of the encoder's classifier in the trained run's answers, beside the LLM's; 0: the LLM alone, as in the paper (our choice)."""
+    encoder_share: Annotated[float, Field(ge=0, le=1)] = 0.85
+    """Weight of the encoder's classifier in the trained run's answers, beside the LLM's; 0: the LLM alone, as in the paper (our choice: the
+    LLM is several times too sure of what it says of people it has never seen, docs/generalisation.md)."""
     share_prefix: bool = True
     """Compute the common prompt prefix once per micro-batch; with LoRA dropout, its motions then share the noise there."""
     gradient_checkpointing: bool = False
