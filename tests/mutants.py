@@ -212,12 +212,13 @@ MUTANTS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ("self.negated = not self.negated", "pass"),
     ]),
     ("emotion_llm/grounding/clauses.py", "tests/grounding/test_clauses.py tests/language/test_explaining.py", [
-        ("if len(words) >= SHORTEST:", "if len(words) > 1:"),
-        ("and not finished", "and finished"),
-        ("known[: len(words)] != words", "known != words"),
-        ("kept if finished else kept.rstrip()", "kept"),
+        ("len(words) >= SHORTEST and any", "any"),
+        (" and _claimed(without) == _claimed(text)", ""),
+        ("return same_words or any(", "return any("),
+        ("return same_words or any(start <= first < end for first, _ in read_claims(text).repeated)", "return same_words"),
+        ("text if finished else", "text if True else"),
         ('UNSAID.sub("", clause.lower())', "clause.lower()"),
-        ("len(set(said)) < len(said)", "False"),
+        ("or len(set(said)) < len(said)", ""),
     ]),
     ("emotion_llm/inference/trained_run.py", "tests/evaluation/test_explanations.py", [
         ('if self.movement == "tokens" else 0.0', ""),

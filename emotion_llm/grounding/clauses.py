@@ -1,42 +1,61 @@
-"""Clauses that a text says twice.
+"""What a text says twice.
 
-text  ->  the text without them. Ours.
+text  ->  the text without the clauses that say nothing new. Ours.
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from emotion_llm.grounding.claims import Claim
+from emotion_llm.grounding.grammar import read_claims
 
 SEPARATOR = re.compile(r"[.,;:!?]+\s+and\b|[.,;:!?]+|\s+and\b")
 UNSAID = re.compile(r"\b(?:in this clip|clearly|very|rather|slightly)\b")
 """Words without which a clause says the same."""
-UNFINISHED = re.compile(r"\bin(?: this)?\s*$", re.IGNORECASE)
-"""What may go on as "in this clip"."""
 SHORTEST = 4
-"""Words of a clause that is left out where it comes again; shorter ones are often a subject ("the left arm and ...")."""
+"""Words of a clause without a claim that is left out where it comes again; shorter ones are often a subject ("the left arm and ...")."""
 
 
-def repeats_a_clause(text: str) -> bool:
-    """Whether the same clause of two words or more stands in the text twice."""
+def repeats(text: str) -> bool:
+    """Whether a text makes a claim twice, in whatever words, or has the same clause of two words or more twice."""
     said = [words for words in map(_words, SEPARATOR.split(text)) if len(words) > 1]
-    return len(set(said)) < len(said)
+    return bool(read_claims(text).repeated) or len(set(said)) < len(said)
 
 
 def said_once(text: str, finished: bool = True) -> str:
-    """The text without the clauses that it has said before.
+    """The text without the clauses that only say what was said before: claims, in whatever words, or the same words. A clause stays where
+    the text would claim something else without it.
 
     Args:
-        finished: False for a text whose last clause may go on; it is left out as long as it may become one that was said,
-            and so is a space at the end, which may belong to a separator.
+        finished: False for a text whose last clause may go on; it is left out.
     """
-    separators, clauses = ["", *SEPARATOR.findall(text)], SEPARATOR.split(text)
-    kept, said = "", set[tuple[str, ...]]()
-    for place, (separator, clause) in enumerate(zip(separators, clauses, strict=True), 1):
-        is_open = place == len(clauses) and not finished
-        words = _words(UNFINISHED.sub("", clause) if is_open else clause)
-        if words not in said if not is_open else all(known[: len(words)] != words for known in said):
-            kept += separator + clause
-        if len(words) >= SHORTEST:
-            said.add(words)
-    return kept if finished else kept.rstrip()
+    place = 0
+    while (clauses := _clauses(text)) and place < len(clauses):
+        begin, start, end = clauses[place]
+        without = text[:begin] + text[end:]
+        if _says_nothing_new(text, clauses[:place], start, end) and _claimed(without) == _claimed(text):
+            text = without
+        else:
+            place += 1
+    return text if finished else text[: _clauses(text)[-1][0]]
+
+
+def _clauses(text: str) -> list[tuple[int, int, int]]:
+    """Where each clause's separator begins, where the clause begins, and where it ends."""
+    separators = [(0, 0), *(match.span() for match in SEPARATOR.finditer(text)), (len(text), len(text))]
+    return [(begin, start, end) for (begin, start), (end, _) in pairwise(separators)]
+
+
+def _says_nothing_new(text: str, before: Sequence[tuple[int, int, int]], start: int, end: int) -> bool:
+    words = _words(text[start:end])
+    same_words = len(words) >= SHORTEST and any(_words(text[first:last]) == words for _, first, last in before)
+    return same_words or any(start <= first < end for first, _ in read_claims(text).repeated)
+
+
+def _claimed(text: str) -> set[Claim]:
+    return {replace(claim, span=None, extent="clear") for claim in read_claims(text).claims}
 
 
 def _words(clause: str) -> tuple[str, ...]:

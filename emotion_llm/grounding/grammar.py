@@ -134,6 +134,8 @@ class Statements:
     claims: tuple[Claim, ...]
     uncheckable: tuple[tuple[int, int], ...]
     """Spans of what was said but cannot be checked."""
+    repeated: tuple[tuple[int, int], ...] = ()
+    """Spans of claims that were made before, in whatever words."""
 
 
 def _vocabulary() -> dict[tuple[str, ...], dict]:
@@ -523,9 +525,7 @@ class _Sentence:
         result: list[Claim] = []
         for draft in self.drafts:
             change: Moment = "increasing" if draft.claim.direction > 0 else "decreasing"
-            claim = replace(draft.claim, moment=change if draft.changing else self._moment(draft))
-            if not any(replace(claim, span=other.span, extent=other.extent) == other for other in result):
-                result.append(claim)
+            result.append(replace(draft.claim, moment=change if draft.changing else self._moment(draft)))
         return result
 
     def _moment(self, draft: _Draft) -> Moment:
@@ -571,10 +571,13 @@ def _sole_owner(item: _Item) -> tuple[str, int, bool] | None:
 def read_claims(text: str) -> Statements:
     """What a text claims of a movement, in its order.
 
-    A sentence without a claim is uncheckable as a whole, and so is a pole that could not be given to a part.
+    A claim that a sentence makes again is one claim. A sentence without a claim is uncheckable as a whole, and so is a pole that could not be given
+    to a part.
     """
     claims: list[Claim] = []
+    made: set[Claim] = set()  # without place and extent
     uncheckable: list[tuple[int, int]] = []
+    repeated: list[tuple[int, int]] = []
     sentence: list[_Item] = []
     before: list[Subject] = []
     for item in [*_items(text), None]:
@@ -585,9 +588,17 @@ def read_claims(text: str) -> Statements:
         if item is None or "?" not in item.word:
             reading.read()
         found = reading.claims()
-        claims += found
+        in_sentence: set[Claim] = set()
+        for claim in found:
+            plain = replace(claim, span=None, extent="clear")
+            if plain not in in_sentence:
+                claims.append(claim)
+            if plain in made and claim.span:
+                repeated.append(claim.span)
+            in_sentence.add(plain)
+            made.add(plain)
         uncheckable += reading.unbound
         if sentence and not found and not reading.unbound:
             uncheckable.append((sentence[0].start, sentence[-1].end))
         before, sentence = reading.subject or before, []
-    return Statements(tuple(claims), tuple(uncheckable))
+    return Statements(tuple(claims), tuple(uncheckable), tuple(repeated))

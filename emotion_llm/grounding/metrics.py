@@ -15,7 +15,7 @@ from typing import get_args
 
 import numpy as np
 
-from emotion_llm.grounding.clauses import repeats_a_clause
+from emotion_llm.grounding.clauses import repeats
 from emotion_llm.grounding.judge import Contradiction, Standing, Verdict, judge, judge_text
 
 OUTCOMES: tuple[Verdict, ...] = ("supported", "contradicted", "indeterminate")
@@ -56,7 +56,7 @@ def text_counts(texts: Sequence[str], movements: Sequence[Standing], answered: S
             *(judged.count(outcome) for outcome in OUTCOMES),
             *(sum(kind == wanted for kind in kinds) for wanted in CONTRADICTIONS),
             judged.count("uncheckable") + len(judged.uncheckable),
-            repeats_a_clause(text),
+            repeats(text),
             named_emotions(text, emotions) == {label},
             *(sum(found == outcome for outcomes in shuffled for found in outcomes) / max(len(others), 1) for outcome in OUTCOMES),
         ]
@@ -79,8 +79,7 @@ def shares(counts: np.ndarray) -> dict[str, np.ndarray]:
     """The metrics of summed counts.
 
     `supported`, `contradicted` and `indeterminate` are shares of the checkable claims, which are these three; `uncheckable` is a share of
-    all statements; `repeating` are texts that repeat a clause of two or three words, as longer ones are left out before
-    (grounding/clauses.py). NaN where there is nothing to divide by.
+    all statements; `repeating` are texts that still say something twice after grounding/clauses.py. NaN where there is nothing to divide by.
 
     Shape:
         (..., len(COUNTS))  ->  (...) each

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from emotion_llm.grounding.clauses import repeats_a_clause
+from emotion_llm.grounding.clauses import repeats
 from emotion_llm.grounding.judge import JudgedText, Standing, judge, judge_text
 from emotion_llm.grounding.metrics import named_emotions
 
@@ -23,7 +23,7 @@ def best_supported(texts: Sequence[str], movement: Standing, emotion: str) -> st
     """The best of the texts; of equally good ones the first.
 
     A text that breaks off within a sentence is chosen only where all do. Fewest contradicted claims come first, then a text that names the
-    emotion and repeats no clause, then most supported claims. Sentences that still contradict the movement are left out.
+    emotion and says nothing twice, then most supported claims. Sentences that still contradict the movement are left out.
     """
     finished = [text for text in texts if text.rstrip().endswith((".", "!", "?"))]
     judged = [judge_text(text, movement) for text in finished or texts]
@@ -32,7 +32,7 @@ def best_supported(texts: Sequence[str], movement: Standing, emotion: str) -> st
 
 
 def plainly_true(texts: Sequence[str], movement: Standing, emotion: str, emotions: Sequence[str]) -> list[str]:
-    """Texts to learn from: those that say most, at most MOST_TEXTS different ones, among those that are finished, repeat no clause, name the
+    """Texts to learn from: those that say most, at most MOST_TEXTS different ones, among those that are finished, say nothing twice, name the
     emotion and no other, and claim nothing but what would be supported with "very" too, each of another quality or moment."""
     told: dict[str, int] = {}
     for text in texts:
@@ -41,7 +41,7 @@ def plainly_true(texts: Sequence[str], movement: Standing, emotion: str, emotion
         true = all(judge(claim, movement).verdict == "supported" for claim in claims) and not judged.uncheckable
         different = len({(claim.quality, claim.moment) for claim in claims}) == len(claims) > 0
         named = named_emotions(text, emotions) == {emotion}
-        if true and different and named and text.endswith(".") and not repeats_a_clause(text):
+        if true and different and named and text.endswith(".") and not repeats(text):
             told[text] = len(claims)
     return [text for text, claims in told.items() if claims == max(told.values())][:MOST_TEXTS]
 
@@ -53,7 +53,7 @@ def _merit(judged: JudgedText, emotion: str) -> tuple[float, ...]:
         -judged.count("contradicted"),
         judged.count("supported") > 0,
         named,
-        not repeats_a_clause(judged.text),
+        not repeats(judged.text),
         judged.count("supported") - unclear,
     )
 

@@ -3,7 +3,7 @@
 motion features, emotion  ->  explain: the text that the model finds likeliest
 the same, Standing        ->  explain_verified: the best supported of several, without what the movement contradicts (ours)
 
-Of whatever the model writes, a clause that it says again is left out (ours): small LLMs do not always know what they have said.
+Of whatever the model writes, a clause that says nothing new is left out (ours): small LLMs do not always know what they have said.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def sample_explanations(
 
 
 class TextPieces(TextStreamer):
-    """Hands generated text on, as soon as its words are complete and cannot become a clause that was said."""
+    """Hands generated text on, clause by clause, as soon as it is known that a clause says something new."""
 
     def __init__(self, text_tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None]) -> None:
         super().__init__(text_tokenizer, skip_special_tokens=True)
@@ -95,6 +95,9 @@ class TextPieces(TextStreamer):
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self._written += text
         told = said_once(self._written, finished=stream_end)
-        if new := told.removeprefix(self._told):
-            self._on_text(new)
-        self._told += new
+        if told.startswith(self._told):
+            if told != self._told:
+                self._on_text(told[len(self._told) :])
+            self._told = told
+        elif stream_end:  # the end has changed what the beginning says ("..., in the second half")
+            self._on_text(f"\n{told}")

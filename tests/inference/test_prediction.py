@@ -167,7 +167,6 @@ def test_one_clip_is_explained_while_the_text_is_written(small_world, descriptio
     printed = "".join(written)
     assert answer.heading() in printed
     assert " ".join(printable(answer.explanation).split()) in " ".join(printed.split())
-    assert len([piece for piece in written if piece.strip() and piece.strip() in answer.explanation]) > 1
 
 
 def test_a_file_never_seen_is_read_like_its_corpus(small_world, recognition_run, tmp_path):

@@ -6,11 +6,12 @@ import re
 import pytest
 
 from emotion_llm.grounding.clauses import said_once
+from emotion_llm.language import explaining
 from emotion_llm.language.explaining import TextPieces
 
 TEXTS = (
     "The head is bowed, the arms are open, and the head is clearly bowed. The knees are bent and the arms are open, which reads as fear.",
-    "The head is bowed and in this clip the head is bowed. In the first half the arms are open, in this clip the head is bowed and low.",
+    "The head is bowed and in this clip the head is bowed. The arms are open, the arms are spread wide, the knees are bent.",
 )
 
 
@@ -26,4 +27,13 @@ def test_pieces_add_up_to_the_text_that_says_nothing_twice(text):
             streamer.on_finalized_text("".join(words[:some]), stream_end=len(words) <= some)
             words = words[some:]
         assert "".join(pieces) == said_once(text)
-        assert len(pieces) > 3
+        assert len(pieces) > 2
+
+
+def test_a_beginning_that_its_end_changes_is_told_again(monkeypatch):
+    pieces = []
+    monkeypatch.setattr(explaining, "said_once", lambda text, finished: "Changed." if finished else text)
+    streamer = TextPieces(None, pieces.append)
+    streamer.on_finalized_text("The arms ")
+    streamer.on_finalized_text("are open.", stream_end=True)
+    assert pieces == ["The arms ", "\nChanged."]
