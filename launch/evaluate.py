@@ -25,7 +25,7 @@ def main() -> None:
 
 def evaluate(settings: EvaluateSettings) -> dict:
     device = start_processes()
-    trained = TrainedModel.of(find_run(settings.run, accept_words=True), settings.llm, device)
+    trained = TrainedModel.of(find_run(settings.run, True, settings.encoder_share), settings.llm, device)
     say(trained.title)
     data, names = settings.data or Path(trained.settings["data"]), settings.corpora or tuple(trained.settings["corpora"])
     corpora = encode_corpora(trained.encoder, data, names, device, settings.accept_other_data, movement=trained.movement)

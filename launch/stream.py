@@ -35,7 +35,7 @@ def answer_stream(settings: StreamSettings) -> Tally:
     from emotion_llm.inference.trained_run import find_run
     from emotion_llm.streaming.stream import Stream
 
-    found = find_run(settings.run)
+    found = find_run(settings.run, encoder_share=settings.encoder_share)
     inbox, stop = open_source(settings.source, settings.live)
     model = TrainedModel.of(found, settings.llm, start_processes())
     say(f"{model.title}; reading frames from {settings.source}")

@@ -31,7 +31,7 @@ from emotion_llm.runtime.console import say, settings_to_dict
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json, write_json_lines
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.validation import STRICT
+from emotion_llm.runtime.validation import STRICT, Share
 from emotion_llm.skeleton_tokens.encoded_corpus import EncodedCorpus
 
 
@@ -49,6 +49,8 @@ class EvaluateSettings:
     """Corpora to evaluate on; by default those the run was trained with."""
     llm: str | None = None
     """Name or folder of the base LLM, if it has moved since training."""
+    encoder_share: Share | None = None
+    """Weight of the encoder's classifier in the answers, by default that of the run's settings; 0: the LLM alone, as in the paper."""
     explanations: Annotated[int, Field(ge=0)] = 64
     """Maximum number of held-out motions per corpus to explain in words, evenly spaced among them (description runs only)."""
     controls: bool = True

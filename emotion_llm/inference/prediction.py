@@ -30,7 +30,7 @@ from emotion_llm.runtime.files import atomic_write
 from emotion_llm.runtime.imports import collection_paused
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.output import BestEffort, printable
-from emotion_llm.runtime.validation import STRICT
+from emotion_llm.runtime.validation import STRICT, Share
 
 if TYPE_CHECKING:
     from emotion_llm.inference.trained_model import TrainedModel
@@ -51,6 +51,8 @@ class PredictSettings(ReadingChoices):
     """Run folder of launch/finetune.py (its newest checkpoint), <run>/checkpoints/best.json (its best), or one checkpoint folder."""
     llm: str | None = None
     """Name or folder of the base LLM, if it has moved since training."""
+    encoder_share: Share | None = None
+    """Weight of the encoder's classifier in the answers, by default that of the run's settings; 0: the LLM alone, as in the paper."""
     output: Path | None = None
     """File for the answers, one JSON object per line. If it exists, clips that it answers already are skipped."""
     batch: Annotated[int, Field(ge=1)] = 16
@@ -94,7 +96,7 @@ def predict(settings: PredictSettings, on_answer: OnAnswer | None = None) -> int
     from emotion_llm.runtime.processes import process_count, start_processes
 
     device = start_processes()
-    found = find_run(settings.run)
+    found = find_run(settings.run, encoder_share=settings.encoder_share)
     if len(paths) == 1 and settings.output is None and process_count() == 1 and not settings.long:
         recording = open_recording(paths[0], found.conventions, settings)
         answer = answer_aloud(recording, TrainedModel.of(found, settings.llm, device), settings)

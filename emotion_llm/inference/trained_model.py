@@ -327,7 +327,11 @@ def _choices(frames_per_second: float | None, layout: str | None, choices: Mappi
 
 
 def load(
-    run: str | Path, llm: str | None = None, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    run: str | Path,
+    llm: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    encoder_share: float | None = None,
 ) -> TrainedModel:
     """Loads a trained run.
 
@@ -337,9 +341,11 @@ def load(
         llm: name or folder of the base LLM, if it has moved since training.
         device: by default the GPU if there is one.
         dtype: by default bf16 where the device is fast at it, else fp32.
+        encoder_share: weight of the encoder's classifier in the answers, by default that of the run's settings; 0: the LLM alone, as in the
+            paper.
 
     Raises:
         UserError: no trained run there, damaged files, another LLM than it was trained with, or an edited prompt.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return TrainedModel.of(find_run(Path(run)), llm, place, dtype)
+    return TrainedModel.of(find_run(Path(run), encoder_share=encoder_share), llm, place, dtype)

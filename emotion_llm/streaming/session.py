@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from emotion_llm.inference.recordings import ReadingChoices
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.output import BestEffort, printable
-from emotion_llm.runtime.validation import STRICT
+from emotion_llm.runtime.validation import STRICT, Share
 from emotion_llm.streaming.connections import Inbox, Outbox
 from emotion_llm.streaming.stream import Stream
 
@@ -54,6 +54,8 @@ class StreamSettings(ReadingChoices):
     """File that the answers are added to as well, before anybody reads them."""
     llm: str | None = None
     """Name or folder of the base LLM, if it has moved since training."""
+    encoder_share: Share | None = None
+    """Weight of the encoder's classifier in the answers, by default that of the run's settings; 0: the LLM alone, as in the paper."""
 
     @property
     def seconds_between_explanations(self) -> float:

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.validation import STRICT
+from emotion_llm.runtime.validation import STRICT, Share
 from emotion_llm.skeleton_tokens.encoded_corpus import VIEWS, Movement
 from emotion_llm.skeleton_tokens.unified import Slots
 
@@ -87,7 +87,7 @@ class FinetuneSettings:
     semantic_start: bool = True
     """Semantic tokens start near the words of the emotions that the encoder's classifier finds likely, and of the qualities that the
     kinematic descriptors measure (our choice)."""
-    encoder_share: Annotated[float, Field(ge=0, le=1)] = 0.85
+    encoder_share: Share = 0.85
     """Weight of the encoder's classifier in the trained run's answers, beside the LLM's; 0: the LLM alone, as in the paper (our choice: the
     LLM is several times too sure of what it says of people it has never seen, docs/generalisation.md)."""
     share_prefix: bool = True

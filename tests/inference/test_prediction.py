@@ -62,6 +62,11 @@ def test_predict_evaluate_and_the_python_interface_give_one_answer_in_any_batch(
         for answer in model.read_many(clips, batch=batch):
             check(answer.to_dict())
     check(model.read(clips[0]).to_dict())
+    with pytest.raises(UserError, match=r"encoder_share is 1.5; it must be from 0 \(the LLM alone\) to 1"):
+        load(description_run, encoder_share=1.5)
+    for share, part in ((0.0, "llm"), (1.0, "encoder_classifier")):
+        probabilities = load(description_run, encoder_share=share).read(clips[0], explanation=False).probabilities
+        assert probabilities == pytest.approx(expected[clips[0]]["baselines"][part]["probabilities"], abs=2e-6)
     for batch in (1, 4):
         output = tmp_path / f"{batch}.jsonl"
         assert predict(PredictSettings(tuple(clips), run=description_run, output=output, batch=batch)) == 0
@@ -112,6 +117,8 @@ def test_answers_of_another_model_or_of_other_settings_are_not_mixed(takes, reco
         UserError, match=r"line 1 was answered by another model or with other settings \(model .*\); choose another --output"
     ):
         predict(replace(settings, frames_per_second=10.0))
+    with pytest.raises(UserError, match=r"line 1 was answered by another model or with other settings"):
+        predict(replace(settings, encoder_share=0.0))
     output.write_text("no answer\n" + output.read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(UserError, match=r"answers.jsonl: line 1 is no answer of launch/predict.py; choose another --output"):
         predict(settings)
