@@ -94,6 +94,6 @@ def faithfulness_summary(metrics: Mapping) -> str:
     left = ", ".join(f"{order} {curve[at]:.0%}" for order, curve in metrics["probability"].items())
     low, high = metrics["gain_interval"]
     return (
-        f"with half of the tokens removed, the LLM keeps a probability of {left} for the answer; area gained over chance {metrics['gain']:.3f} "
+        f"with half of the tokens removed, the LLM's probability of the answer: {left}; area gained over chance {metrics['gain']:.3f} "
         f"[{low:.3f}, {high:.3f}]"
     )
