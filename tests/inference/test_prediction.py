@@ -18,6 +18,7 @@ from emotion_llm.inference.prediction import PRESETS as PREDICT_PRESETS
 from emotion_llm.inference.prediction import PredictSettings, predict
 from emotion_llm.inference.recordings import find_clips
 from emotion_llm.inference.trained_model import TrainedModel, load
+from emotion_llm.language import explaining
 from emotion_llm.runtime.console import parse_settings
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.output import printable
@@ -165,6 +166,9 @@ def test_a_folder_of_unreadable_files_is_an_error(recognition_run, tmp_path):
 
 
 def test_one_clip_is_explained_while_the_text_is_written(small_world, description_run, capsys, monkeypatch):
+    monkeypatch.setattr(
+        explaining, "said_once", lambda text, finished=True: text
+    )  # clauses, which this model has none of, are not waited for
     model = load(description_run)
     answers = (model.read(clip) for clip in sorted((small_world.raw / "emilya").rglob("*.bvh")))
     answer = next(answer for answer in answers if len(answer.explanation.split()) > 1)  # a model of four steps says little
@@ -174,6 +178,7 @@ def test_one_clip_is_explained_while_the_text_is_written(small_world, descriptio
     printed = "".join(written)
     assert answer.heading() in printed
     assert " ".join(printable(answer.explanation).split()) in " ".join(printed.split())
+    assert len([piece for piece in written if piece.strip() and piece.strip() in answer.explanation]) > 1
 
 
 def test_a_file_never_seen_is_read_like_its_corpus(small_world, recognition_run, tmp_path):
