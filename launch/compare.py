@@ -61,7 +61,7 @@ def compare(settings: CompareSettings) -> str | None:
 
 def answers(settings: CompareSettings, cell: Cell, device: torch.device) -> tuple[str, list[PredictionRecord]]:
     """What the cell's run, or its encoder, answers to the held-out clips."""
-    encoder = load_encoder(cell.folder(settings.run) / "encoder")
+    encoder = load_encoder(pretrain_settings(settings, cell).run)
     found = find_run(cell.folder(settings.run) / "recognition", accept_words=True) if settings.llm else None
     trained = TrainedModel.of(found, None, device) if found else None
     corpora = encode_corpora(encoder, settings.pretrain.data, cell.corpora, device, movement=found.movement if found else "tokens")

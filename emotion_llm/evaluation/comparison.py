@@ -10,6 +10,7 @@ with the same people.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, field, replace
@@ -38,7 +39,7 @@ from emotion_llm.training.settings import FinetuneSettings
 
 BASELINES = "baselines"
 """Stands for the recipe of the methods that need no training of ours."""
-PREDICTIONS, ABOUT = "predictions.jsonl", "cell.json"
+PREDICTIONS, ABOUT, ENCODERS = "predictions.jsonl", "cell.json", "encoders"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -128,15 +129,18 @@ def _folds(settings: CompareSettings) -> tuple[int, ...]:
 
 
 def pretrain_settings(settings: CompareSettings, cell: Cell) -> PretrainSettings:
-    """The encoder's settings in a cell. For equal steps, epochs, milestones and warm-up are multiplied."""
+    """The encoder's settings in a cell. For equal steps, epochs, milestones and warm-up are multiplied. Recipes that differ in the LLM's
+    settings alone share the encoder, which is trained once."""
     base, factor = replace(settings.pretrain, split=replace(settings.pretrain.split, fold=cell.fold)), 1.0
     if settings.equal_steps and not cell.is_baseline:
         largest = max(_steps_per_epoch(base, tuple(training.split("+"))) for training in settings.trainings)
         factor = largest / _steps_per_epoch(base, cell.corpora)
-    return replace(
-        base, run=cell.folder(settings.run) / "encoder", corpora=cell.corpora, seed=cell.seed, epochs=round(base.epochs * factor),
-        warmup_epochs=round(base.warmup_epochs * factor), milestones=tuple(round(epoch * factor) for epoch in base.milestones),
+    of_cell = replace(
+        base, corpora=cell.corpora, seed=cell.seed, epochs=round(base.epochs * factor), warmup_epochs=round(base.warmup_epochs * factor),
+        milestones=tuple(round(epoch * factor) for epoch in base.milestones),
     )  # fmt: skip
+    key = hashlib.sha256(json.dumps(settings_to_dict(replace(of_cell, run=Path())), sort_keys=True).encode()).hexdigest()[:8]
+    return replace(of_cell, run=settings.run / ENCODERS / f"{cell.training}-fold-{cell.fold}-seed-{cell.seed}-{key}")
 
 
 def _steps_per_epoch(settings: PretrainSettings, corpora: Sequence[str]) -> int:
@@ -152,7 +156,7 @@ def finetune_settings(settings: CompareSettings, cell: Cell) -> FinetuneSettings
     folder = cell.folder(settings.run)
     return replace(
         settings.finetune, stage="recognition", run=folder / "recognition", data=settings.pretrain.data, corpora=cell.corpora,
-        encoder=folder / "encoder", seed=cell.seed,
+        encoder=pretrain_settings(settings, cell).run, seed=cell.seed,
     )  # fmt: skip
 
 
@@ -161,8 +165,12 @@ def cell_record(settings: CompareSettings, cell: Cell) -> dict[str, Any]:
     pretrain = pretrain_settings(settings, cell)
     if cell.is_baseline:
         return {"data": str(pretrain.data), "split": settings_to_dict(pretrain.split)}
-    finetune = settings_to_dict(finetune_settings(settings, cell)) if settings.llm else None
-    return {"equal_steps": settings.equal_steps, "pretrain": settings_to_dict(pretrain), "finetune": finetune}
+    record: dict[str, Any] = {"equal_steps": settings.equal_steps, "pretrain": settings_to_dict(pretrain), "finetune": None}
+    if settings.llm:
+        record["finetune"] = settings_to_dict(finetune_settings(settings, cell))
+        del record["finetune"]["encoder"]  # its folder's name follows from the settings in "pretrain"
+    del record["pretrain"]["run"]
+    return record
 
 
 def is_finished(settings: CompareSettings, cell: Cell) -> bool:

@@ -137,6 +137,18 @@ def test_the_whole_grid_is_run_with_one_command_and_continues_where_it_stopped(s
     assert compare(replace(few, folds=None)) == table
 
 
+def test_recipes_share_an_encoder_if_its_training_is_the_same(settings, monkeypatch):
+    few = replace(settings, trainings=("egbm",), seeds=(0,), folds=(0,), baselines=False)
+    compare(few)
+    monkeypatch.setattr("launch.pretrain_encoder.train", lambda *arguments: pytest.fail("the encoder is trained again"))
+    other_llm = replace(few, recipe="mirrored", finetune=replace(few.finetune, views=2))
+    assert "| mirrored | egbm | encoder_classifier | 1 |" in compare(other_llm)
+    runs = {comparison.pretrain_settings(changed, cell).run for changed in (few, other_llm) for cell in cells(changed)}
+    for changed in (replace(few, seeds=(1,)), replace(few, folds=(1,)), replace(few, pretrain=replace(few.pretrain, learning_rate=0.01))):
+        runs.add(comparison.pretrain_settings(changed, cells(changed)[0]).run)
+    assert len(runs) == 1 + 3
+
+
 def test_a_grid_that_is_stopped_leaves_its_cell_to_be_continued(settings, monkeypatch):
     few = replace(settings, trainings=("egbm",), seeds=(0,), folds=(0,), baselines=False)
     monkeypatch.setattr("launch.pretrain_encoder.train", lambda *arguments: False)  # stopped, as by SIGTERM
