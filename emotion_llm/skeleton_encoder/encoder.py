@@ -47,8 +47,8 @@ class BlockSettings(ABC):
     """Temporal stride of each block (our choice: CTR-GCN's); their product is 4."""
 
     statistics: bool = True
-    """Add a linear map of each joint's movement statistics to the features, and one of the kinematic descriptors to the semantic feature
-    (our choice; skeleton_encoder/statistics.py)."""
+    """Add a linear map of each joint's movement statistics to the features, and one of the kinematic descriptors, the same at every joint
+    and frame (our choice; skeleton_encoder/statistics.py)."""
     network_share: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Weight of the network's features beside those: alone, it is too sure of people it has never seen (our choice)."""
 
@@ -81,7 +81,8 @@ class EncodedMotion:
     frame_mask: Tensor  # (N, T') bool
     joint_mask: Tensor  # (N, V) bool
     parts: tuple[Tensor, Tensor, Tensor] | None = None
-    """(N, C) each, None without statistics: means over joints and frames of network and statistics, and the map of the descriptors."""
+    """(N, C) each, None without statistics: means over joints and frames of network and statistics, and the map of the descriptors. The
+    features are the sum of what these are means of, the network weighted."""
     descriptors: Tensor | None = None
     """(N, Q): the kinematic descriptors, standardised within their layout; None without statistics."""
 
@@ -136,7 +137,8 @@ class SkeletonEncoder(nn.Module):
             described = describe_windows(windows, layouts, batch.frames_per_second).to(features)
         standard = self.descriptors.standardise(described, batch.layout_index)
         parts = features.sum((2, 3)) / (joints * frames), mapped.sum(-1) / joints, self.descriptors(standard)
-        features = self.settings.network_share * features + mapped[:, :, None] * frame_mask[:, None, :, None]
+        of_joints = mapped + parts[2][..., None] * batch.joint_mask[:, None]  # (N, C, V)
+        features = self.settings.network_share * features + of_joints[:, :, None] * frame_mask[:, None, :, None]
         return EncodedMotion(features, frame_mask, batch.joint_mask, parts, standard)
 
     def _map_statistics(self, batch: MotionBatch, rows: Rows, statistics: StatisticsMap) -> Tensor:

@@ -22,7 +22,7 @@ WINDOWS_PER_BATCH = 64  # Motions encoded at once
 class PooledFeatures:
     """Means of the joint features over real joints and frames; the input of the skeleton tokenizer."""
 
-    semantic: Tensor  # (N, C): over frames and joints, and the map of the kinematic descriptors
+    semantic: Tensor  # (N, C): over frames and joints
     spatial: Tensor  # (N, V, C): over frames; zero at padding
     temporal: Tensor  # (N, T', C): over joints; zero at padding
     joint_mask: Tensor  # (N, V) bool
@@ -37,8 +37,6 @@ def pool(encoded: EncodedMotion) -> PooledFeatures:
     spatial = encoded.features.sum(2).transpose(1, 2) / frames  # (N, V, C)
     temporal = encoded.features.sum(3).transpose(1, 2) / joints  # (N, T', C)
     semantic = spatial.sum(1) / joints[:, 0]
-    if encoded.parts is not None:
-        semantic = semantic + encoded.parts[2]
     return PooledFeatures(semantic, spatial, temporal, encoded.joint_mask, encoded.frame_mask, encoded.descriptors)
 
 

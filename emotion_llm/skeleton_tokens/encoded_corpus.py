@@ -48,7 +48,7 @@ from emotion_llm.skeleton_tokens.unified import MotionFeatures, whole_motion
 
 WINDOW_FIELDS = np.dtype([("clip", np.int32), ("start", np.int32), ("frames", np.int32), ("row", np.int64)])
 """start, frames: the window's position in its clip; row: its first row in features.npy."""
-FORMAT = 3
+FORMAT = 4
 """Increased when these files, or the computation, change; folders of another format are ignored."""
 WINDOWS, FEATURES, CHECKSUMS = "windows.npy", "features.npy", "checksums.json"
 Movement: TypeAlias = Literal["tokens", "words"]
