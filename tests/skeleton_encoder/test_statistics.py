@@ -58,10 +58,11 @@ def test_the_shortest_windows_have_finite_statistics(frames):
     assert values.isfinite().all()
 
 
-def test_what_statistics_and_descriptors_add_to_the_semantic_feature_is_told_apart(layouts, motion):
+def test_statistics_and_descriptors_are_part_of_every_real_feature_and_told_apart_in_their_mean(layouts, motion):
     encoder = CtrGcnSettings((4, 8), (2, 2)).build(layouts).eval()
     batch = collate([motion(layouts[0], 30), motion(layouts[1], 9)], [0, 1], 30.0)
-    assert all((part == 0).all() for part in encoder(batch).parts[1:])
+    before = encoder(batch)
+    assert all((part == 0).all() for part in before.parts[1:])
     torch.nn.init.normal_(encoder.statistics.weight)
     torch.nn.init.normal_(encoder.descriptors.weight)
     after = encoder(batch)
@@ -69,6 +70,10 @@ def test_what_statistics_and_descriptors_add_to_the_semantic_feature_is_told_apa
     share = encoder.settings.network_share
     torch.testing.assert_close(pool(after).semantic, share * network + statistics + descriptors, rtol=1e-4, atol=1e-4)
     assert statistics.abs().min() > 0 and descriptors.abs().min() > 0
+    with torch.no_grad():
+        encoder.statistics.weight.zero_()
+    added = (encoder(batch).features - before.features)[0, :, :, : layouts[0].joints]  # (C, T', V)
+    torch.testing.assert_close(added, descriptors[0, :, None, None].expand_as(added), rtol=1e-4, atol=1e-4)
     assert (after.features[1, :, 3:] == 0).all() and (after.features[0, :, :, layouts[0].joints :] == 0).all()
     assert CtrGcnSettings((4, 8), (2, 2), statistics=False).build(layouts)(batch).parts is None
 
