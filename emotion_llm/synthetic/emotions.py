@@ -9,7 +9,9 @@ expression.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -68,6 +70,7 @@ def performance(emotion: str, actor: Actor, rng: np.random.Generator) -> Qualiti
 
 
 MOST_IMAGINED = 6  # Claims of a text about an imagined movement: more than of a real one, so that each text teaches more
+NORMAL = NormalDist()  # Its distribution function turns an imagined deviation into a percentile
 
 
 @dataclass(frozen=True)
@@ -79,25 +82,20 @@ class ImaginedMovement:
     text: str
 
 
-def imagined_movement(rng: np.random.Generator) -> ImaginedMovement:
+def imagined_movement(rng: np.random.Generator, emotions: Sequence[str] = tuple(EMOTIONS)) -> ImaginedMovement:
     """For a small LLM to learn to speak from. Emotion and movement are drawn apart from one another, and from no clip of any corpus:
     whatever a model that read such texts says about a movement, it has from the movement."""
-    emotion, share = str(rng.choice(tuple(EMOTIONS))), rng.normal(size=len(ALIKE))
+    emotion, share = str(rng.choice(emotions)), rng.normal(size=len(ALIKE))
     where: dict[tuple[str, Moment], float] = {}
     for quality in SUBJECTS:
         own = rng.normal()
         together = [chance for group, chance in zip(ALIKE, share, strict=True) if quality in group]
         whole = math.sqrt(0.5) * (own + together[0]) if together else own
-        where[quality, "throughout"] = _percentile(whole)
+        where[quality, "throughout"] = 100 * NORMAL.cdf(whole)
         if quality in OF_HALVES:
             change = 0.4 * rng.normal()
             for half, sign in zip(HALVES, (-1, 1), strict=True):
-                where[quality, half] = _percentile(whole + sign * change)
+                where[quality, half] = 100 * NORMAL.cdf(whole + sign * change)
     leaning_back: tuple[Moment, ...] = ("throughout", *HALVES) if rng.random() < 0.5 else ()
     text, _ = tell(where, dict.fromkeys(SUBJECTS, 50.0), emotion, rng, MOST_IMAGINED, leaning_back)
     return ImaginedMovement(emotion, where, text)
-
-
-def _percentile(deviation: float) -> float:
-    """Of a normally distributed number."""
-    return 50 * (1 + math.erf(deviation / math.sqrt(2)))

@@ -3,8 +3,9 @@
 imagined movements  ->  an ordinary Hugging Face folder
 
 An adapter of rank 8 cannot teach random weights to write, so this Llama is first pre-trained for two minutes, all weights, on the demo's
-questions and answers about imagined movements. In place of skeleton tokens it sees a code of its own for what is to be told: it learns to
-put tokens into words, as a large LLM can. It cannot learn how a real movement looks in tokens; that is left to the fine-tunes.
+questions and answers about imagined movements, with the labels of all corpora that ship: an adapter cannot teach it to spell others either.
+In place of skeleton tokens it sees a code of its own for what is to be told: it learns to put tokens into words, as a large LLM can. It
+cannot learn how a real movement looks in tokens; that is left to the fine-tunes.
 """
 
 from collections.abc import Sequence
@@ -74,6 +75,7 @@ class Code:
 
     def __init__(self, emotions: Sequence[str]) -> None:
         moments = [(quality, "throughout") for quality in SUBJECTS] + [(quality, half) for quality in OF_HALVES for half in HALVES]
+        self.emotions = tuple(emotions)
         self.numbers: dict[object, int] = {key: number for number, key in enumerate([*emotions, *moments])}
         self.directions = WIDTH**0.5 * torch.linalg.qr(torch.randn(WIDTH, len(self.numbers))).Q.T  # (numbers, WIDTH)
 
@@ -98,12 +100,12 @@ def build_small_llm(emotions: Sequence[str], folder: Path, steps: int, seed: int
     """Builds, pre-trains and saves the small Llama.
 
     Args:
-        emotions: words that recognition may answer.
+        emotions: words that it learns to answer; a label of other words is hard to teach it later.
         steps: steps of language pre-training, CONVERSATIONS_PER_STEP each.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 0])
-    sentences = [imagined_movement(rng).text for _ in range(VOCABULARY_TEXTS)]
+    sentences = [imagined_movement(rng, emotions).text for _ in range(VOCABULARY_TEXTS)]
     text_tokenizer = build_text_tokenizer(sentences + [f"The emotion is {emotion}. {emotion}" for emotion in emotions])
     llm = AutoModelForCausalLM.from_config(
         LlamaConfig(
@@ -132,7 +134,7 @@ def build_small_llm(emotions: Sequence[str], folder: Path, steps: int, seed: int
 
 
 def _conversation(prompts: PromptWriter, code: Code, rng: np.random.Generator, recognition: bool) -> Example:
-    movement = imagined_movement(rng)
+    movement = imagined_movement(rng, code.emotions)
     features = code.features(movement, *rng.integers(1, 9, 2).tolist())
     if recognition:
         return Example(prompts.recognition(), features, (prompts.answer(movement.emotion),))
