@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import tyro
 from pydantic import Field
@@ -65,10 +66,6 @@ class EvaluateSettings:
     accept_other_data: bool = False
     """Evaluate even if data or split differ from the training's; recorded in metrics.json."""
 
-    @property
-    def weighs(self) -> bool:
-        return self.attribution or self.html is not None
-
 
 PRESETS = {
     "default": EvaluateSettings(),
@@ -100,7 +97,8 @@ def evaluate_corpus(trained: TrainedModel, encoded: EncodedCorpus, settings: Eva
         baselines |= control_scores(trained, encoded, scores.clips)
     predictions = prediction_records(encoded.corpus, scores, baselines)
     explained = explain_clips(trained, encoded, scores, settings.explanations, settings.candidates) if trained.explains else {}
-    weighed = attributions(trained, encoded, scores, settings.explanations) if settings.weighs and trained.movement == "tokens" else {}
+    weighs = (settings.attribution or settings.html is not None) and trained.movement == "tokens"
+    weighed = attributions(trained, encoded, scores, settings.explanations) if weighs else {}
     records = []
     for place, clip in enumerate(scores.clips):
         found = weighed.get(clip)
@@ -115,6 +113,10 @@ def evaluate_corpus(trained: TrainedModel, encoded: EncodedCorpus, settings: Eva
         f"{encoded.corpus.name}: held-out accuracy {scores.accuracy:.1%} (LLM alone {by_llm.accuracy:.1%}, "
         f"encoder alone {by_encoder.accuracy:.1%}, chance {scores.chance:.1%}), {len(scores.clips)} clips"
     )
+    if never := by_llm.never_answered:
+        say(
+            f"the LLM answers no clip with {', '.join(never)}; if it cannot write these words, it needs more steps, or choose a larger --llm"
+        )
     say("baselines: " + ", ".join(f"{name} {baseline.accuracy:.1%}" for name, baseline in baselines.items()))
     if probe := metrics["identity_probe"]:
         say(
@@ -156,17 +158,16 @@ def write_results(
 def encoder_scores(trained: TrainedEncoder, encoded: EncodedCorpus, clips: Sequence[int]) -> CorpusScores:
     """Scores of the encoder's own classifier on the same clips: what answers are pooled with, and a baseline for the LLM."""
     probabilities = [encoded.classifier_probabilities(trained, clip) for clip in clips]  # each (K,)
-    truth = [encoded.emotion_index(int(encoded.windows_of_clips([clip])[0])) for clip in clips]
-    return CorpusScores(encoded.corpus.emotions, tuple(clips), torch.stack(probabilities), torch.tensor(truth))
+    truth = torch.from_numpy(np.asarray(encoded.corpus.clips["emotion"], dtype=np.int64)[list(clips)])
+    return CorpusScores(encoded.corpus.emotions, tuple(clips), torch.stack(probabilities), truth)
 
 
 def prediction_records(corpus: Corpus, scores: CorpusScores, baselines: Mapping[str, CorpusScores]) -> list[PredictionRecord]:
     """One record per clip for predictions.jsonl."""
     records = []
     for place, clip in enumerate(scores.clips):
-        about = corpus.clip(clip)
+        about, own = corpus.clip(clip), _answer(scores, place)
         others = {name: _answer(baseline, place) for name, baseline in baselines.items()}
-        own = _answer(scores, place)
         records.append(
             PredictionRecord(own.predicted, own.probabilities, corpus.name, about.name, about.actor, about.emotion, others, about.action)
         )
@@ -193,6 +194,6 @@ def training_records(encoder: TrainedEncoder, trained: TrainedModel | None, enco
 
 
 def _answer(scores: CorpusScores, place: int) -> MethodAnswer:
-    row = scores.probabilities[place].tolist()
-    predicted = scores.emotions[max(range(len(row)), key=row.__getitem__)]
-    return MethodAnswer(predicted, {emotion: round(value, 6) for emotion, value in zip(scores.emotions, row, strict=True)})
+    row = scores.probabilities[place]
+    probabilities = {emotion: round(value, 6) for emotion, value in zip(scores.emotions, row.tolist(), strict=True)}
+    return MethodAnswer(scores.emotions[int(row.argmax())], probabilities)

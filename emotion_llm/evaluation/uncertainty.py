@@ -69,6 +69,13 @@ class Bootstrap:
         """Sums over the clips of each resample, (N, F) -> (R, F)."""
         return self.weights @ self.by_cluster(values)
 
+    def interval_of_mean(self, values: np.ndarray) -> list[float] | None:
+        """The 95 % interval of the mean of values (N,), those that are NaN aside."""
+        known = np.isfinite(values)
+        sums = self.sums(np.stack([np.where(known, values, 0), known], axis=1))  # (R, 2)
+        with np.errstate(invalid="ignore"):
+            return interval(sums[:, 0] / sums[:, 1])
+
 
 def interval(values: np.ndarray) -> list[float] | None:
     """The 95 % interval of resampled values (R,), those that are NaN aside; None without any."""

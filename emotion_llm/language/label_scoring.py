@@ -45,6 +45,11 @@ class CorpusScores:
         return float((self.probabilities.argmax(1) == self.truth).double().mean())
 
     @property
+    def never_answered(self) -> tuple[str, ...]:
+        """Emotions that some of the clips show and that is the answer to none."""
+        return tuple(self.emotions[index] for index in sorted(set(self.truth.tolist()) - set(self.probabilities.argmax(1).tolist())))
+
+    @property
     def chance(self) -> float:
         """Accuracy of guessing uniformly."""
         return 1 / len(self.emotions)
@@ -69,8 +74,8 @@ def emotion_probabilities(
 
 
 def pooled(by_llm: Tensor, by_encoder: Tensor, encoder_share: float) -> Tensor:
-    """What the LLM and the encoder's classifier say together: their normalised, weighted geometric mean (ours). An LLM is too sure of what it has
-    learnt from few people; pooled, it answers better and is better calibrated on people never seen (docs/generalisation.md).
+    """What the LLM and the encoder's classifier say together: their normalised, weighted geometric mean (ours). They err on different clips, so
+    together they answer better, and are better calibrated, on people never seen (docs/generalisation.md).
 
     Args:
         encoder_share: weight of the classifier; 0 is the LLM's answer, 1 the classifier's.

@@ -18,6 +18,7 @@ from emotion_llm.runtime.errors import UserError
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 """Configuration of every validated dataclass: unknown fields are errors."""
 Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 Record = TypeVar("Record")
 
@@ -104,9 +105,9 @@ def validate_record(kind: type[Record], value: Any, place: str) -> Record:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         details = error.errors()
-        unknown = any(detail["type"] in _UNKNOWN and len(detail["loc"]) == 1 for detail in details)
-        known = [field.name for field in fields(kind)] if unknown and is_dataclass(kind) else []
-        texts = [_field_text(detail) for detail in details] + [f"known fields: {', '.join(known)}"] * bool(known)
+        texts = [_field_text(detail) for detail in details]
+        if is_dataclass(kind) and any(detail["type"] in _UNKNOWN and len(detail["loc"]) == 1 for detail in details):
+            texts.append(f"known fields: {', '.join(field.name for field in fields(kind))}")
         raise UserError(f"{place}: {'; '.join(texts)}") from None
 
 

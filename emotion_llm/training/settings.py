@@ -15,13 +15,12 @@ from pydantic.dataclasses import dataclass
 
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.runtime.errors import UserError
-from emotion_llm.runtime.validation import STRICT, Share
+from emotion_llm.runtime.validation import STRICT, Positive, Share
 from emotion_llm.skeleton_tokens.encoded_corpus import VIEWS, Movement
 from emotion_llm.skeleton_tokens.unified import Slots
 
 Stage: TypeAlias = Literal["recognition", "description", "refinement"]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
-Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -87,9 +86,9 @@ class FinetuneSettings:
     semantic_start: bool = True
     """Semantic tokens start near the words of the emotions that the encoder's classifier finds likely, and of the qualities that the
     kinematic descriptors measure (our choice)."""
-    encoder_share: Share = 0.85
-    """Weight of the encoder's classifier in the trained run's answers, beside the LLM's; 0: the LLM alone, as in the paper (our choice: the
-    LLM is several times too sure of what it says of people it has never seen, docs/generalisation.md)."""
+    encoder_share: Share = 0.5
+    """Weight of the encoder's classifier in the trained run's answers, beside the LLM's; 0: the LLM alone, as in the paper (our choice: both
+    alike, because they err on different clips; docs/generalisation.md)."""
     share_prefix: bool = True
     """Compute the common prompt prefix once per micro-batch; with LoRA dropout, its motions then share the noise there."""
     gradient_checkpointing: bool = False

@@ -82,7 +82,7 @@ def test_a_result_carries_what_it_came_from(evaluated):
     assert result["differs_from_training"] == []
 
 
-def test_other_data_than_the_trainings_is_refused_unless_accepted_and_then_recorded(small_world, recognition_run, tmp_path):
+def test_other_data_than_the_trainings_is_refused_unless_accepted_and_then_recorded(small_world, recognition_run, tmp_path, capsys):
     data = shutil.copytree(small_world.data, tmp_path / "data")
     metadata = json.loads((data / "egbm" / "corpus.json").read_text())
     metadata["data_hash"] = "0" * 64
@@ -91,6 +91,13 @@ def test_other_data_than_the_trainings_is_refused_unless_accepted_and_then_recor
         evaluate(EvaluateSettings(run=recognition_run, data=data, output=tmp_path / "out"))
     result = evaluate(EvaluateSettings(run=recognition_run, data=data, output=tmp_path / "out", accept_other_data=True))
     assert "corpus 'egbm': data_hash is 000000000000" in result["differs_from_training"][0]
+    said = capsys.readouterr().out
+    for name in result["corpora"]:
+        own = [record for record in lines(tmp_path / "out" / "predictions.jsonl") if record["corpus"] == name]
+        shown, answered = ({record["emotion"] for record in own}, {record["baselines"]["llm"]["predicted"] for record in own})
+        never = [emotion for emotion in own[0]["probabilities"] if emotion in shown - answered]
+        assert not never or f"the LLM answers no clip with {', '.join(never)}; if it cannot write these words" in said
+    assert "the LLM answers no clip with" in said, "a toy, trained for four steps"
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):

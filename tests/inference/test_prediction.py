@@ -45,7 +45,7 @@ def takes(small_world, tmp_path):
 
 
 def test_predict_evaluate_and_the_python_interface_give_one_answer_in_any_batch(small_world, description_run, tmp_path):
-    evaluate(EvaluateSettings(run=description_run, output=tmp_path / "evaluation", explanations=100))
+    evaluate(EvaluateSettings(run=description_run, output=tmp_path / "evaluation", explanations=100, candidates=1))
     records = lines(tmp_path / "evaluation" / "predictions.jsonl")
     clips = [str(next((small_world.raw / record["corpus"]).rglob(f"{record['clip'].split('/')[-1]}.*"))) for record in records]
     expected = dict(zip(clips, records, strict=True))

@@ -67,6 +67,7 @@ def test_accuracy_is_that_of_the_likeliest_emotion_and_chance_that_of_the_label_
     scores = CorpusScores(EMOTIONS, (1, 2), torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]]), torch.tensor([1, 2]))
     assert scores.accuracy == 0.5
     assert scores.chance == pytest.approx(1 / 3)
+    assert scores.never_answered == ("sadness",), "shown by the second clip; no clip shows anger"
 
 
 @pytest.mark.parametrize("training", [True, False])
