@@ -114,8 +114,8 @@ def table(shape: LlmShape, gpus: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 2
     lines = ["| GPUs | nodes | motions each | s per step | limit | communication | days | dollars | against 4 GPUs |", "| ---: " * 9 + "|"]
     four = step_cost(shape, Cluster(4)).seconds
     for count in gpus:
-        cluster, cost = Cluster(count), step_cost(shape, Cluster(count))
-        nodes, days, dollars = -(-count // cluster.gpus_per_node), cost.seconds * STEPS / DAY_SECONDS, cost.dollars * STEPS
+        cost = step_cost(shape, Cluster(count))
+        nodes, days, dollars = -(-count // Cluster.gpus_per_node), cost.seconds * STEPS / DAY_SECONDS, cost.dollars * STEPS
         lines.append(
             f"| {count} | {nodes} | {BATCH // cost.busy_gpus} | {cost.seconds:.3f} | {cost.limit} | {cost.communication_seconds:.3f} "
             f"| {days:.1f} | {dollars:,.0f} | {four / cost.seconds:.2f}x |"

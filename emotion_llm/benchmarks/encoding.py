@@ -27,11 +27,10 @@ from emotion_llm.skeleton_encoder.norm import EPSILON, MaskedBatchNorm
 from emotion_llm.skeleton_encoder.pooling import pool
 
 LAYOUTS = ("kdae_72", "emilya_28", "kinect_v2_25")
-FRAMES = 64
 
 
 def measure(
-    settings: CtrGcnSettings | None = None, llm: LlmShape = SMALL_LLAMA, motions: int = 16, frames: int = FRAMES, repeats: int = 5
+    settings: CtrGcnSettings | None = None, llm: LlmShape = SMALL_LLAMA, motions: int = 16, frames: int = 64, repeats: int = 5
 ) -> list[Measurement]:
     """
     Args:

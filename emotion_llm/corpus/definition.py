@@ -98,7 +98,6 @@ def _labels(labels: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     return plain
 
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Pattern = Annotated[regex.Pattern[str], _converted(str, _pattern)]
 SourcePath = Annotated[str, AfterValidator(_source_path)]
 Globs = Annotated[tuple[SourcePath, ...], _at_least_one('glob, such as "*.bvh"')]
@@ -145,7 +144,7 @@ class CorpusDefinition:
     up: Annotated[Up, _converted(str, str.lower)] = "y"
     """The files' axis that points up, "-y" where Y points down."""
     handedness: Handedness = "right"  # Of the files' axes; left-handed data are converted
-    frames_per_second: Annotated[Number, Field(ge=1, le=10_000)] | None = None
+    frames_per_second: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1, le=10_000)] | None = None
     """Of files that do not record it (text tables, arrays); a BVH file's own frame time takes precedence."""
     columns: TableColumns = Field(default_factory=TableColumns)
     """Which column of a delimited text file is what (motion/table.py); in JSON an object of those of its settings that differ."""

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -89,9 +89,9 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
         positions = canonicalise(motion, settings.canonical, place=str(path)).positions.astype(np.float32)  # (T, V, 3)
         frames, movement = len(positions), movement_hash(positions)
     except UserError as wrong:  # a fault of the file; any other exception is a bug
-        error, positions = printable(str(wrong).removeprefix(f"{path}: "), keep=""), None
+        error = printable(str(wrong).removeprefix(f"{path}: "), keep="")
     except OSError as wrong:
-        error, positions = f"cannot be read ({wrong.strerror})", None
+        error = f"cannot be read ({wrong.strerror})"
     except Exception as bug:
         bug.add_note(f"while reading {path}")
         raise
@@ -99,18 +99,13 @@ def read_clip(source: Path, file: SourceFile, settings: ReadingSettings) -> tupl
 
 
 def read_clips(
-    source: Path, files: Iterable[SourceFile], settings: ReadingSettings, workers: int
+    source: Path, files: Sequence[SourceFile], settings: ReadingSettings, workers: int
 ) -> Generator[tuple[Reading, np.ndarray | None], None, None]:
-    """Reads the files with that many processes; results come in the order of the files.
-
-    Raises:
-        UserError: the operating system killed a worker.
-    """
+    """Reads the files with that many processes; results in the files' order. Raises UserError: the operating system killed a worker."""
     chunks = _chunks(files)
     if workers == 1 or len(chunks) < 2:
-        for chunk in chunks:
-            for file in chunk:
-                yield read_clip(source, file, settings)
+        for file in files:
+            yield read_clip(source, file, settings)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_start_worker) as pool:
@@ -144,7 +139,7 @@ def _read_chunk(source: Path, chunk: list[SourceFile], settings: ReadingSettings
     return [read_clip(source, file, settings) for file in chunk]
 
 
-def _chunks(files: Iterable[SourceFile]) -> list[list[SourceFile]]:
+def _chunks(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
     chunks: list[list[SourceFile]] = []
     size = 0
     for file in files:

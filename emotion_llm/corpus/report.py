@@ -5,7 +5,7 @@ Scan, readings  ->  Report  ->  text (report.txt), JSON (report.json); pictures 
 
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -163,11 +163,7 @@ def _table(heading: str, groups: tuple[Group, ...]) -> list[str]:
 
 
 def _grouped(heading: str, items: list[tuple[str, str]]) -> list[str]:
-    """One line per kind of text, the most frequent first. Texts that differ only in numbers and joint names are of one kind.
-
-    Args:
-        items: (text, the file or clip that it is about).
-    """
+    """One line per kind of (text, file or clip), the most frequent first. Texts of one kind differ only in numbers and joint names."""
     kinds: dict[str, list[tuple[str, str]]] = {}
     for text, name in items:
         kinds.setdefault(VARIES.sub("0", text), []).append((text, name))
@@ -178,8 +174,7 @@ def _grouped(heading: str, items: list[tuple[str, str]]) -> list[str]:
     return _listing(heading, lines, len(items))
 
 
-def _listing(heading: str, lines: Iterable[str], count: int | None = None) -> list[str]:
-    lines = list(lines)
+def _listing(heading: str, lines: Sequence[str], count: int | None = None) -> list[str]:
     shown = lines if len(lines) <= MAX_LINES else [*lines[:MAX_LINES], f"... and {len(lines) - MAX_LINES:,} more, in report.json"]
     return ["", f"{heading}: {len(lines) if count is None else count:,}", *(f"  {line}" for line in shown)] if lines else []
 

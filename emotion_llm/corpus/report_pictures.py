@@ -65,7 +65,7 @@ def write_pictures(report: Report, corpus: Corpus, folder: Path) -> None:
 def board_figures(report: Report, corpus: Corpus) -> Iterator[tuple[str, Figure]]:
     """Tag and figure of the same, one thing in each, for the size at which TensorBoard shows them."""
     figure, axes = figures.small_figure(2.2)
-    _durations(axes, np.asarray(corpus.clips["frames"]) / corpus.frames_per_second)
+    _durations(axes, corpus)
     yield f"{Tag.CORPUS_CLIPS}/durations", figure
     for name in ("emotion", "actor", "action"):
         if groups := getattr(report, f"{name}s"):
@@ -96,7 +96,7 @@ def histogram_figure(report: Report, corpus: Corpus) -> Figure:
     figure = Figure(figsize=(12, 8), layout="constrained", facecolor="white")
     figure.suptitle(report.title, color=INK, fontsize=13, x=0.012, ha="left", fontweight="bold")
     panels = figure.subplots(2, 2).ravel()
-    _durations(panels[0], np.asarray(corpus.clips["frames"]) / corpus.frames_per_second)
+    _durations(panels[0], corpus)
     for axes, name in zip(panels[1:], ("emotion", "actor", "action"), strict=True):
         groups = getattr(report, f"{name}s")
         axes.set_visible(bool(groups))
@@ -133,8 +133,9 @@ def _bars(axes: Axes, title: str, groups: tuple[Group, ...]) -> None:
     axes.set_ylim(max(len(words), 6) - 0.4, -0.6)
 
 
-def _durations(axes: Axes, seconds: np.ndarray) -> None:
+def _durations(axes: Axes, corpus: Corpus) -> None:
     _quiet(axes, "clips by duration, seconds")
+    seconds = np.asarray(corpus.clips["frames"]) / corpus.frames_per_second
     shortest, median, most, longest = np.quantile(seconds, (0, 0.5, 0.99, 1)).tolist()
     axes.hist(np.minimum(seconds, most), bins=30, range=(min(shortest, 0.9 * most), max(most, shortest + 0.1)), color=BAR, rwidth=0.86)
     axes.margins(y=0.2)  # room for the words

@@ -20,8 +20,6 @@ from emotion_llm.runtime.output import printable
 
 MAX_TAKE = 32767
 PATTERN_SECONDS = 1.0  # Processor time after which matching one path against the patterns is given up
-
-
 Table = dict[str, dict[str, str]]  # File stem -> label -> its spelling in the side table
 
 
@@ -207,11 +205,7 @@ def _read_side_table(definition: CorpusDefinition, source: Path) -> Table | None
 
 
 def _read_descriptions(definition: CorpusDefinition, source: Path, files: Counter[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """(path or stem -> its descriptions, faults: lines that name no file or several).
-
-    Args:
-        files: path or stem -> how many files have it.
-    """
+    """(path or stem -> its descriptions, faults: lines that name no file or several); files: path or stem -> how many files have it."""
     path = source / (definition.descriptions or "")
     if definition.descriptions is None or not path.is_file():
         return {}, []

@@ -185,11 +185,7 @@ def open_corpus(folder: Path) -> Corpus:
 
 
 def check_content(corpus: Corpus) -> None:
-    """Compares the content of the corpus's files with what the import wrote. A file is read in full once and again after it changed.
-
-    Raises:
-        UserError: a file was changed or damaged since.
-    """
+    """Raises UserError: a file was changed or damaged since the import. Each is read in full once, and again after it changed."""
     found = {name: content_hash(corpus.folder / name) for name in CONTENT_FILES if (corpus.folder / name).is_file()}
     if changed := [name for name in CONTENT_FILES if found.get(name) != corpus.files.get(name)]:
         raise UserError(f"{corpus.folder}: {' and '.join(changed)} changed since the import; restore the files, or {_IMPORT_AGAIN}")

@@ -23,9 +23,5 @@ def windows(frames: int, window_frames: int) -> list[tuple[int, int]]:
 
 
 def random_window(frames: int, window_frames: int, chance: float) -> tuple[int, int]:
-    """(start, frames) of a training window; every start at which a whole window fits is equally likely.
-
-    Args:
-        chance: random number in [0, 1).
-    """
+    """(start, frames) of a training window; for a random `chance` in [0, 1), all starts at which a whole window fits are equally likely."""
     return int(chance * (max(0, frames - window_frames) + 1)), min(frames, window_frames)

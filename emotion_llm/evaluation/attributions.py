@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from emotion_llm.evaluation.explanations import places_to_explain
-from emotion_llm.evaluation.uncertainty import Bootstrap, interval
+from emotion_llm.evaluation.uncertainty import Bootstrap
 from emotion_llm.inference.answer import Attribution
 from emotion_llm.inference.attribution import attribute, over_recording
 from emotion_llm.inference.trained_model import TrainedModel
@@ -67,10 +67,8 @@ def removal_curves(
     kept = [motion.keep(order[round(share * len(order)) :]) for order in orders for share in REMOVED_SHARES]
     rows = emotion_probabilities(trained.model, trained.prompts, kept, emotions, trained.device)
     curves = rows[:, list(emotions).index(emotion)].view(len(orders), -1)  # (orders, shares)
-    return {
-        order: [round(value, 6) for value in curve.tolist()]
-        for order, curve in ((LARGEST, curves[0]), (RANDOM, curves[2:].mean(0)), (SMALLEST, curves[1]))
-    }
+    of_order = ((LARGEST, curves[0]), (RANDOM, curves[2:].mean(0)), (SMALLEST, curves[1]))
+    return {order: [round(value, 6) for value in curve.tolist()] for order, curve in of_order}
 
 
 def faithfulness_metrics(removal: Sequence[Mapping[str, Sequence[float]]], bootstrap: Bootstrap) -> dict:
@@ -78,13 +76,12 @@ def faithfulness_metrics(removal: Sequence[Mapping[str, Sequence[float]]], boots
     areas under the two curves, 0 for weights that tell nothing, with an interval."""
     curves = {order: np.array([one[order] for one in removal]) for order in removal[0]}  # (N, shares) each
     gain = np.trapezoid(curves[RANDOM] - curves[LARGEST], REMOVED_SHARES, axis=1)  # (N,)
-    resampled = bootstrap.sums(np.stack([gain, np.ones(len(gain))], axis=1))  # (R, 2)
     return {
         "clips": len(gain),
         "removed": list(REMOVED_SHARES),
         "probability": {order: curve.mean(axis=0).tolist() for order, curve in curves.items()},
         "gain": float(gain.mean()),
-        "gain_interval": interval(resampled[:, 0] / resampled[:, 1]),
+        "gain_interval": bootstrap.interval_of_mean(gain),
     }
 
 

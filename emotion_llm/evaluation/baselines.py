@@ -85,7 +85,7 @@ def _motion_baselines(corpus: Corpus, split: Split, clips: Sequence[int]) -> dic
 
 def kinematic_features(corpus: Corpus) -> np.ndarray:
     """(clips, descriptors)"""
-    every = progress(range(len(corpus)), f"describing {corpus.name}", "clip", total=len(corpus))
+    every = progress(range(len(corpus)), f"describing {corpus.name}", "clip")
     return np.stack([describe(Motion(corpus.layout, corpus.positions(clip), corpus.frames_per_second)) for clip in every])
 
 

@@ -13,6 +13,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -101,7 +102,8 @@ def explanation_table(runs: Sequence[Path]) -> str:
 
 
 def _row(name: str, motions: str, metrics: dict[str, Any], method: str) -> list[str]:
-    described = [values["description"] for values in metrics["corpora"].values()]
+    corpora = metrics["corpora"].values()
+    described = [values["description"] for values in corpora]
     methods = [values["methods"][method] for values in described]
     clips = [values["clips"] for values in described]
     claims = [count * values["claims_per_text"] for count, values in zip(clips, methods, strict=True)]
@@ -112,8 +114,7 @@ def _row(name: str, motions: str, metrics: dict[str, Any], method: str) -> list[
 
     of_claims = [share(key, claims) for key in ("supported", "contradicted", "shuffled_supported", "shuffled_contradicted")]
     of_texts = [share(key, clips) for key in ("distinct", "label_consistency")]
-    held_out = sum(values["clips"] for values in metrics["corpora"].values())
-    accuracy = sum(values["clips"] * values["accuracy"] for values in metrics["corpora"].values()) / held_out
+    accuracy = np.average([values["accuracy"] for values in corpora], weights=[values["clips"] for values in corpora])
     own = f"{accuracy:.1%}" if method == GREEDY else ""
     return [name, motions, str(sum(clips)), *of_claims, f"{sum(claims) / sum(clips):.1f}", *of_texts, own]
 

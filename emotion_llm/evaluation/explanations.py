@@ -82,30 +82,26 @@ def explain_clips(trained: TrainedModel, encoded: EncodedCorpus, scores: CorpusS
     measured = measure_corpus(encoded.corpus)
     norms = trained.norms.get(encoded.corpus.name) or make_norms(encoded.corpus, encoded.split, measured)
     templates = label_templates(encoded, measured, norms)
-    swapped = derangements(len(order))[0] if len(order) > 1 else np.zeros(1, dtype=int)
-
-    def motion(place: int) -> MotionFeatures:
-        return encoded.clip_motion(scores.clips[place])
-
-    own = range(process_rank(), len(order), process_count())
-    emotions = [scores.emotions[int(scores.probabilities[order[index]].argmax())] for index in own]
-    motions, others = [motion(order[index]) for index in own], [motion(order[swapped[index]]) for index in own]
-    greedy, of_others = (explain(trained.model, trained.prompts, given, emotions) for given in (motions, others))
-    explained = []
-    for place, index in enumerate(own):
-        clip, emotion = scores.clips[order[index]], emotions[place]
+    clips = [scores.clips[place] for place in order]
+    others = [clips[index] for index in derangements(len(clips))[0]] if len(clips) > 1 else clips
+    own = slice(process_rank(), None, process_count())
+    emotions = [scores.emotions[int(scores.probabilities[place].argmax())] for place in order[own]]
+    motions, motions_of_others = ([encoded.clip_motion(clip) for clip in given[own]] for given in (clips, others))
+    greedy, of_others = (explain(trained.model, trained.prompts, given, emotions) for given in (motions, motions_of_others))
+    explained = {}
+    for clip, emotion, motion, text, other_text in zip(clips[own], emotions, motions, greedy, of_others, strict=True):
         stands = standing(measured[clip], norms)
         texts = {
-            GREEDY: greedy[place],
-            VERIFIED: explain_verified(trained.model, trained.prompts, motions[place], emotion, stands, greedy[place], candidates),
-            OTHER_MOTION: of_others[place],
+            GREEDY: text,
+            VERIFIED: explain_verified(trained.model, trained.prompts, motion, emotion, stands, text, candidates),
+            OTHER_MOTION: other_text,
             TEMPLATE: templates[emotion],
             NARRATOR: narrate(measured[clip], norms, emotion, np.random.default_rng([NARRATOR_SEED, clip]))[0],
         }
-        removed = _without_regions(trained, motions[place], encoded.corpus.layout, scores.emotions, emotion)
+        removed = _without_regions(trained, motion, encoded.corpus.layout, scores.emotions, emotion)
         about = encoded.corpus.clip(clip)
-        explained.append((clip, Explained(texts, stands, list(about.texts), about.generated, removed)))
-    return dict(pair for part in gather_over_processes(explained) for pair in part)
+        explained[clip] = Explained(texts, stands, list(about.texts), about.generated, removed)
+    return {clip: one for part in gather_over_processes(explained) for clip, one in part.items()}
 
 
 def explanation_record(explained: Explained | None) -> dict:
@@ -121,9 +117,9 @@ def explanation_record(explained: Explained | None) -> dict:
 def label_templates(encoded: EncodedCorpus, measured: Sequence[Measured], norms: Norms) -> dict[str, str]:
     """Emotion -> the sentence that suits its training clips best: what a text can get right that knows the label and no movement."""
     templates = {}
-    corpus, split = encoded.corpus, encoded.split
-    for emotion in corpus.emotions:
-        stands = [standing(measured[clip], norms)["throughout"] for clip in split.train if corpus.clip(clip).emotion == emotion]
+    for emotion in encoded.corpus.emotions:
+        train = [clip for clip in encoded.split.train if encoded.corpus.clip(clip).emotion == emotion]
+        stands = [standing(measured[clip], norms)["throughout"] for clip in train]
         medians = {}
         for name, quality in QUALITIES.items():
             values = [where[quality.descriptor] for where in stands if quality.descriptor in where]
@@ -225,18 +221,15 @@ def _counterfactual(explained: Sequence[Explained], bootstrap: Bootstrap) -> dic
     without = [one.without_region for one in explained]
     loss = np.array([[one["nothing"] - one[region] for region in REGIONS] for one in without])[used]  # (clips, regions)
     gap, beyond = (_mean_where(values, cited) - _mean_where(values, ~cited) for values in (loss, loss - loss.mean(axis=0)))  # (clips,)
-    values = np.zeros((len(explained), 2))  # difference, and whether the clip counts
-    values[used] = np.stack([beyond, np.ones(len(beyond))], axis=1)
-    resampled = bootstrap.sums(values)  # (R, 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        differences = resampled[:, 0] / resampled[:, 1]
+    differences = np.full(len(explained), np.nan)
+    differences[used] = beyond
     return {
         "clips": len(beyond),
         "loss_without_cited": float(_mean_where(loss, cited).mean()),
         "loss_without_uncited": float(_mean_where(loss, ~cited).mean()),
         "share_cited_matters_more": float((gap > 0).mean()),
         "difference": float(beyond.mean()),
-        "difference_interval": interval(differences),
+        "difference_interval": bootstrap.interval_of_mean(differences),
     }
 
 

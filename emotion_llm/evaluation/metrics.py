@@ -101,11 +101,7 @@ def read_predictions(path: Path) -> dict[str, list[PredictionRecord]]:
 
 
 def metrics_from_predictions(path: Path) -> dict[str, dict]:
-    """What metrics.json says under `corpora`, from predictions.jsonl alone.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+    """What metrics.json says under `corpora`, from predictions.jsonl alone; raises as `read_predictions`."""
     return {corpus: corpus_metrics(records) for corpus, records in read_predictions(path).items()}
 
 
@@ -158,14 +154,13 @@ def compare_predictions(path: Path, other: Path, method: str | None = None, othe
         won = [record.answer(method).predicted == record.emotion for record in records]
         lost = [of_clip[record.clip].answer(other_method).predicted == record.emotion for record in records]
         bootstrap, differences = bootstrap_of(records), np.subtract(won, lost, dtype=float)  # (N,)
-        resampled = bootstrap.sums(np.stack([differences, np.ones(len(records))], axis=1))  # (R, difference and clips)
         sums = bootstrap.by_cluster(differences[:, None])[:, 0]  # (G,)
         signs = np.random.default_rng(1).choice((-1.0, 1.0), size=(RESAMPLES, len(sums)))
         extreme = int((np.abs(signs @ sums) >= abs(sums.sum())).sum())  # sums of integers: exact
         result[corpus] = {
             "clips": len(records),
             "accuracy_difference": float(differences.mean()),
-            "interval": interval(resampled[:, 0] / resampled[:, 1]),
+            "interval": bootstrap.interval_of_mean(differences),
             "p_value": (1 + extreme) / (1 + RESAMPLES),
             "interval_clusters": bootstrap.about,
         }
@@ -221,8 +216,7 @@ def reliability_curve(counts: np.ndarray, classes: int) -> list[dict[str, float]
     bins = counts[classes**2 + 3 * BINS :].reshape(BINS, 3)
     return [
         {"clips": int(clips), "confidence": float(confidence / clips), "accuracy": float(right / clips)}
-        for clips, confidence, right in bins
-        if clips
+        for clips, confidence, right in bins[bins[:, 0] > 0]
     ]
 
 

@@ -8,13 +8,14 @@ words is ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 Part = Literal["body", "head", "trunk", "shoulders", "arms", "hands", "elbows", "hips", "legs", "knees", "feet", "steps", "path"]
 Side = Literal["left", "right"]
 Moment = Literal["throughout", "beginning", "middle", "end", "first half", "second half", "increasing", "decreasing"]
 Extent = Literal["slight", "clear", "strong"]
+SIDES = get_args(Side)
 CHANGES = ("increasing", "decreasing")
 MOMENTS: dict[str, tuple[float, float]] = {
     "throughout": (0.0, 1.0), "beginning": (0.0, 1 / 3), "middle": (1 / 3, 2 / 3), "end": (2 / 3, 1.0),
@@ -51,7 +52,6 @@ class Pole:
 
 
 def pole(adjectives: str = "", verbs: str = "") -> Pole:
-    """Phrases between commas."""
     return Pole(_words(adjectives), _words(verbs))
 
 
@@ -288,5 +288,7 @@ class Claim:
         name = QUALITIES[self.quality].descriptor
         return f"{self.side}_{name}" if self.side else name
 
-
-SIDES, EXTENTS = get_args(Side), get_args(Extent)
+    @property
+    def plain(self) -> Claim:
+        """The same, wherever and however strongly it is said."""
+        return replace(self, span=None, extent="clear")

@@ -5,7 +5,6 @@ text  ->  the text without the clauses that say nothing new. Ours.
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from emotion_llm.grounding.claims import Claim
@@ -55,7 +54,7 @@ def _says_nothing_new(text: str, before: Sequence[tuple[int, int, int]], start: 
 
 
 def _claimed(text: str) -> set[Claim]:
-    return {replace(claim, span=None, extent="clear") for claim in read_claims(text).claims}
+    return {claim.plain for claim in read_claims(text).claims}
 
 
 def _words(clause: str) -> tuple[str, ...]:

@@ -289,6 +289,11 @@ class _Sentence:
         self.subject = [] if self.dangling else self.subject
         self._bind_dangling()
 
+    @property
+    def measured(self) -> str:
+        """The quality whose measure is the subject ("the speed"), or nothing."""
+        return self.subject[0][0][1:] if self.subject and self.subject[0][0].startswith("=") else ""
+
     def _item(self, place: int) -> _Item:
         return self.items[place] if 0 <= place < len(self.items) else _NOTHING
 
@@ -330,7 +335,7 @@ class _Sentence:
             self._bind_dangling()
         elif self.labelling and item.describes:
             pass
-        elif item.describes or ("course" in item and self.subject and self.subject[0][0].startswith("=")):
+        elif item.describes or ("course" in item and self.measured):
             self._pole(place, item)
         elif "extent" in item:
             if self.drafts and self.said and self.drafts[-1].place == place - 1 and not after.describes:
@@ -365,10 +370,10 @@ class _Sentence:
         for adjective in waiting:
             self._draft(adjective, [noun])
         if before.word == "of" and not waiting:
-            if self.subject and self.subject[0][0].startswith("="):  # "the speed of the hands"
-                family = QUALITIES[self.subject[0][0][1:]].family
-                same = [name for name, quality in QUALITIES.items() if family and quality.family == family and quality.part == noun[0]]
-                if noun[0] not in QUALITIES[self.subject[0][0][1:]].parts:
+            if self.measured:  # "the speed of the hands"
+                own = QUALITIES[self.measured]
+                same = [name for name, other in QUALITIES.items() if own.family and other.family == own.family and other.part == noun[0]]
+                if noun[0] not in own.parts:
                     self.subject = [(f"={same[0]}", noun[1])] if same else []
             elif self.subject == [("body", None)]:  # "the movement of the arms"
                 self.subject = [noun]
@@ -405,14 +410,13 @@ class _Sentence:
 
     def _pole(self, place: int, item: _Item) -> None:
         before, after, adverb = self._item(place - 1), self._item(place + 1), item.word.endswith("ly")
-        measured = bool(self.subject) and self.subject[0][0].startswith("=")
         if adverb and ("poles" in after or "course" in after):
             self.changing |= "change" in item  # "slowly sinks": how it changes, not how it moves throughout
         elif ("part" in after and not adverb and self._is_attribute(place)) or "measure" in after or self._joins_attributes(place):
             self.waiting.append(place)
         elif (thing := self._object(place)) is not None:
             self._draft(place, [thing])
-        elif "poles" not in item and not measured:
+        elif "poles" not in item and not self.measured:
             pass  # "large" of something that is no measure
         elif "determiner" in before or (not adverb and self._describes_something_else(item, after)):
             self._unbound(item)  # "a strong sense of fear", "open to new ideas"
@@ -477,17 +481,10 @@ class _Sentence:
         self.said = True
         if self.suspended or self._compares(place):
             return self._unbound(item)
-        found = []
-        for part, side in subjects:
-            if resolved := _resolve(item, part):
-                found.append((resolved, side))
-        if (
-            not found
-            and subjects in ([("body", None)], [])
-            and (owners := _sole_owner(item))
-            and (subjects or (not self.drafts and place == 0))
-        ):
-            found.append((owners, None))
+        found = [(resolved, side) for part, side in subjects if (resolved := _resolve(item, part))]
+        of_person = subjects == [("body", None)] or (not subjects and not self.drafts and place == 0)
+        if not found and of_person and (owner := _sole_owner(item)):
+            found = [(owner, None)]
         if not found:
             return self._unbound(item)
         for (quality, direction, course), side in found:
@@ -522,13 +519,11 @@ class _Sentence:
         self.extent, self.less = "clear", False
 
     def claims(self) -> list[Claim]:
-        result: list[Claim] = []
-        for draft in self.drafts:
-            change: Moment = "increasing" if draft.claim.direction > 0 else "decreasing"
-            result.append(replace(draft.claim, moment=change if draft.changing else self._moment(draft)))
-        return result
+        return [replace(draft.claim, moment=self._moment(draft)) for draft in self.drafts]
 
     def _moment(self, draft: _Draft) -> Moment:
+        if draft.changing:
+            return "increasing" if draft.claim.direction > 0 else "decreasing"
         own = [(abs(place - draft.place), moment) for place, segment, moment in self.moments if segment == draft.segment]
         if own:
             return min(own)[1]
@@ -590,13 +585,12 @@ def read_claims(text: str) -> Statements:
         found = reading.claims()
         in_sentence: set[Claim] = set()
         for claim in found:
-            plain = replace(claim, span=None, extent="clear")
-            if plain not in in_sentence:
+            if claim.plain not in in_sentence:
                 claims.append(claim)
-            if plain in made and claim.span:
+            if claim.plain in made and claim.span:
                 repeated.append(claim.span)
-            in_sentence.add(plain)
-            made.add(plain)
+            in_sentence.add(claim.plain)
+            made.add(claim.plain)
         uncheckable += reading.unbound
         if sentence and not found and not reading.unbound:
             uncheckable.append((sentence[0].start, sentence[-1].end))

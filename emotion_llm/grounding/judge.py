@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, isnan, nan
 from typing import TYPE_CHECKING, Literal
 
 from emotion_llm.grounding.claims import CHANGES, MOMENTS, QUALITIES, SIDES, Claim
@@ -60,7 +60,6 @@ class JudgedText:
 
 
 def judge_text(text: str, movement: Standing) -> JudgedText:
-    """Reads a text's claims and holds each against the movement."""
     statements = read_claims(text)
     return JudgedText(text, tuple(judge(claim, movement) for claim in statements.claims), statements.uncheckable)
 
@@ -77,11 +76,9 @@ def standing(measured: Measured, norms: Norms) -> dict[str, dict[str, float]]:
 
 
 def judge(claim: Claim, movement: Standing) -> JudgedClaim:
-    """Holds a claim against a movement."""
-    percentile = _percentile(claim.descriptor, claim.moment, movement)
-    if percentile is None:
+    agreement = _agreement(claim.descriptor, claim.moment, claim.direction, movement)
+    if isnan(agreement):
         return JudgedClaim(claim, "uncheckable")
-    agreement = _agreement(percentile, claim.direction)
     if claim.negated:
         verdict: Verdict = "supported" if agreement <= NOT_TO else "contradicted" if agreement >= SUPPORTED_FROM else "indeterminate"
         return JudgedClaim(claim, verdict, "directional" if verdict == "contradicted" else None)
@@ -92,29 +89,23 @@ def judge(claim: Claim, movement: Standing) -> JudgedClaim:
     return JudgedClaim(claim, "contradicted", _kind(claim, movement))
 
 
-def _percentile(descriptor: str, moment: str, movement: Standing) -> float | None:
-    """A fall is read from the same number as a rise."""
-    return movement.get("increasing" if moment in CHANGES else moment, {}).get(descriptor)
-
-
-def _agreement(percentile: float, direction: int) -> float:
+def _agreement(descriptor: str, moment: str, direction: int, movement: Standing) -> float:
+    """Percentile in a direction; NaN where it is not measured. A fall is read from the same number as a rise."""
+    percentile = movement.get("increasing" if moment in CHANGES else moment, {}).get(descriptor, nan)
     return percentile if direction > 0 else 100 - percentile
 
 
 def _kind(claim: Claim, movement: Standing) -> Contradiction:
-    """Of a contradicted claim."""
-
     def plain(descriptor: str, moment: str, direction: int) -> bool:
-        percentile = _percentile(descriptor, moment, movement)
-        return percentile is not None and _agreement(percentile, direction) >= STRONG_FROM
+        return _agreement(descriptor, moment, direction, movement) >= STRONG_FROM
 
     if claim.moment in MOMENTS and claim.moment != "throughout":
         others = [moment for moment in MOMENTS if moment not in (claim.moment, "throughout")]
         if any(plain(claim.descriptor, moment, claim.direction) for moment in others):
             return "temporal"
-    own = QUALITIES[claim.quality]
     if claim.side and plain(claim.descriptor.replace(claim.side, SIDES[claim.side == SIDES[0]], 1), claim.moment, claim.direction):
         return "attributional"
+    own = QUALITIES[claim.quality]
     for name, quality in QUALITIES.items():
         if name != claim.quality and own.family and quality.family == own.family:
             direction = claim.direction * (-1 if quality.mirrored != own.mirrored else 1)

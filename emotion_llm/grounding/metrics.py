@@ -49,16 +49,16 @@ def text_counts(texts: Sequence[str], movements: Sequence[Standing], answered: S
     others = derangements(len(texts))
     for index, (text, label) in enumerate(zip(texts, answered, strict=True)):
         judged = judge_text(text, movements[index])
-        kinds = [one.kind for one in judged.claims]
-        shuffled = [[judge(one.claim, movements[order[index]]).verdict for one in judged.claims] for order in others]
+        kinds = Counter(one.kind for one in judged.claims)
+        shuffled = Counter(judge(one.claim, movements[order[index]]).verdict for order in others for one in judged.claims)
         row: list[float] = [
             1,
             *(judged.count(outcome) for outcome in OUTCOMES),
-            *(sum(kind == wanted for kind in kinds) for wanted in CONTRADICTIONS),
+            *(kinds[kind] for kind in CONTRADICTIONS),
             judged.count("uncheckable") + len(judged.uncheckable),
             repeats(text),
             named_emotions(text, emotions) == {label},
-            *(sum(found == outcome for outcomes in shuffled for found in outcomes) / max(len(others), 1) for outcome in OUTCOMES),
+            *(shuffled[outcome] / max(len(others), 1) for outcome in OUTCOMES),
         ]
         rows.append(row)
     return np.array(rows, dtype=float)
@@ -108,7 +108,7 @@ def cider(texts: Sequence[str], references: Sequence[Sequence[str]], longest: in
     Words are lower-cased and stripped of punctuation; no stemming, as in pycocoevalcap, whose figure it gives. That library needs Java
     for its tokens and COCO's tools to install; this is its formula.
     """
-    grams = [[[_ngrams(text, n) for n in range(1, longest + 1)] for text in group] for group in ([*ref] for ref in references)]
+    grams = [[[_ngrams(text, n) for n in range(1, longest + 1)] for text in group] for group in references]
     own = [[_ngrams(text, n) for n in range(1, longest + 1)] for text in texts]
     documents = [Counter(gram for group in grams for gram in set().union(*(sizes[n] for sizes in group))) for n in range(longest)]
     total = log(max(len(references), 1))

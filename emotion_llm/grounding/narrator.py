@@ -16,9 +16,8 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from emotion_llm.grounding.claims import QUALITIES, Claim, Moment
-from emotion_llm.grounding.norms import NEUTRAL, Measured, Norms
+from emotion_llm.grounding.norms import NEUTRAL, THROUGHOUT, Measured, Norms
 
-THROUGHOUT: Moment = "throughout"
 Standing = Mapping[tuple[str, Moment], float]
 """(quality, moment) -> percentile among the clips of the corpus; absent where it is not measured."""
 SUBJECTS: dict[str, str] = {
@@ -62,9 +61,8 @@ NOTHING = "nothing stands out, the pace and the posture are average"
 
 def narrate(measured: Measured, norms: Norms, emotion: str, rng: np.random.Generator) -> tuple[str, list[Claim]]:
     """An explanation of one clip that is true of it by these norms, and its claims."""
-    neutral = {
-        quality: norms.neutral[QUALITIES[quality].descriptor] for quality in SUBJECTS if QUALITIES[quality].descriptor in norms.neutral
-    }
+    descriptors = {quality: QUALITIES[quality].descriptor for quality in SUBJECTS}
+    neutral = {quality: norms.neutral[name] for quality, name in descriptors.items() if name in norms.neutral}
     return tell(standing(measured, norms), neutral, emotion, rng, leaning_back=leaning_back(measured))
 
 
@@ -96,16 +94,13 @@ def in_words(where: Standing, leaning_back: Collection[Moment] = ()) -> str:
     for moment in (THROUGHOUT, *HALVES):
         told = []
         for (quality, at), percentile in where.items():
-            pole = QUALITIES[quality].pole(1 if percentile > 50 else -1)
-            adjective = pole.adjectives[quality == "trunk lean" and percentile < 50 and at in leaning_back]
-            told += [f"{SUBJECTS[quality]} {word}{adjective}" for word in _extent(percentile) if at == moment]
+            adjectives = QUALITIES[quality].pole(_direction(percentile)).adjectives
+            adjective = adjectives[quality == "trunk lean" and percentile < 50 and at in leaning_back]
+            extents = [word for limit, word in LEVELS if abs(percentile - 50) >= limit]  # none in the middle itself
+            if extents and at == moment:
+                told.append(f"{SUBJECTS[quality]} {extents[0]}{adjective}")
         parts += [f"{moment}: {', '.join(told)}"] if told else []
     return "; ".join(parts) or NOTHING
-
-
-def _extent(percentile: float) -> list[str]:
-    """The word for how far a percentile is from the middle; none in the middle itself."""
-    return [word for limit, word in LEVELS if abs(percentile - 50) >= limit][:1]
 
 
 def tell(
@@ -124,20 +119,17 @@ def tell(
         most: claims of the whole clip.
         leaning_back: moments at which the trunk leans back, so that it is not called upright.
     """
-
-    def clauses(claims: list[Claim]) -> str:
-        return _sentence_part(claims, where, leaning_back, rng)
-
     told = _notable(where, neutral)[:most]
-    half = _notable_half(where, {QUALITIES[claim.quality].part for claim in told})
-    reasons = clauses(told)
+    half = _notable_half(where, {claim.part for claim in told})
+    reasons = _sentence_part(told, where, leaning_back, rng)
     openings = [*OPENINGS]
     if neutral and told and emotion.lower() not in NEUTRAL:
         openings.append(CONTRASTING)
     text = _sentence(str(rng.choice(openings)).format(emotion=emotion, reasons=reasons))
     if half is not None:
-        text += " " + _sentence(f"in the {half.moment} {clauses([half])}")
-    return text, told + ([half] if half else [])
+        text += " " + _sentence(f"in the {half.moment} {_sentence_part([half], where, leaning_back, rng)}")
+        told.append(half)
+    return text, told
 
 
 def _notable(where: Standing, neutral: Mapping[str, float]) -> list[Claim]:
@@ -145,8 +137,8 @@ def _notable(where: Standing, neutral: Mapping[str, float]) -> list[Claim]:
     claims: list[Claim] = []
     for quality in sorted(SUBJECTS, key=lambda quality: -abs(where.get((quality, THROUGHOUT), 50.0) - 50)):
         percentile = where.get((quality, THROUGHOUT), 50.0)
-        direction = 1 if percentile > 50 else -1
-        stands_out = 50 + abs(percentile - 50) >= TOLD_FROM and direction * (percentile - neutral.get(quality, 50.0)) >= CONTRAST
+        beyond = _direction(percentile) * (percentile - neutral.get(quality, 50.0))
+        stands_out = _notability(percentile) >= TOLD_FROM and beyond >= CONTRAST
         if stands_out and not any({quality, claim.quality} <= group for group in ALIKE for claim in claims):
             claims.append(_claim(quality, percentile, THROUGHOUT))
     return claims
@@ -158,41 +150,44 @@ def _notable_half(where: Standing, told: set[str]) -> Claim | None:
     for quality in OF_HALVES:
         for half, other in (HALVES, HALVES[::-1]):
             percentile, reference = (where.get((quality, moment), 50.0) for moment in (half, other))
-            direction = 1 if percentile > 50 else -1
-            stands_out = 50 + abs(percentile - 50) >= TOLD_FROM and direction * (percentile - reference) >= most
-            if stands_out and QUALITIES[quality].part not in told:
-                best, most = _claim(quality, percentile, half), direction * (percentile - reference)
+            beyond = _direction(percentile) * (percentile - reference)
+            if _notability(percentile) >= TOLD_FROM and beyond >= most and QUALITIES[quality].part not in told:
+                best, most = _claim(quality, percentile, half), beyond
     return best
+
+
+def _direction(percentile: float) -> int:
+    return 1 if percentile > 50 else -1
+
+
+def _notability(percentile: float) -> float:
+    """Percentile in its own direction, 50 to 100."""
+    return 50 + abs(percentile - 50)
 
 
 def _claim(quality: str, percentile: float, moment: Moment) -> Claim:
     """A posture is told with "clearly", which says no more than the claim alone; a movement of the body with "very"."""
-    strong = 50 + abs(percentile - 50) >= STRONG_FROM and QUALITIES[quality].part == "body"
-    return Claim(quality, 1 if percentile > 50 else -1, moment=moment, extent="strong" if strong else "clear")
+    strong = _notability(percentile) >= STRONG_FROM and QUALITIES[quality].part == "body"
+    return Claim(quality, _direction(percentile), moment=moment, extent="strong" if strong else "clear")
 
 
 def _sentence_part(claims: list[Claim], where: Standing, leaning_back: Collection[Moment], rng: np.random.Generator) -> str:
     """The claims as one list of clauses; what is said of one subject is said together."""
     predicates: dict[str, list[str]] = {}  # subject -> what is said of it
     for claim in claims:
-        predicate = _predicate(claim, where, claim.moment in leaning_back, rng)
-        predicates.setdefault(SUBJECTS[claim.quality], []).append(predicate)
-    clauses = [f"{subject} {' and '.join(_without_repeated_verb(said))}" for subject, said in predicates.items()]
+        predicates.setdefault(SUBJECTS[claim.quality], []).append(_predicate(claim, where, claim.moment in leaning_back, rng))
+    clauses = [f"{subject} {'are' if subject.endswith('s') else 'is'} {' and '.join(said)}" for subject, said in predicates.items()]
     return f"{', '.join(clauses[:-1])} and {clauses[-1]}" if len(clauses) > 1 else clauses[0] if clauses else NOTHING
 
 
 def _predicate(claim: Claim, where: Standing, leaning_back: bool, rng: np.random.Generator) -> str:
+    """What follows the verb."""
     quality = QUALITIES[claim.quality]
     first, second = quality.pole(claim.direction).adjectives[:2]
     words = (first, second) if claim.quality != "trunk lean" else (second,) if leaning_back and claim.direction < 0 else (first,)
-    word, verb = str(rng.choice(words)), "are" if SUBJECTS[claim.quality].endswith("s") else "is"
-    notable = 50 + abs(where[claim.quality, claim.moment] - 50)
+    notable = _notability(where[claim.quality, claim.moment])
     strong = "very " if quality.part == "body" else "clearly "
-    return f"{verb} {strong if notable >= STRONG_FROM else '' if notable >= PLAIN_FROM else 'rather '}{word}"
-
-
-def _without_repeated_verb(predicates: list[str]) -> list[str]:
-    return [predicates[0], *(predicate.removeprefix("is ").removeprefix("are ") for predicate in predicates[1:])]
+    return f"{strong if notable >= STRONG_FROM else '' if notable >= PLAIN_FROM else 'rather '}{rng.choice(words)}"
 
 
 def _sentence(words: str) -> str:

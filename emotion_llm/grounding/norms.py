@@ -19,7 +19,7 @@ import numpy as np
 
 from emotion_llm.corpus.splits import Split
 from emotion_llm.corpus.store import Corpus
-from emotion_llm.grounding.claims import CHANGES, MOMENTS
+from emotion_llm.grounding.claims import CHANGES, MOMENTS, SIDES, Moment
 from emotion_llm.kinematics import descriptors, movement
 from emotion_llm.kinematics.descriptors import DESCRIPTORS, MEASURES, STATISTICS
 from emotion_llm.kinematics.movement import Movement
@@ -30,7 +30,7 @@ from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write, write_json
 from emotion_llm.runtime.validation import read_json_object, validate_record
 
-THROUGHOUT = next(iter(MOMENTS))
+THROUGHOUT: Moment = "throughout"
 MOMENT_NAMES = tuple(MOMENTS)
 SIDED: dict[str, Callable[[Movement], np.ndarray]] = {
     "hand_speed": partial(descriptors.part_speed, landmark="wrist"),
@@ -41,7 +41,6 @@ SIDED: dict[str, Callable[[Movement], np.ndarray]] = {
     "hand_height": descriptors.hand_height,
 }
 """Measures that are also taken of the left and the right side alone: "left_hand_height_mean"."""
-SIDES = ("left", "right")
 NAMES = (*DESCRIPTORS, *(f"{side}_{name}_mean" for side in SIDES for name in SIDED))
 """Every number that `measure` takes: the descriptors in their order, then those of one side."""
 GAIT = ("cadence", "stride_length")
@@ -179,7 +178,7 @@ def measure_corpus(corpus: Corpus) -> list[Measured]:
                 return [Measured(values, float(length)) for values, length in zip(kept["values"], seconds, strict=True)]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         pass  # none, or a damaged one: measured again
-    clips = progress(range(len(corpus)), f"measuring {corpus.name}", "clip", total=len(corpus))
+    clips = progress(range(len(corpus)), f"measuring {corpus.name}", "clip")
     measured = [measure(Motion(corpus.layout, corpus.positions(clip), corpus.frames_per_second)) for clip in clips]
     if is_first_rank():
         try:
@@ -209,8 +208,9 @@ def load_norms(run: Path) -> Mapping[str, Norms]:
         UserError: a damaged file.
     """
     remedy = "delete the folder and run launch/finetune.py --stage description again"
-    found = {path.stem: validate_record(Norms, read_json_object(path, remedy), str(path)) for path in sorted((run / FOLDER).glob("*.json"))}
-    for name, norms in found.items():
+    found = {}
+    for path in sorted((run / FOLDER).glob("*.json")):
+        norms = found[path.stem] = validate_record(Norms, read_json_object(path, remedy), str(path))
         if any(len(values) != len(PERCENTS) for moment in norms.percentiles.values() for values in moment.values()):
-            raise UserError(f"{run / FOLDER / name}.json: a descriptor does not have {len(PERCENTS)} percentiles; {remedy}")
+            raise UserError(f"{path}: a descriptor does not have {len(PERCENTS)} percentiles; {remedy}")
     return found

@@ -30,10 +30,7 @@ from emotion_llm.skeleton_tokens.unified import MotionFeatures
 def attribute(
     model: EmotionLLM, prompts: PromptWriter, motion: MotionFeatures, emotions: Sequence[str], emotion: str, device: torch.device
 ) -> Tensor:
-    """How much each token raises the log-probability of an emotion.
-
-    Args:
-        emotions: the label set.
+    """How much each token raises the log-probability of one emotion of the label set `emotions`.
 
     Shape:
         one window  ->  (1 + V + T',) float64 nats; positive: speaks for the emotion
@@ -58,7 +55,7 @@ def over_recording(weights: Sequence[Tensor], starts: Sequence[int], layout: Lay
     joints = torch.stack([window[1 : 1 + layout.joints] for window in weights]).mean(0)
     moments: dict[int, list[float]] = {}
     for window, start in zip(weights, starts, strict=True):
-        for step, weight in enumerate(window[1 + layout.joints :].tolist()):
-            moments.setdefault((start + step * TEMPORAL_STRIDE) // TEMPORAL_STRIDE, []).append(weight)
+        for moment, weight in enumerate(window[1 + layout.joints :].tolist(), start // TEMPORAL_STRIDE):
+            moments.setdefault(moment, []).append(weight)
     seconds = {moment * TEMPORAL_STRIDE / frames_per_second: float(np.mean(values)) for moment, values in sorted(moments.items())}
     return Attribution(dict(zip(layout.joint_names, joints.tolist(), strict=True)), tuple(seconds), tuple(seconds.values()))

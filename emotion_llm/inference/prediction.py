@@ -151,10 +151,10 @@ def predict_many(
     with progress(paths, "answering", "clip") as bar:  # updated batch by batch
         for start in range(0, len(paths), share):
             first = start + process_rank() * settings.batch
-            own = paths[first : min(first + settings.batch, start + share)]
-            for part in gather_over_processes(
-                model.answer_files(own, settings, settings.explanation, settings.html is not None, settings.long)
-            ):
+            own = model.answer_files(
+                paths[first : first + settings.batch], settings, settings.explanation, settings.html is not None, settings.long
+            )
+            for part in gather_over_processes(own):
                 for result in part:
                     unread += isinstance(result, Unread)
                     if file is None or settings.json or isinstance(result, Unread):

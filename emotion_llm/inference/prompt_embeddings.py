@@ -51,13 +51,6 @@ def prompt_embeddings(model: TrainedModel, recording: Recording, emotion: str) -
     return model.model.generation_inputs([example])["inputs_embeds"][0].cpu()
 
 
-def encode_embeddings(embeddings: Tensor) -> str:
-    """The field `prompt_embeds` of a request: base64 of a file of torch.save."""
-    buffer = io.BytesIO()
-    torch.save(embeddings, buffer)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
 def ask_engine(url: str, name: str, embeddings: Tensor, max_new_tokens: int = MAX_NEW_TOKENS) -> str:
     """The engine's greedy answer.
 
@@ -68,9 +61,10 @@ def ask_engine(url: str, name: str, embeddings: Tensor, max_new_tokens: int = MA
     Raises:
         UserError: it cannot be reached, or refuses the request.
     """
-    body = {
-        "model": name, "prompt": "", "prompt_embeds": encode_embeddings(embeddings), "max_tokens": max_new_tokens, "temperature": 0,
-    }  # fmt: skip
+    saved = io.BytesIO()
+    torch.save(embeddings, saved)
+    encoded = base64.b64encode(saved.getvalue()).decode("ascii")
+    body = {"model": name, "prompt": "", "prompt_embeds": encoded, "max_tokens": max_new_tokens, "temperature": 0}
     request = urllib.request.Request(f"{url.rstrip('/')}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as response:

@@ -155,14 +155,12 @@ def _motions_of_array(
         raise UserError(f"{name}: its shape is {positions.shape}; give positions as (frames, joints, 3)")
     if choices.layout not in (None, *conventions.layouts):
         raise UserError(f"{name}: layout '{choices.layout}' is not known to the run; it knows {', '.join(conventions.layouts)}")
-    layouts = {corpus: conventions.layout(corpus) for corpus in corpora}
-    wanted = {corpus: layout for corpus, layout in layouts.items() if choices.layout in (None, layout.name)}
     recorded = RecordedMotion(None, None, positions, choices.frames_per_second)
-    fitting: dict[str, Fitting] = {
-        corpus: (to_motion(recorded, layout, choices.metres_per_unit or 1.0, choices.up or "y", None, place=name), ())
-        for corpus, layout in wanted.items()
-        if choices.layout is not None or layout.joints == positions.shape[1]
-    }
+    fitting: dict[str, Fitting] = {}
+    for corpus in corpora:
+        layout = conventions.layout(corpus)
+        if choices.layout == layout.name or (choices.layout is None and layout.joints == positions.shape[1]):
+            fitting[corpus] = to_motion(recorded, layout, choices.metres_per_unit or 1.0, choices.up or "y", None, place=name), ()
     if not fitting:
         known = ", ".join(f"{known.name} ({known.joints} joints)" for known in conventions.layouts.values())
         raise UserError(f"{name}: no training corpus has a layout of {positions.shape[1]} joints; the run knows {known}")
@@ -200,16 +198,14 @@ def find_clips(words: tuple[str, ...]) -> list[Path]:
     for word in words:
         path = Path(word)
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
-            if not inside:
-                raise UserError(f"{word}: no motion file in this folder; they end in {', '.join(ENDINGS)}")
+            inside = [file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file()]
+            missing = f"no motion file in this folder; they end in {', '.join(ENDINGS)}"
         elif path.is_file() or not any(sign in word for sign in "*?["):
-            inside = [path]
-            if not path.is_file():
-                raise UserError(f"{word}: no such motion file")
+            inside, missing = [path] if path.is_file() else [], "no such motion file"
         else:
-            inside = sorted(file for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if file.is_file())
-            if not inside:
-                raise UserError(f"{word}: no file matches this pattern")
-        found |= dict.fromkeys(inside)
+            inside = [file for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if file.is_file()]
+            missing = "no file matches this pattern"
+        if not inside:
+            raise UserError(f"{word}: {missing}")
+        found |= dict.fromkeys(sorted(inside))
     return list(found)

@@ -7,8 +7,9 @@ Smoothing and segments are our choice; the paper answers short clips only. Impor
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,9 +61,9 @@ class Timeline(Result):
     @property
     def emotion(self) -> str:
         """The one that lasts longest."""
-        lengths: Counter[str] = Counter()
+        lengths: dict[str, float] = defaultdict(float)
         for segment in self.segments:
-            lengths[segment.emotion] += segment.end - segment.start  # type: ignore[assignment]  # typeshed counts whole numbers
+            lengths[segment.emotion] += segment.end - segment.start
         return max(lengths, key=lengths.__getitem__)
 
     @property
@@ -75,7 +76,8 @@ class Timeline(Result):
         lines = [f"{self.clip}:"]
         for segment in self.segments:
             lines.append(f"{segment.start:7.1f} - {segment.end:.1f} s  {segment.emotion} ({segment.probability:.1%})")
-            lines += [f"    {segment.explanation}"] if segment.explanation else []
+            if segment.explanation:
+                lines.append(f"    {segment.explanation}")
         return "\n".join([*lines, *(f"note: {finding}" for finding in self.findings)])
 
 
@@ -86,19 +88,17 @@ def window_starts(frames: int, window: int, step: int) -> list[int]:
     return [*range(0, frames - window, step), frames - window]
 
 
-def smooth(seconds: np.ndarray, probabilities: np.ndarray, deviation: float = SMOOTHING_SECONDS) -> np.ndarray:
+def smooth(seconds: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """The mean of each window's neighbours, weighted by a Gaussian over time.
 
     Shape:
         (W,), (W, E)  ->  (W, E); rows sum to 1
     """
-    weights = np.exp(-0.5 * ((seconds[:, None] - seconds[None, :]) / deviation) ** 2)  # (W, W)
+    weights = np.exp(-0.5 * ((seconds[:, None] - seconds[None, :]) / SMOOTHING_SECONDS) ** 2)  # (W, W)
     return weights / weights.sum(1, keepdims=True) @ probabilities
 
 
-def segment(
-    seconds: np.ndarray, curve: np.ndarray, begin: float, end: float, shortest: float = SHORTEST_SEGMENT
-) -> list[tuple[float, float, int]]:
+def segment(seconds: np.ndarray, curve: np.ndarray, begin: float, end: float) -> list[tuple[float, float, int]]:
     """Parts in which one emotion is the likeliest: start, end and emotion. They follow each other from `begin` to `end`.
 
     Shape:
@@ -107,11 +107,10 @@ def segment(
     labels = curve.argmax(1)  # (W,)
     borders = [begin, *(seconds[1:] + seconds[:-1]) / 2, end]
     while True:
-        first = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-        runs = [(first[i], first[i + 1]) for i in range(len(first) - 1)]
+        runs = list(pairwise([0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]))
         lengths = [borders[stop] - borders[start] for start, stop in runs]
         place = int(np.argmin(lengths))
-        if len(runs) == 1 or lengths[place] >= shortest:
+        if len(runs) == 1 or lengths[place] >= SHORTEST_SEGMENT:
             return [(float(borders[start]), float(borders[stop]), int(labels[start])) for start, stop in runs]
         start, stop = runs[place]
         beside = [labels[runs[other][0]] for other in (place - 1, place + 1) if 0 <= other < len(runs)]

@@ -207,10 +207,8 @@ class TrainedModel(FoundRun):
             segments.append(Segment(start, end, answer.emotion, round(probability, 6), answer.explanation, answer.claims))
         if unread:
             notes = (*notes, f"{len(unread)} of {len(unread) + len(parts)} windows cannot be read, the first: {unread[0]}")
-        return Timeline(
-            name, corpus, emotions, tuple(seconds.round(3).tolist()), _rows(curve), _rows(smoothed), tuple(segments),
-            (*notes, *check_clip(motion)),
-        )  # fmt: skip
+        findings = (*notes, *check_clip(motion))
+        return Timeline(name, corpus, emotions, tuple(seconds.round(3).tolist()), _rows(curve), _rows(smoothed), tuple(segments), findings)
 
     def answer_files(
         self, paths: Sequence[Path], choices: ReadingChoices, explanation: bool, attribution: bool = False, long: bool = False
@@ -253,22 +251,19 @@ class TrainedModel(FoundRun):
 
     def encode(self, recordings: Sequence[Recording]) -> list[list[MotionFeatures]]:
         """The features of each recording, window by window."""
-        features: list[list[MotionFeatures]] = [[] for _ in recordings]
-        encoder = self.encoder
-        by_layout: dict[int, list[int]] = {}
-        for place, recording in enumerate(recordings):
-            by_layout.setdefault(encoder.layout_index(recording.canonical.layout), []).append(place)
-        for layout, places in by_layout.items():
+        features: dict[int, list[MotionFeatures]] = {}
+        layouts = [self.encoder.layout_index(recording.canonical.layout) for recording in recordings]
+        for layout in set(layouts):
+            places = [place for place, own in enumerate(layouts) if own == layout]
             motions = [recordings[place].canonical.positions.astype(np.float32) for place in places]
-            for place, own in zip(places, encode_motions(encoder, layout, motions), strict=True):
-                features[place] = own
-        return features
+            features |= zip(places, encode_motions(self.encoder, layout, motions), strict=True)
+        return [features[place] for place in range(len(recordings))]
 
     def recognise(self, recordings: Sequence[Recording], features: Sequence[Sequence[MotionFeatures]]) -> list[Answer]:
         """The emotion of each recording, not explained yet: the mean over its windows of what the LLM finds, and of what the encoder's
         classifier finds, pooled."""
         answers: dict[int, Answer] = {}
-        for emotions in {recording.emotions: None for recording in recordings}:
+        for emotions in dict.fromkeys(recording.emotions for recording in recordings):
             places = [place for place, recording in enumerate(recordings) if recording.emotions == emotions]
             scored = sorted(((place, window) for place in places for window in features[place]), key=lambda pair: len(pair[1].rows))
             of_place, seen = torch.tensor([place for place, _ in scored]), [window for _, window in scored]

@@ -13,8 +13,6 @@ Sources:
     Masses: de Leva 1996, doi:10.1016/0021-9290(95)00178-6
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -27,7 +25,7 @@ from emotion_llm.motion.layout import LANDMARKS
 from emotion_llm.motion.motion import Motion
 
 UP = np.array((0.0, 1.0, 0.0))
-EXTREMITIES = tuple(LANDMARKS.index(name) for name in ("head", "left_wrist", "right_wrist", "left_ankle", "right_ankle"))
+EXTREMITIES = [LANDMARKS.index(name) for name in ("head", "left_wrist", "right_wrist", "left_ankle", "right_ankle")]
 SEGMENTS = (
     ("pelvis", "neck"), ("neck", "head"),
     *((f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in
@@ -100,7 +98,7 @@ def part_speed(movement: Movement, landmark: str) -> np.ndarray:
 
 def limb_contraction(movement: Movement) -> np.ndarray:
     """Mean distance of wrists and ankles from the head, small for a contracted posture; heights. EMOKINE."""
-    limbs = movement.positions[:, list(EXTREMITIES[1:])]
+    limbs = movement.positions[:, EXTREMITIES[1:]]
     return np.linalg.norm(limbs - movement.head_centre[:, None], axis=2).mean(axis=1)
 
 
@@ -108,7 +106,7 @@ def range_of_motion(movement: Movement) -> np.ndarray:
     """Mean distance of wrists and ankles from their mean place, seen from the pelvis along the heading; heights, 0 in a held pose. Ours:
     unlike the deviation of limb contraction, limbs that move against each other do not cancel.
     """
-    limbs = (movement.positions - movement.track("pelvis")[:, None])[:, list(EXTREMITIES[1:])]  # (T, 4, 3)
+    limbs = (movement.positions - movement.track("pelvis")[:, None])[:, EXTREMITIES[1:]]  # (T, 4, 3)
     frame = np.stack([movement.forward, np.broadcast_to(UP, movement.forward.shape), movement.left], axis=1)  # (T, 3, 3)
     local = np.einsum("tij,tlj->tli", frame, limbs)
     return np.linalg.norm(local - local.mean(axis=0), axis=2).mean(axis=1)
@@ -159,40 +157,31 @@ def _forward_angle(movement: Movement, direction: np.ndarray) -> np.ndarray:
 
 def flexion(movement: Movement, upper: str, middle: str, lower: str) -> np.ndarray:
     """180° minus the angle at the middle joint, averaged over both sides; degrees, 0 for a straight limb."""
-    bends = []
-    for side in ("left", "right"):
-        above, joint, below = (movement.track(f"{side}_{name}") for name in (upper, middle, lower))
-        bends.append(angle(joint - above, below - joint))
-    return np.mean(bends, axis=0)
+    above, joint, below = (movement.both(name) for name in (upper, middle, lower))  # (2, T, 3) each
+    return angle(joint - above, below - joint).mean(axis=0)
 
 
 def arm_opening(movement: Movement) -> np.ndarray:
     """Angle between shoulder -> elbow and neck -> pelvis, averaged over both sides; degrees, 0 for arms along the trunk."""
     down = movement.track("pelvis") - movement.track("neck")
-    return np.mean(
-        [angle(movement.track(f"{side}_elbow") - movement.track(f"{side}_shoulder"), down) for side in ("left", "right")], axis=0
-    )
+    return angle(movement.both("elbow") - movement.both("shoulder"), down).mean(axis=0)
 
 
 def hand_height(movement: Movement) -> np.ndarray:
     """Height of the wrists above the pelvis, averaged over both sides; heights."""
-    return _mean_height(movement, "wrist") - movement.track("pelvis")[:, 1]
+    return movement.both("wrist").mean(axis=0)[:, 1] - movement.track("pelvis")[:, 1]
 
 
 def shoulder_height(movement: Movement) -> np.ndarray:
     """Offset of the shoulders from the neck along pelvis -> neck, averaged over both sides; heights, larger for raised shoulders."""
     back = unit_vectors(movement.track("neck") - movement.track("pelvis"))
-    shoulders = (movement.track("left_shoulder") + movement.track("right_shoulder")) / 2
+    shoulders = movement.both("shoulder").mean(axis=0)
     return ((shoulders - movement.track("neck")) * back).sum(axis=1)
 
 
 def pelvis_height(movement: Movement) -> np.ndarray:
     """Height of the pelvis above the mean height of the ankles; heights. Small in a crouch; its standard deviation measures bounce."""
-    return movement.track("pelvis")[:, 1] - _mean_height(movement, "ankle")
-
-
-def _mean_height(movement: Movement, name: str) -> np.ndarray:
-    return (movement.track(f"left_{name}") + movement.track(f"right_{name}"))[:, 1] / 2
+    return movement.track("pelvis")[:, 1] - movement.both("ankle").mean(axis=0)[:, 1]
 
 
 def posture_asymmetry(movement: Movement) -> np.ndarray:
@@ -281,7 +270,7 @@ def laban_flow(movement: Movement) -> float:
 
 
 def _mean_over_spans(movement: Movement, values: np.ndarray) -> float:
-    sizes = np.linalg.norm(values[:, list(EXTREMITIES)], axis=2).mean(axis=1)
+    sizes = np.linalg.norm(values[:, EXTREMITIES], axis=2).mean(axis=1)
     return float(np.mean([sizes[span].mean() for span in movement.spans]))
 
 
@@ -290,7 +279,7 @@ def laban_space(movement: Movement) -> float:
 
     The inverse of Larboulette & Gibet's Space Effort, which is infinite when a hand returns to where it started.
     """
-    local = (movement.positions - movement.track("pelvis")[:, None])[:, list(EXTREMITIES)]  # (T, 5, 3)
+    local = (movement.positions - movement.track("pelvis")[:, None])[:, EXTREMITIES]  # (T, 5, 3)
     ratios = []
     for span in movement.spans:
         net = np.linalg.norm(local[span][-1] - local[span][0], axis=1)
@@ -299,11 +288,7 @@ def laban_space(movement: Movement) -> float:
     return float(np.mean(ratios))
 
 
-STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
-    "mean": lambda values: float(np.mean(values)),
-    "std": lambda values: float(np.std(values)),
-    "peak": lambda values: float(np.percentile(values, 95)),
-}
+STATISTICS: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "std": np.std, "peak": partial(np.percentile, q=95)}
 """Statistics of a measure over time. The peak is the 95th percentile, because a maximum is sensitive to noise."""
 MEASURES: tuple[tuple[str, str, Measure, Sequence[str]], ...] = (
     ("speed", "heights/s", speed, ("mean", "std", "peak")),
@@ -342,8 +327,6 @@ MEASURES: tuple[tuple[str, str, Measure, Sequence[str]], ...] = (
     ("laban_flow", "heights/s3", laban_flow, ()),
 )
 """Name, unit, function, and, for a measure with a value per frame, its statistics over time."""
-
-
 DESCRIPTORS: dict[str, str] = {
     f"{name}_{statistic}" if statistic else name: unit for name, unit, _, statistics in MEASURES for statistic in statistics or ("",)
 }
@@ -352,7 +335,8 @@ DESCRIPTORS: dict[str, str] = {
 
 def describe(motion: Motion) -> np.ndarray:
     """The descriptors (len(DESCRIPTORS),) float64 of a motion without missing values; always finite."""
-    movement, values = Movement(motion), []
+    movement = Movement(motion)
+    values: list[float] = []
     for _, _, measure, statistics in MEASURES:
         value = measure(movement)
         values += [STATISTICS[statistic](np.asarray(value)) for statistic in statistics] if statistics else [float(value)]

@@ -7,8 +7,6 @@ Lengths are divided by the body's height, so an actor's size has no influence. T
 frames around each frame) spans a fixed time, so neither the frame rate nor a sensor's noise has much.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -88,6 +86,10 @@ class Movement:
     def track(self, name: str) -> np.ndarray:
         """A landmark's positions (T, 3) in heights."""
         return self.positions[:, LANDMARKS.index(name)]
+
+    def both(self, name: str) -> np.ndarray:
+        """The positions (2, T, 3) in heights of a landmark on the left and on the right."""
+        return np.stack([self.track(f"left_{name}"), self.track(f"right_{name}")])
 
     @cached_property
     def head_centre(self) -> np.ndarray:

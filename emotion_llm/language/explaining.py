@@ -61,15 +61,10 @@ def explain_verified(
     greedy: str,
     candidates: int = CANDIDATES,
 ) -> str:
-    """The explanation of one motion that its movement supports best: the greedy one, or one of those sampled beside it.
+    """The explanation of one motion that its movement supports best: the greedy one, or one of `candidates` - 1 sampled beside it.
 
     No claim that the movement contradicts is left in it. The judge that chooses is also the metric's, so its figures for these texts are
     a bound, not evidence.
-
-    Args:
-        movement: where it stands among the training clips.
-        greedy: the likeliest explanation.
-        candidates: explanations to choose from, with the greedy one.
     """
     sampled = sample_explanations(model, prompts, motion, emotion, candidates - 1, SEED) if candidates > 1 else []
     return best_supported([greedy, *sampled], movement, emotion)

@@ -122,12 +122,10 @@ def check_text_tokenizer(llm: PeftModel | PreTrainedModel, text_tokenizer: PreTr
 
 def add_adapter(llm: PreTrainedModel, settings: LoraSettings) -> PeftModel:
     """A fresh adapter on all linear layers but the head (our choice; the paper says only rank, alpha and dropout)."""
-    adapted = get_peft_model(
-        llm,
-        LoraConfig(
-            r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
-        ),
+    adapter = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
     )
+    adapted = get_peft_model(llm, adapter)
     use_cheap_dropout(adapted)
     return adapted
 

@@ -67,6 +67,14 @@ class EmotionLLM(nn.Module):
         tokens = self.skeleton_tokenizer(features, granularities)  # (M, D)
         return embeddings.index_copy(0, skeleton_rows, tokens.to(embeddings.dtype))
 
+    def embed_example(self, example: Example, answer: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Embeddings (L, D) and position ids (L,) of an example with one answer, in a sequence of its own."""
+        token_ids, positions = example.sequence(self.slots, answer)
+        skeleton_rows = len(example.prompt.before) + torch.arange(len(example.motion.rows))
+        inputs = (token_ids, skeleton_rows, example.motion.rows, example.motion.granularities)
+        device = self.base_llm.device
+        return self.embed(*(value.to(device) for value in inputs)), positions.to(device)
+
     def forward(self, row: PackedRow) -> Tensor:
         """Log-likelihood of every answer token given the tokens before it. The output head runs only where an answer token is predicted.
 
@@ -138,17 +146,11 @@ class EmotionLLM(nn.Module):
 
     def generation_inputs(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """inputs_embeds (N, L, D), position_ids (N, L) and attention_mask (N, L) of prompts whose ends are aligned."""
-        device = self.base_llm.device
-        rows, positions = [], []
-        for example in examples:
-            token_ids, position = example.sequence(self.slots)  # (L,)
-            motion, skeleton_rows = example.motion, len(example.prompt.before) + torch.arange(len(example.motion.rows))
-            inputs = (token_ids, skeleton_rows, motion.rows, motion.granularities)
-            rows.append(self.embed(*(value.to(device) for value in inputs)))  # (L, D)
-            positions.append(position)
-        mask = [torch.ones_like(position) for position in positions]
-        embeddings, *others = (pad_sequence(every, batch_first=True, padding_side="left") for every in (rows, positions, mask))
-        return {"inputs_embeds": embeddings, "position_ids": others[0].to(device), "attention_mask": others[1].to(device)}
+        inputs = [
+            {"inputs_embeds": embeddings, "position_ids": positions, "attention_mask": torch.ones_like(positions)}
+            for embeddings, positions in map(self.embed_example, examples)
+        ]
+        return {name: pad_sequence([one[name] for one in inputs], batch_first=True, padding_side="left") for name in inputs[0]}
 
     @contextmanager
     def _generation_attention(self) -> Iterator[None]:

@@ -122,26 +122,24 @@ def pack(examples: Sequence[Example], slots: Slots, share_prefix: bool = True) -
 
     for index, example in enumerate(examples):
         before, after = example.prompt.before, example.prompt.after
+        ids, positions = (values.tolist() for values in example.sequence(slots))
         key = before if share_prefix else (index,)
         if key not in prefixes:
-            rows = append(before, range(len(before)))
+            rows = append(ids[: len(before)], positions[: len(before)])
             prefixes[key] = rows, rows, torch.ones(len(rows), len(rows), dtype=torch.bool).tril()
         prefix = prefixes[key][0]
-        motion_slots = example.motion.in_slots(slots)  # (S,)
-        skeleton = append([0] * len(motion_slots), (len(prefix) + motion_slots).tolist())
-        skeleton_rows.extend(skeleton)
-        first_after = len(prefix) + slots.total
-        prompt_end = append(after, range(first_after, first_after + len(after))).stop
-        first_answer, answer_rows = first_after + len(after), []
+        prompt = append(ids[len(before) :], positions[len(before) :])
+        skeleton_rows.extend(prompt[: len(example.motion.rows)])
+        first_answer, answer_rows = len(before) + slots.total + len(after), []
         for answer in example.answers:  # the last token is only predicted
             answer_rows.append(append(answer[:-1], range(first_answer, first_answer + len(answer) - 1)))
-            predicting_rows.extend([prompt_end - 1, *answer_rows[-1]])
-        own = range(skeleton.start, len(token_ids))
+            predicting_rows.extend([prompt.stop - 1, *answer_rows[-1]])
+        own = range(prompt.start, len(token_ids))
         visible = torch.ones(len(own), len(prefix) + len(own), dtype=torch.bool)  # (Lq, Lk)
         visible[:, len(prefix) :].tril_()
         for rows in answer_rows[1:]:  # an answer does not see the answers before it
             queries = slice(rows.start - own.start, rows.stop - own.start)
-            visible[queries, len(prefix) + prompt_end - own.start : len(prefix) + rows.start - own.start] = False
+            visible[queries, len(prefix) + len(prompt) : len(prefix) + queries.start] = False
         sequences.append((own, [*prefix, *own], visible))
 
     answers = [answer for example in examples for answer in example.answers]

@@ -157,14 +157,11 @@ def _values_and_gradients(model: EmotionLLM, likelihoods: Tensor) -> Iterator[Te
 
 def _separate_log_likelihood(model: EmotionLLM, example: Example, answer: tuple[int, ...]) -> Tensor:
     """Log-likelihood of one answer by the unmodified model: its own attention, masks, output head and logits."""
-    token_ids, positions = example.sequence(SLOTS, answer)
-    skeleton_rows = len(example.prompt.before) + torch.arange(len(example.motion.rows))
-    embeddings = model.embed(token_ids, skeleton_rows, example.motion.rows, example.motion.granularities)
+    embeddings, positions = model.embed_example(example, answer)
     logits = model.llm(
         inputs_embeds=embeddings[None],
         position_ids=positions[None],
-        attention_mask=torch.ones(1, len(token_ids), dtype=torch.long),
+        attention_mask=torch.ones_like(positions)[None],
         use_cache=False,
     ).logits[0]
-    said = torch.tensor(answer)
-    return -nn.functional.cross_entropy(logits[-len(answer) - 1 : -1], said, reduction="sum")
+    return -nn.functional.cross_entropy(logits[-len(answer) - 1 : -1], torch.tensor(answer), reduction="sum")

@@ -5,8 +5,6 @@ bytes of an .npy or .npz file: (T, V, 3 or more), or a table (T, columns) with i
 No pickle is loaded, and nothing is allocated before the declared size has been compared with the file's.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import tokenize

@@ -7,8 +7,6 @@ along the bones; left and right limbs have equal lengths, and thigh and shin are
 All of it is our choice.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,7 +39,7 @@ class Body:
     pairs: list[tuple[int, int]]  # (left, right) joints of the limbs
     sides_known: bool  # False: which side is left is a guess
 
-    def mirrored(self) -> Body:
+    def mirrored(self) -> "Body":
         """The same body with left and right swapped."""
         swap = partial(re.compile("left|right").sub, lambda side: "left" if side[0] == "right" else "right")
         landmarks = {swap(word): joint for word, joint in self.landmarks.items()}
@@ -62,12 +60,14 @@ def bone_tree(frames: np.ndarray, parts: Sequence[str | None]) -> tuple[int, ...
         parts: of each joint, one of PARTS, where its name tells; a bone does not connect two limbs.
     """
     joints = frames.shape[1]
-    distances = np.array([_distances(frames, joint) for joint in range(joints)])  # (V, 2, V) mean, standard deviation
-    weights = distances[:, 1] + DISTANCE_WEIGHT * distances[:, 0]
+    weights = np.empty((joints, joints))
+    for joint in range(joints):
+        distances = np.linalg.norm(frames - frames[:, joint, None], axis=2)  # (F, V)
+        weights[joint] = distances.std(axis=0) + DISTANCE_WEIGHT * distances.mean(axis=0)
     limbs = np.array([part if part not in (None, "trunk") else "" for part in parts])
     weights[(limbs[:, None] != limbs) & (limbs[:, None] != "") & (limbs != "")] *= 1000
     weights += 1e-9 * max(float(weights.max()), 1e-300)  # scipy reads 0 as no edge
-    doubles = np.flatnonzero((np.tril(weights, -1) + np.triu(np.full_like(weights, np.inf)) < 1e-6 * weights.max()).any(axis=1))
+    doubles = np.tril(weights < 1e-6 * weights.max(), -1).any(axis=1)
     weights[:, doubles] *= 1.001  # of joints at one place, the first gets the neighbours
     weights[doubles] *= 1.001
     tree = minimum_spanning_tree(np.triu(weights, 1))
@@ -87,13 +87,11 @@ def find_body(frames: np.ndarray, parents: tuple[int, ...], ends: Iterable[int] 
         parents: (V,), -1 for the root.
         ends: joints that only mark the end of a bone (End Sites).
     """
-    if not len(frames):
-        return None
     tree = _Tree(frames, parents)
-    limbs = tree.extremities()
-    if limbs is None:
+    extremities = tree.extremities()
+    if extremities is None:
         return None
-    head_end, ends_of_limbs = limbs
+    head_end, ends_of_limbs = extremities
     arms, legs = sorted((tree.limb_pair(pair, head_end) for pair in ends_of_limbs), key=lambda pair: pair.bone_length)
     if arms.junction == legs.junction:
         return None
@@ -149,7 +147,7 @@ class _Tree:
     def extremities(self) -> tuple[int, tuple[tuple[int, int], tuple[int, int]]] | None:
         """The end of the head, and those of two pairs of equal limbs."""
         degree = np.bincount([*range(len(self.parents)), *(parent for parent in self.parents if parent >= 0)])
-        leaves = [joint for joint in np.flatnonzero(degree == 1) if self.parents[joint] >= 0]
+        leaves = [joint for joint in np.flatnonzero(degree == 1).tolist() if self.parents[joint] >= 0]
         if len(leaves) < 5:
             return None
         chosen = [leaves[int(np.argmax(self.length[leaves].max(axis=1)))]]
@@ -160,14 +158,14 @@ class _Tree:
             first, *others = (joint for joint in chosen if joint != head)
             for partner in others:
                 third, fourth = (joint for joint in others if joint != partner)
-                pairs = ((int(first), int(partner)), (int(third), int(fourth)))
+                pairs = ((first, partner), (third, fourth))
                 asymmetry = max(
                     abs(self.length[left, other] - self.length[right, other])
                     for left, right in pairs
                     for other in chosen
                     if other not in (left, right)
                 )
-                best = min(best, (float(asymmetry), int(head), pairs))
+                best = min(best, (asymmetry, head, pairs))
         return best[1:] if best[0] < ASYMMETRY * self.length[np.ix_(chosen, chosen)].max() else None
 
     def limb_pair(self, ends: tuple[int, int], head: int) -> _LimbPair:
@@ -230,12 +228,6 @@ def _left(frames: np.ndarray, legs: _LimbPair, head: int, across: np.ndarray) ->
     left = np.cross(up, front)
     sizes = np.linalg.norm(left, axis=1) * np.linalg.norm(across, axis=1)
     return float(np.mean((left * across).sum(axis=1) / np.maximum(sizes, 1e-12 * max(float(sizes.max()), 1e-300))))
-
-
-def _distances(frames: np.ndarray, joint: int) -> np.ndarray:
-    """Mean and standard deviation over the frames of the distance to every joint: (2, V)."""
-    distances = np.linalg.norm(frames - frames[:, joint, None], axis=2)
-    return np.array([distances.mean(axis=0), distances.std(axis=0)])
 
 
 def _graph(parents: tuple[int, ...], lengths: np.ndarray) -> csr_array:

@@ -19,12 +19,11 @@ Deviations and how they are handled:
 Memory is allocated for the numbers in the file, not for those that the header announces.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 
@@ -41,8 +40,6 @@ MAX_NAME = 100  # Characters of a joint's name
 JOINTS_PER_CHANNEL = 4
 """Limits joints without channels (End Sites, rigid joints), and so the memory that a short row can ask for."""
 FRAMES_AT_ONCE = 512  # Frames computed together; the arrays fit the processor's cache
-
-
 UNKNOWN_OFFSET = (math.nan, math.nan, math.nan)  # Of a joint whose OFFSET has not been read yet
 
 
@@ -136,12 +133,8 @@ def _read_hierarchy(header: bytes, place: str) -> tuple[list[BvhJoint], int]:
 
 def _joint_name(words: Iterator[str], end_site: str | None, taken: set[str], place: str) -> str:
     """The words up to the brace, or the name of an End Site; made different from the names before."""
-    spelt = []
-    for word in words:
-        if word == "{":
-            break
-        spelt.append(word)
-    name = end_site or " ".join(spelt)
+    spelt = " ".join(takewhile(lambda word: word != "{", words))
+    name = end_site or spelt
     if not (0 < len(name) <= MAX_NAME and name.isprintable()):
         raise MotionFileError(f"{place}: {name[:40]!r} is not a joint name; use 1 to {MAX_NAME} printable characters")
     unique, times = name, 1

@@ -6,8 +6,6 @@ Removed: start position, start heading, floor height, bone lengths, frame rate. 
 above the floor in leg lengths. Every choice is a field of `CanonicalSettings`.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -46,8 +44,6 @@ SAME_RATE = 0.001
 SHORTEST_BONE = 1e-3  # Metres; the direction of a shorter bone is undefined
 GROUND_PERCENTILE = 5
 """Of the height of the lowest joint over the frames: close to the minimum, but robust against outliers."""
-
-
 Seconds = Annotated[float, Field(strict=True, ge=0, le=3600)]
 
 
@@ -121,11 +117,7 @@ def to_motion(
 
 
 def canonicalise(motion: Motion, settings: CanonicalSettings, place: str = "motion") -> Motion:
-    """The canonical form of a motion.
-
-    Raises:
-        UserError: a joint is missing for too long, or the legs have no length; names the place.
-    """
+    """The canonical form of a motion. Raises UserError: a joint is missing for too long, or the legs have no length; names the place."""
     motion = _gaps_filled(motion, settings.longest_gap_seconds, place)
     motion = _resampled(motion, settings.frames_per_second, settings.low_pass)
     if settings.bone_lengths == "layout":
@@ -205,10 +197,10 @@ def _resampled(motion: Motion, frames_per_second: float, low_pass: bool) -> Moti
     ratio = motion.frames_per_second / frames_per_second  # recorded frames per new frame
     if abs(ratio - 1) < SAME_RATE:
         return replace(motion, frames_per_second=frames_per_second)
-    at = np.arange(math.floor((len(motion.positions) - 1) / ratio + SAME_RATE) + 1) * ratio
-    at = np.minimum(at, len(motion.positions) - 1)
-    resample = averaged(motion.positions, at, ratio) if low_pass and ratio > 1 else between_frames(motion.positions, at)
-    return replace(motion, positions=resample, frames_per_second=frames_per_second)
+    last = len(motion.positions) - 1
+    at = np.minimum(np.arange(math.floor(last / ratio + SAME_RATE) + 1) * ratio, last)
+    resampled = averaged(motion.positions, at, ratio) if low_pass and ratio > 1 else between_frames(motion.positions, at)
+    return replace(motion, positions=resampled, frames_per_second=frames_per_second)
 
 
 def _with_layout_bones(motion: Motion, place: str) -> Motion:

@@ -6,8 +6,6 @@ A finding is a suspicion, not an error; the clip is kept. The thresholds are our
 dance, kicks and punches among them) and no recording with a Kinect's usual noise raises a finding.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -71,9 +69,7 @@ def gross_failure(motion: Motion) -> str | None:
     metres = 1 / size if not BODY_SIZES[0] <= size <= BODY_SIZES[1] else 1.0
     middle = np.median(motion.positions, axis=1)  # (T, 3)
     reach = np.linalg.norm(motion.positions - middle[:, None], axis=2) * metres  # (T, V)
-    above = motion.layout.parents[motion.layout.landmarks["pelvis"]]
-    while above >= 0:  # joints above the pelvis are reference points, which may stay at the origin
-        reach[:, above], above = 0, motion.layout.parents[above]
+    reach[:, list(motion.layout.at_pelvis[1:])] = 0  # joints above the pelvis are reference points, which may stay at the origin
     if reach.max() > IMPOSSIBLE_REACH:
         frame, joint = np.unravel_index(np.argmax(reach), reach.shape)
         return (
@@ -171,9 +167,8 @@ def _changing_bones(motion: Motion) -> list[str]:
 
 
 def _posture(motion: Motion) -> list[str]:
-    layout, positions = motion.layout, motion.positions
-    at = {word: layout.landmark(positions, word) for word in layout.landmarks}
-    body = np.median(at["head"] - (at["left_ankle"] + at["right_ankle"]) / 2, axis=0)  # (3,)
+    head, left, right = (motion.layout.landmark(motion.positions, word) for word in ("head", "left_ankle", "right_ankle"))
+    body = np.median(head - (left + right) / 2, axis=0)  # (3,)
     upright = body[1] / max(float(np.linalg.norm(body)), 1e-9)
     if upright < -UPRIGHT:
         return ["upside down: the head is below the feet; set up to the axis that points up, such as -y"]
@@ -188,9 +183,8 @@ def _mirrored(motion: Motion) -> list[str]:
     layout, positions = motion.layout, motion.positions
     left, right = (sum(layout.landmark(positions, f"{side}_{word}") for word in ("hip", "shoulder")) for side in ("left", "right"))
     front = np.cross(left - right, (0, 1, 0))[:, ::2]  # (T, 2) on the floor
-    toes = [
-        joint for joint, parent in enumerate(layout.parents) if parent in (layout.landmarks["left_ankle"], layout.landmarks["right_ankle"])
-    ]
+    ankles = layout.landmarks["left_ankle"], layout.landmarks["right_ankle"]
+    toes = [joint for joint, parent in enumerate(layout.parents) if parent in ankles]
     along = []
     for toe in toes:
         ankle = positions[:, layout.parents[toe]]

@@ -7,8 +7,6 @@ usual English words for joints: BVH, Mixamo, Unreal, Biped, OptiTrack, Acclaim, 
 do the bones of tables and arrays.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -80,18 +78,14 @@ def infer_layout(recorded: RecordedMotion, name: str, metres_per_unit: float | N
     spelt = recorded.joint_names or tuple(f"joint_{joint}" for joint in range(joints))
     names, aliases = _plain_names(spelt)
     words = _words(names)
-    notes = [
-        f"its joints are those of layout '{known}', which ships"
-        for known in known_layouts()
-        if {*read_layout(known).joint_names} == {*names}
-    ]
+    same = [known for known in known_layouts() if {*read_layout(known).joint_names} == {*names}]
+    notes = [f"its joints are those of layout '{known}', which ships" for known in same]
     named_parts = [_part(joint) for joint in words]
     parents = recorded.parents or bone_tree(frames, named_parts)
     body = find_body(frames, parents, [joint for joint, end in enumerate(names) if end.endswith("_end")])
     landmarks, pairs = _landmarks(words), _mirror_pairs(words)
     if body is not None:
-        members = [(joint, part) for part, joints_there in body.members.items() for joint in joints_there]
-        votes = Counter((_side(words[joint]), part.partition("_")[0]) for joint, part in members)
+        votes = Counter((_side(words[joint]), part.partition("_")[0]) for part, members in body.members.items() for joint in members)
         agree = votes["left", "left"] + votes["right", "right"] - votes["left", "right"] - votes["right", "left"]
         body = body.mirrored() if agree < 0 else body
         filled = _fill_in(landmarks, pairs, body)
@@ -106,7 +100,7 @@ def infer_layout(recorded: RecordedMotion, name: str, metres_per_unit: float | N
         notes.append(
             "bones connect the joints whose distance changes least, check the parents; a recording in which all limbs move is best"
         )
-    geometric = {} if body is None else {joint: part for part, joints_there in body.members.items() for joint in joints_there}
+    geometric = {joint: part for part, members in body.members.items() for joint in members} if body else {}
     parts: list[str | None] = [None] * joints
     for joint in parents_first(parents):
         parts[joint] = named_parts[joint] or geometric.get(joint) or (parts[parents[joint]] if parents[joint] >= 0 else "trunk")

@@ -3,15 +3,13 @@
 layouts/<name>.json  ->  Layout
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
@@ -130,7 +128,7 @@ class LayoutRecord:
     ignore: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _refers_to_its_joints(self) -> LayoutRecord:
+    def _refers_to_its_joints(self) -> Self:
         names = {None, *(joint.name for joint in self.joints)}
         used = [(f"the parent of '{joint.name}'", joint.parent) for joint in self.joints]
         used += [("a mirror pair", name) for pair in self.mirror_pairs for name in pair]

@@ -3,8 +3,6 @@
 RecordedMotion (what a file says: its own joints, unit and axes)  ->  Motion (metres, Y up, on a known layout)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,7 +46,7 @@ class Motion:
     metres_per_unit: float = 1.0  # Of the file, for messages about a wrong unit
 
     def __post_init__(self) -> None:
-        expected = (len(self.positions), len(self.layout.joint_names), 3)
+        expected = (len(self.positions), self.layout.joints, 3)
         if self.positions.shape != expected:
             raise ValueError(f"positions of layout '{self.layout.name}' have shape {self.positions.shape}, expected {expected}")
 

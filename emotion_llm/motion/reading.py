@@ -3,8 +3,6 @@
 path  ->  RecordedMotion
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from emotion_llm.motion.arrays import parse_array
@@ -25,11 +23,11 @@ def read_motion_file(path: Path, columns: TableColumns | None = None) -> Recorde
     Raises:
         MotionFileError: it cannot be read; names the file, the place in it and the remedy.
     """
-    ending, place = Path(path).suffix.lower(), str(path)
+    ending, place = path.suffix.lower(), str(path)
     if ending not in ENDINGS:
         raise MotionFileError(f"{path}: '{ending}' is not the extension of a motion file; export the motion as one of {', '.join(ENDINGS)}")
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         reason = getattr(error, "strerror", None) or str(error)
         raise MotionFileError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None

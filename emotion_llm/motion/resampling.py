@@ -3,8 +3,6 @@
 tracks (T, ...) at frames 0, 1, 2, ...; times (S,) in frames  ->  tracks (S, ...)
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -3,8 +3,6 @@
 bytes of a file, TableColumns  ->  RecordedMotion
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Annotated, Literal
@@ -20,7 +18,6 @@ from emotion_llm.motion.text import NOT_FINITE, NUMBER, plain_text, read_rows
 from emotion_llm.runtime.validation import STRICT, remedy
 
 DELIMITERS = (";", "\t", ",")  # In the order in which they are looked for: a comma may also be a decimal point
-PLACEHOLDER = re.compile(r"\{(joint|axis)\}")
 SECONDS_PER_TICK = "give seconds per unit of the time column, such as 0.001 for milliseconds"
 JITTER = 0.1
 """Fraction of the frame interval up to which time stamps may deviate (they may have been rounded) without resampling the frames."""
@@ -34,7 +31,7 @@ MAX_GROWTH = 10
 
 
 def _pattern(pattern: str) -> str:
-    if sorted(PLACEHOLDER.findall(pattern)) != ["axis", "joint"]:
+    if pattern.count("{joint}") != 1 or pattern.count("{axis}") != 1:
         raise ValueError("it must contain {joint} and {axis} once each, such as '{joint}_{axis}'; null: columns go by position")
     return pattern
 
@@ -83,13 +80,11 @@ def parse_table(data: bytes, columns: TableColumns, place: str) -> RecordedMotio
     text = plain_text(data, place)
     if columns.comment:
         text = re.sub(rb"(?m)^[ \t]*" + re.escape(columns.comment.encode()) + rb".*$", b"", text)
-    start = 0
-    for _ in range(columns.skip_lines):
-        start = text.find(b"\n", start) + 1 or len(text)
-    begin, end = _first_line(text, start)
-    if begin == end:
+    lines = text.split(b"\n")
+    first = next((number for number in range(columns.skip_lines, len(lines)) if lines[number].strip()), None)
+    if first is None:
         raise MotionFileError(f"{place}: no row of numbers; check columns.skip_lines and columns.comment, or export the file again")
-    head = text[begin:end].decode("utf-8", "replace")
+    head = lines[first].decode("utf-8", "replace")
     marks = DELIMITERS[:-1] if columns.decimal_comma else DELIMITERS
     delimiter: str = columns.delimiter or next((mark for mark in marks if mark in head), " ")
     words = [word.strip(" \t\"'") for word in (head.split() if delimiter == " " else head.split(delimiter))]
@@ -100,11 +95,12 @@ def parse_table(data: bytes, columns: TableColumns, place: str) -> RecordedMotio
     header = None if all(_is_value(word, columns) for word in words) else tuple(words)
     if header and all(_is_value(word.replace(",", "."), columns) for word in words):
         raise MotionFileError(f"{place}: numbers such as {header[0][:40]!r} have a decimal comma; set columns.decimal_comma")
-    body_start = end if header else begin
+    if header:
+        first += 1
     rows, notes = read_rows(
-        _between_blanks(text[body_start:], delimiter, columns.decimal_comma),
+        _between_blanks(lines[first:], delimiter, columns.decimal_comma),
         place,
-        text.count(b"\n", 0, body_start) + 1,
+        first + 1,
         len(words),
         f"the {'header' if header else 'first row'} has {len(words)} columns",
         frozenset(word.encode() for word in columns.missing),
@@ -138,25 +134,16 @@ def motion_of_rows(
     return RecordedMotion(joint_names, None, positions, rate, notes + uneven)
 
 
-def _first_line(text: bytes, start: int = 0) -> tuple[int, int]:
-    """Begin and end of the first non-blank line from `start` on; both the text's length if there is none."""
-    begin = len(text) - len(text[start:].lstrip())
-    begin = max(text.rfind(b"\n", 0, begin) + 1, start)
-    end = text.find(b"\n", begin)
-    return begin, end if end >= 0 else len(text)
-
-
 def _is_value(word: str, columns: TableColumns) -> bool:
     spelt = (word.replace(",", ".") if columns.decimal_comma else word).encode()
     return word in columns.missing or bool(NUMBER.fullmatch(spelt) or NOT_FINITE.fullmatch(spelt))
 
 
-def _between_blanks(text: bytes, delimiter: str, decimal_comma: bool) -> bytes:
+def _between_blanks(lines: list[bytes], delimiter: str, decimal_comma: bool) -> bytes:
     """The rows delimited by blanks, without quotes, with nan for empty values."""
-    mark = delimiter.encode()
+    text, mark = b"\n".join(lines), delimiter.encode()
     if delimiter != " ":
-        begin, end = _first_line(text)
-        if text[begin:end].rstrip(b" ").endswith(mark):
+        if next(filter(bytes.strip, lines), b"").rstrip(b" ").endswith(mark):
             text = re.sub(rb"(?m)%s[ ]*$" % re.escape(mark), b"", text)
         text = re.sub(rb"(?m)(?:^|(?<=%b))[ ]*(?=%b)|(?<=%b)[ ]*$" % ((re.escape(mark),) * 3), b" nan ", text)
     text = text.replace(b'"', b"")
@@ -170,7 +157,7 @@ def _position_columns(
 ) -> tuple[tuple[str, ...] | None, np.ndarray]:
     """Joint names (None: the layout's) and the columns of their positions (V, 3)."""
     if header is not None and columns.pattern is not None:
-        return _named_columns(header, columns, place)
+        return _named_columns(header, columns.pattern, columns.joints, place)
     joints = len(columns.joints) if columns.joints else (width - columns.first) // columns.stride
     last = columns.first + (joints - 1) * columns.stride + 3
     if joints < 1 or last > width or (columns.joints is None and columns.first + joints * columns.stride != width):
@@ -183,23 +170,19 @@ def _position_columns(
     return columns.joints, columns.first + columns.stride * np.arange(joints)[:, None] + order
 
 
-def _named_columns(header: tuple[str, ...], columns: TableColumns, place: str) -> tuple[tuple[str, ...], np.ndarray]:
+def _named_columns(header: tuple[str, ...], pattern: str, joints: tuple[str, ...] | None, place: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Joint names and the columns of their positions (V, 3), from the header."""
-    groups = {"joint": "(?P<joint>.+)", "axis": "(?P<axis>[xyzXYZ])"}
-    assert columns.pattern is not None
-    between = PLACEHOLDER.split(columns.pattern)  # text, placeholder, text, placeholder, text
-    pattern = re.compile("".join(groups[piece] if at % 2 else re.escape(piece) for at, piece in enumerate(between)))
+    name = re.compile(re.escape(pattern).replace(r"\{joint\}", "(?P<joint>.+)").replace(r"\{axis\}", "(?P<axis>[xyzXYZ])"))
     found: dict[str, dict[str, int]] = {}
     for column, word in enumerate(header):
-        match = pattern.fullmatch(word)
-        if match:
+        if match := name.fullmatch(word):
             found.setdefault(match["joint"], {})[match["axis"].lower()] = column
-    joints = columns.joints or tuple(found)
+    joints = joints or tuple(found)
     partial = [joint for joint in joints if len(found.get(joint, ())) < 3]
     if not joints or partial:
         what = f"no x, y and z of '{partial[0][:60]}'" if joints else "no joint"
         raise MotionFileError(
-            f"{place}: by the pattern '{columns.pattern}' its header names {what}; the columns are {', '.join(header):.150}; "
+            f"{place}: by the pattern '{pattern}' its header names {what}; the columns are {', '.join(header):.150}; "
             "set columns.pattern (null: by position), or columns.skip_lines if the header is on a later line"
         )
     if len(joints) > MAX_JOINTS:

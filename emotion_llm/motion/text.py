@@ -3,8 +3,6 @@
 bytes of a file  ->  UTF-8 without a byte order mark, lines end in \n  ->  rows (T, columns) float64
 """
 
-from __future__ import annotations
-
 import io
 import re
 
@@ -22,11 +20,7 @@ NOT_NUMERIC_JSON = b',"[{tfnNI'  # The comma, and the first bytes of JSON values
 
 
 def plain_text(data: bytes, place: str) -> bytes:
-    """The text in a file's bytes.
-
-    Raises:
-        MotionFileError: empty, or not text.
-    """
+    """The text in a file's bytes. Raises MotionFileError: empty, or not text."""
     if data.startswith(UTF_16_MARKS):
         data = data.decode("utf-16", "replace").encode()
     data = data.removeprefix(UTF_8_MARK)
@@ -57,11 +51,14 @@ def read_rows(
     Raises:
         MotionFileError: something is not a number, another row is too short or too long, or no row is complete.
     """
-    for read in (_read_regular, _read_numbers):
-        rows = read(text, width)
-        if rows is not None:
-            return rows, []
-    return _read_any(text, place, first_line, width, expected, missing)
+    notes: list[str] = []
+    rows = _read_regular(text, width)
+    if rows is None:
+        rows = _read_numbers(text, width)
+    if rows is None:
+        rows, notes = _read_any(text, place, first_line, width, expected, missing)
+    rows[np.isinf(rows)] = np.nan
+    return rows, notes
 
 
 def _read_regular(text: bytes, width: int) -> np.ndarray | None:
@@ -69,17 +66,14 @@ def _read_regular(text: bytes, width: int) -> np.ndarray | None:
 
     A JSON parser reads them: 0.100 s for 13 MB of BVH rows (60 clips), against 0.231 s with numpy.loadtxt.
     """
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line]
+    lines = [stripped for line in text.splitlines() if (stripped := line.strip())]
     if not lines or any(line.count(b" ") != width - 1 for line in lines) or any(mark in text for mark in NOT_NUMERIC_JSON):
         return None
     numbers = b",".join(lines).replace(b" ", b",")
     try:
-        rows = np.fromiter(from_json(b"[" + numbers + b"]"), np.float64, width * len(lines)).reshape(-1, width)
+        return np.fromiter(from_json(b"[" + numbers + b"]"), np.float64, width * len(lines)).reshape(-1, width)
     except (ValueError, OverflowError):  # JSON does not allow +1, .5, 5. and 007; the slow path does
         return None
-    rows[np.isinf(rows)] = np.nan
-    return rows
 
 
 def _read_numbers(text: bytes, width: int) -> np.ndarray | None:
@@ -90,7 +84,6 @@ def _read_numbers(text: bytes, width: int) -> np.ndarray | None:
         rows = np.loadtxt(io.BytesIO(text), comments=None, ndmin=2)
     except ValueError:
         return None
-    rows[np.isinf(rows)] = np.nan
     return rows if rows.shape[1] == width else None
 
 
@@ -113,9 +106,7 @@ def _read_any(
         lines.pop()
     if not lines:
         raise MotionFileError(f"{place}: no complete row of numbers where {expected}; export or copy the file again")
-    rows = np.array([[_number(word, missing, place, number) for word in words] for number, words in lines])
-    rows[np.isinf(rows)] = np.nan
-    return rows, notes
+    return np.array([[_number(word, missing, place, number) for word in words] for number, words in lines]), notes
 
 
 def _number(word: bytes, missing: frozenset[bytes], place: str, line: int) -> float:

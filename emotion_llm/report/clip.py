@@ -193,14 +193,11 @@ def claim_record(judged: JudgedClaim, layout: Layout, begin: float = 0.0, end: f
 
 def _attribution(answer: Answer, layout: Layout) -> dict[str, Any] | None:
     """Weights scaled so that the largest joint and the largest moment have size 1; joints that it leaves out weigh nothing."""
-    if answer.attribution is None:
+    found = answer.attribution
+    if found is None:
         return None
-    joints = [answer.attribution.joints.get(name, 0.0) for name in layout.joint_names]
-    return {
-        "joints": _scaled(joints),
-        "seconds": list(answer.attribution.seconds),
-        "moments": _scaled(answer.attribution.moments),
-    }
+    joints = [found.joints.get(name, 0.0) for name in layout.joint_names]
+    return {"joints": _scaled(joints), "seconds": list(found.seconds), "moments": _scaled(found.moments)}
 
 
 def _scaled(weights: Sequence[float]) -> list[float]:

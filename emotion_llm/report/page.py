@@ -36,14 +36,8 @@ def clip_page(clips: Sequence[ReportClip], index: str | None = None) -> str:
     plain = "\n\n".join(clip.answer.text() if clip.answer else line(clip.name) for clip in clips)
     link = f'<a href="{html.escape(index)}" target="_top">All clips</a>' if index else ""
     data = {"format": FORMAT, "clips": [clip_record(clip) for clip in clips]}
-    return render(
-        "clip.html",
-        ("common.js", "scene.js", "clip.js"),
-        data,
-        title=html.escape(title),
-        plain=html.escape(printable(plain)),
-        index_link=link,
-    )
+    programs = ("common.js", "scene.js", "clip.js")
+    return render("clip.html", programs, data, title=html.escape(title), plain=html.escape(printable(plain)), index_link=link)
 
 
 def render(template: str, programs: Sequence[str], data: Any, frames: bool = False, **values: str) -> str:

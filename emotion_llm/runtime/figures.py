@@ -11,16 +11,17 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 WIDTH_INCHES, DOTS_PER_INCH = 3.5, 200
 """TensorBoard shows pictures 350 pixels wide: 100 to the inch, with two dots for each pixel of a sharp screen."""
 STYLE = {
     "font.size": 7.5, "axes.titlesize": 8.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.edgecolor": "0.6",
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "xtick.major.size": 0, "ytick.major.size": 0,
-    "text.parse_math": False,
+    "lines.linewidth": 1, "lines.markersize": 4, "text.parse_math": False,
+    "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73"], marker=["o", "s", "^"], linestyle=["-", "--", ":"]),
 }  # fmt: skip
-MARKED_CURVES = (("#0072b2", "o", "-"), ("#d55e00", "s", "--"), ("#009e73", "^", ":"))
-"""Colours of Okabe and Ito, each with a marker and a line of its own."""
+"""Curves have the colours of Okabe and Ito, each with a marker and a line of its own."""
 LEAST_SHARE = 0.1
 """Of all clips, in a point of the reliability curve: bins with fewer are joined, because one clip alone is right or wrong."""
 
@@ -56,16 +57,15 @@ def reliability_figure(curves: Mapping[str, Sequence[Mapping[str, float]]], titl
         curves: method -> entries with `clips`, `confidence`, `accuracy`, the least confident first.
     """
     figure, axes = small_figure(3.1)
-    axes.plot((0, 1), (0, 1), color="0.7", linewidth=0.8, label="calibrated")
-    for (method, entries), (colour, marker, line) in zip(curves.items(), MARKED_CURVES, strict=False):
+    axes.axline((0, 0), (1, 1), color="0.7", linewidth=0.8, label="calibrated")
+    for method, entries in curves.items():
         total = sum(entry["clips"] for entry in entries)
         error = sum(entry["clips"] * abs(entry["confidence"] - entry["accuracy"]) for entry in entries) / max(total, 1)
         points = joined(entries, LEAST_SHARE * total)
         x, y = ([entry[name] for entry in points] for name in ("confidence", "accuracy"))
-        axes.plot(x, y, color=colour, linestyle=line, linewidth=1, marker=marker, ms=4, label=f"{method}, calibration error {error:.2f}")
-        axes.scatter(
-            x, y, [200 * entry["clips"] / max(total, 1) for entry in points], color=colour, marker=marker, alpha=0.35, linewidths=0
-        )
+        (line,) = axes.plot(x, y, label=f"{method}, calibration error {error:.2f}")
+        areas = [200 * entry["clips"] / max(total, 1) for entry in points]
+        axes.scatter(x, y, areas, color=line.get_color(), marker=line.get_marker(), alpha=0.35, linewidths=0)
     axes.set(xlim=(0, 1.03), ylim=(0, 1.05), xlabel="confidence", ylabel="share of right answers", title=title)
     figure.legend(loc="outside lower center", frameon=False)
     return figure
@@ -80,8 +80,8 @@ def removal_figure(removed: Sequence[float], curves: Mapping[str, Sequence[float
         curves: order of removal -> one probability per share in `removed`.
     """
     figure, axes = small_figure(3.1)
-    for (order, values), (colour, marker, line) in zip(curves.items(), MARKED_CURVES, strict=False):
-        axes.plot(removed, values, color=colour, linestyle=line, linewidth=1, marker=marker, ms=4, label=order)
+    for order, values in curves.items():
+        axes.plot(removed, values, label=order)
     axes.set(xlim=(0, 1.03), ylim=(0, 1.05), xlabel="share of skeleton tokens removed", ylabel="probability of the answer", title=title)
     figure.legend(loc="outside lower center", frameon=False)
     return figure

@@ -7,7 +7,6 @@ path     ->  SHA-256 of the content, cached by path, size and modification time 
 import hashlib
 import json
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,6 @@ from pathlib import Path
 
 RECENT_NS = 2_000_000_000
 """A file modified so recently (nanoseconds) is hashed but not cached: it could change again within the clock's resolution."""
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 
 @contextmanager
@@ -39,9 +37,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def remove_temporary(folder: Path) -> None:
     """Removes the temporary files that killed processes left in a folder; nobody else may be writing there."""
-    for path in folder.glob(".*.tmp"):
-        if TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    for path in folder.glob(f".?*.{'[0-9a-f]' * 16}.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -3,7 +3,6 @@
 text  ->  standard output and standard error
 """
 
-import contextlib
 import errno
 import io
 import os
@@ -12,7 +11,7 @@ import threading
 import traceback
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TextIO
 
 
@@ -63,17 +62,14 @@ class BestEffort:
         return self._stream == getattr(other, "_stream", other)
 
     def write(self, text: str) -> None:
-        with self._tolerant():
-            self._stream.write(text)
+        self._attempt(self._stream.write, text)
 
     def flush(self) -> None:
-        with self._tolerant():
-            self._stream.flush()
+        self._attempt(self._stream.flush)
 
-    @contextlib.contextmanager
-    def _tolerant(self) -> Iterator[None]:
+    def _attempt(self, call: Callable[..., object], *arguments: object) -> None:
         try:
-            yield
+            call(*arguments)
         except OSError as error:
             if error.errno in (errno.EPIPE, errno.EIO):  # the reader, or the terminal, is gone for good
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())

@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -117,13 +117,13 @@ class TimedStore:
         self._store, self._thread = store, ThreadPoolExecutor(1, "store")
 
     def _call(self, function: Callable, *arguments: object):
-        future: Future | None = None
         try:
             future = self._thread.submit(function, *arguments)
-            return future.result(STORE_TIMEOUT)
-        except (RuntimeError, TimeoutError) as error:  # RuntimeError: connection lost, or the interpreter is shutting down
-            if future is not None:
+            try:
+                return future.result(STORE_TIMEOUT)
+            finally:
                 future.cancel()  # if it waits behind a blocked call
+        except (RuntimeError, TimeoutError) as error:  # RuntimeError: connection lost, or the interpreter is shutting down
             raise StoreError(str(error)) from error
 
     def set(self, key: str, value: str) -> None:

@@ -15,21 +15,18 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from pydantic import Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.inference.recordings import ReadingChoices
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.output import BestEffort, printable
-from emotion_llm.runtime.validation import STRICT, Share
+from emotion_llm.runtime.validation import STRICT, Positive, Share
 from emotion_llm.streaming.connections import Inbox, Outbox
 from emotion_llm.streaming.stream import Stream
 
 POLL_SECONDS = 0.2
 SILENT_STATUS = 3
 """Exit status after a source that fell silent without ending."""
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @validated_dataclass(frozen=True, config=STRICT)
@@ -40,15 +37,15 @@ class StreamSettings(ReadingChoices):
     """"-" for standard input, udp:PORT or websocket:PORT on the loopback interface (127.0.0.1)."""
     run: Path = Path("runs/description")
     """Run folder of launch/finetune.py, one of its checkpoints, or a folder of launch/export.py."""
-    every: Seconds = 1.0
+    every: Positive = 1.0
     """Seconds of the stream from one answer to the next."""
     explain: bool = True
     """Explain the emotion when it changes."""
-    explain_every: Seconds = 10.0
+    explain_every: Positive = 10.0
     """Seconds between two explanations, at least: one takes as long as many answers."""
     live: bool = True
     """Answer the newest frames and skip moments where frames come faster than answers. --no-live answers every moment of a recording."""
-    timeout: Seconds = 60.0
+    timeout: Positive = 60.0
     """Seconds without a frame after which the source is taken to be gone."""
     output: Path | None = None
     """File that the answers are added to as well, before anybody reads them."""

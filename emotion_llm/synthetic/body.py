@@ -6,7 +6,7 @@ With identity rotations the body stands in a T-pose, faces +Z and has its left o
 are plausible for a person, not measured.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 from typing import Self
 
 import numpy as np
@@ -40,7 +40,7 @@ class Qualities:
 
     @property
     def vector(self) -> np.ndarray:
-        return np.array([getattr(self, field.name) for field in fields(self)])
+        return np.array(astuple(self))
 
 
 LOWEST = np.array([-25, -45, -15, -10, 2, 5, 0, 0.4, 0.3, 0.0, 0.1, 0.0])
@@ -175,16 +175,16 @@ def _rest_direction(layout: Layout, joint: int) -> tuple[float, float, float]:
         is_collar = joint in (layout.parents[marks["left_shoulder"]], layout.parents[marks["right_shoulder"]])
         return (0.45, 0.89, 0) if is_collar else FINGERS.get(layout.joint_names[joint].rpartition("Hand")[2], (1, 0, 0))
     if part.endswith("leg"):
-        is_hip, is_foot = joint in (marks["left_hip"], marks["right_hip"]), _below(layout, joint, "ankle")
-        return (1, -0.15, 0) if is_hip else (0, (-0.4, -0.1)[is_foot - 1], 0.92) if is_foot else (0, -1, 0)
+        is_hip, bones = joint in (marks["left_hip"], marks["right_hip"]), _bones_below_ankle(layout, joint)
+        return (1, -0.15, 0) if is_hip else (0, (-0.4, -0.1)[bones - 1], 0.92) if bones else (0, -1, 0)
     return (0, 1, 0)
 
 
-def _below(layout: Layout, joint: int, landmark: str) -> int:
-    """Number of bones between the joint and the landmark above it, on either side; 0 if it does not lie below."""
+def _bones_below_ankle(layout: Layout, joint: int) -> int:
+    """Number of bones between the joint and the ankle above it, on either side; 0 if it does not lie below."""
     for bones in range(1, 4):
         joint = layout.parents[joint]
-        if joint in (layout.landmarks[f"left_{landmark}"], layout.landmarks[f"right_{landmark}"]):
+        if joint in (layout.landmarks["left_ankle"], layout.landmarks["right_ankle"]):
             return bones
     return 0
 
@@ -193,11 +193,7 @@ def local_rotations(layout: Layout, angles: dict[str, np.ndarray], yaw: float, f
     """(T, V, 3, 3) rotation of every joint in its parent's frame; the root is turned by `yaw` degrees."""
     marks, frames = layout.landmarks, len(angles["bend"])
     rotations = np.broadcast_to(np.eye(3), (frames, layout.joints, 3, 3)).copy()
-    pelvis, spine = marks["pelvis"], []
-    joint = layout.parents[marks["neck"]]
-    while joint != pelvis:
-        spine.append(joint)
-        joint = layout.parents[joint]
+    pelvis, spine = marks["pelvis"], layout.chain("pelvis", "neck")[1:]
     pelvis_pitch = 0.35 * angles["bend"]
     rotations[:, pelvis] = _about(YAW, np.full(frames, yaw)) @ _about(PITCH, pelvis_pitch)
     for joint in spine:
@@ -247,7 +243,7 @@ def walked_root(layout: Layout, offsets: np.ndarray, rotations: np.ndarray, star
     """(T, 3) track of the root for which the lower foot stays on the ground and does not slide; start (2,): X and Z of the first frame."""
     frames = len(rotations)
     positions = posed(layout, offsets, rotations, np.zeros((frames, 3)))
-    feet = [[j for j in range(layout.joints) if layout.parts[j] == f"{side}_leg" and _below(layout, j, "ankle")] for side in BOTH]
+    feet = [[j for j in range(layout.joints) if layout.parts[j] == f"{side}_leg" and _bones_below_ankle(layout, j)] for side in BOTH]
     tracks = np.stack([positions[:, foot].mean(axis=1) for foot in feet], axis=1)  # (T, 2 feet, 3)
     heights = np.stack([positions[:, foot, 1].min(axis=1) for foot in feet], axis=1)  # (T, 2 feet)
     weights = np.exp(-(heights - heights.min(axis=1, keepdims=True)) / 0.015)  # about 1 for the supporting foot

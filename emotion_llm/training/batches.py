@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 
 import numpy as np
 
@@ -56,39 +57,44 @@ class TrainingData:
         Raises:
             UserError: the description stage without any description.
         """
-        self.corpora, self.prompts, self.settings, self._own_texts = corpora, prompts, settings, own_texts
-        self._recognition = [
+        self.corpora, self.prompts, self.settings = corpora, prompts, settings
+        windows = [
             [Item(index, int(window), None) for window in encoded.windows_of_clips(encoded.split.train)]
             for index, encoded in enumerate(corpora)
         ]
-        self._recognition_sampler = self._sampler(self._recognition, settings.seed)
+        # What a step is drawn from: items by corpus, their sampler, and how many; the stage's own come first.
+        batch = settings.global_batch
         if settings.stage == "recognition":
+            self._sources = [(windows, self._sampler(windows, settings.seed), batch)]
             return
-        all_described = [
-            (index, clip) for index, encoded in enumerate(corpora) for clip in encoded.split.train if self._texts(encoded, clip)
+        described = self._described(own_texts)
+        rehearsed = round(batch * settings.rehearsal)
+        self._sources = [(described, self._sampler(described, settings.seed + 1), batch - rehearsed)]
+        if rehearsed:
+            self._sources.append((windows, self._sampler(windows, settings.seed), rehearsed))
+
+    def _described(self, own_texts: Mapping[str, Mapping[str, Sequence[str]]] | None) -> list[list[Item]]:
+        """An item per text of the chosen clips, by corpus."""
+
+        def texts(encoded: EncodedCorpus, clip: int) -> Sequence[str]:
+            about = encoded.corpus.clip(clip)
+            return about.texts if own_texts is None else own_texts[encoded.corpus.name].get(about.name, ())
+
+        items_of_clips = [
+            [Item(index, int(encoded.windows_of_clips([clip])[0]), text) for text in texts(encoded, clip)]
+            for index, encoded in enumerate(self.corpora)
+            for clip in encoded.split.train
         ]
-        order = np.random.default_rng(settings.seed).permutation(len(all_described))  # a larger number adds motions to those of a smaller
-        chosen = {all_described[place] for place in order[: settings.described_motions]}
-        described = [
-            [
-                Item(index, int(encoded.windows_of_clips([clip])[0]), text)
-                for clip in encoded.split.train
-                if (index, clip) in chosen
-                for text in self._texts(encoded, clip)
-            ]
-            for index, encoded in enumerate(corpora)
-        ]
-        self._description = [items for items in described if items]  # most corpora have none
-        if not self._description:
+        items_of_clips = [items for items in items_of_clips if items]
+        order = np.random.default_rng(self.settings.seed).permutation(len(items_of_clips))
+        chosen = sorted(order[: self.settings.described_motions])  # a larger number adds motions to those of a smaller
+        if not chosen:
             raise UserError(
-                f"{settings.data}: none of the corpora {', '.join(settings.corpora)} has descriptions to learn from; "
+                f"{self.settings.data}: none of the corpora {', '.join(self.settings.corpora)} has descriptions to learn from; "
                 "name a descriptions table in the corpus definition and import again, or run launch/prepare.py --narrate"
             )
-        self._description_sampler = self._sampler(self._description, settings.seed + 1)
-
-    def _texts(self, encoded: EncodedCorpus, clip: int) -> Sequence[str]:
-        about = encoded.corpus.clip(clip)
-        return about.texts if self._own_texts is None else self._own_texts[encoded.corpus.name].get(about.name, ())
+        items = chain.from_iterable(items_of_clips[place] for place in chosen)
+        return [list(of_corpus) for _, of_corpus in groupby(items, key=lambda item: item.corpus)]  # most corpora have none
 
     def _sampler(self, items: list[list[Item]], seed: int) -> MixtureSampler:
         labels = tuple(
@@ -99,7 +105,7 @@ class TrainingData:
 
     def __len__(self) -> int:
         """Items per epoch of the stage."""
-        return sum(map(len, self._recognition if self.settings.stage == "recognition" else self._description))
+        return sum(map(len, self._sources[0][0]))
 
     def name(self, item: Item) -> str:
         """Of its window, or of the whole clip."""
@@ -108,30 +114,21 @@ class TrainingData:
         return encoded.window_name(item.window) if item.text is None else f"{encoded.corpus.name}/{clip}"
 
     def draw(self, step: int) -> list[Item]:
-        """The global batch of a step."""
-        count = self.settings.global_batch
-        if self.settings.stage == "recognition":
-            return self._varied(_take(self._recognition, self._recognition_sampler, step, count), step)
-        rehearsed = round(count * self.settings.rehearsal)
-        items = _take(self._description, self._description_sampler, step, count - rehearsed) + (
-            _take(self._recognition, self._recognition_sampler, step, rehearsed) if rehearsed else []
-        )
-        return self._varied(items, step)
+        """The global batch of a step, with a view of each item and without the tokens that are dropped. Depends on seed and step alone."""
+        random = np.random.default_rng([self.settings.seed, step])
+        items = []
+        for of_corpora, sampler, count in self._sources:
+            corpora, places = sampler.draw(step, count)
+            items += [self._varied(of_corpora[corpus][place], random) for corpus, place in zip(corpora, places, strict=True)]
+        return items
 
-    def _varied(self, items: list[Item], step: int) -> list[Item]:
-        """The items with a view each, and without the tokens that are dropped; depends on seed and step alone."""
-        views, dropout = self.settings.views, self.settings.token_dropout
-        if views == 1 and not dropout:
-            return items
-        random, varied = np.random.default_rng([self.settings.seed, step]), []
-        for item in items:
-            view = int(random.integers(views)) if item.text is None else 0
-            kept = None
-            if dropout:
-                remaining = random.random(self.corpora[item.corpus].skeleton_tokens(item.window)) >= dropout
-                kept = tuple(np.flatnonzero(remaining).tolist())
-            varied.append(replace(item, view=view, kept=kept))
-        return varied
+    def _varied(self, item: Item, random: np.random.Generator) -> Item:
+        view = int(random.integers(self.settings.views)) if item.text is None else 0
+        kept = None
+        if dropout := self.settings.token_dropout:
+            remaining = random.random(self.corpora[item.corpus].skeleton_tokens(item.window)) >= dropout
+            kept = tuple(np.flatnonzero(remaining).tolist())
+        return replace(item, view=view, kept=kept)
 
     def example(self, item: Item) -> Example:
         """The item's prompt, motion features and answer."""
@@ -156,11 +153,6 @@ class TrainingData:
 
     def _answer(self, item: Item) -> tuple[int, ...]:
         return self.prompts.answer(self.corpora[item.corpus].emotion(item.window) if item.text is None else item.text)
-
-
-def _take(items: list[list[Item]], sampler: MixtureSampler, step: int, count: int) -> list[Item]:
-    corpus_index, item_index = sampler.draw(step, count)
-    return [items[corpus][item] for corpus, item in zip(corpus_index.tolist(), item_index.tolist(), strict=True)]
 
 
 def micro_batches(items: Sequence[Item], lengths: Sequence[int], share: ProcessShare, rank: int) -> list[list[Item]]:
@@ -194,9 +186,9 @@ class StepData:
     micro_batches: list[MicroBatch]
 
 
-def prepare_step(data: TrainingData, settings: FinetuneSettings, share: ProcessShare, rank: int, flops: FlopCount, step: int) -> StepData:
+def prepare_step(data: TrainingData, share: ProcessShare, rank: int, flops: FlopCount, step: int) -> StepData:
     """Draws the step's global batch and packs this process's part of it. Uses no random state."""
-    items = data.draw(step)
+    items, settings = data.draw(step), data.settings
     divided = []
     for part in micro_batches(items, [data.length(item) for item in items], share, rank):
         row = pack([data.example(item) for item in part], settings.slots, settings.share_prefix)

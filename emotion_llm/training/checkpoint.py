@@ -158,8 +158,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         path = folder / RECORD
         if path.is_symlink():
             raise UserError(f"{folder}: {RECORD} is a link; {DO_NOT_USE}")
-        if path.is_file() and path.stat().st_size > MAX_RECORD_BYTES:
-            raise UserError(f"{folder}: {RECORD} has {path.stat().st_size:,} bytes; {DO_NOT_USE}")
+        if (size := path.stat().st_size) > MAX_RECORD_BYTES:
+            raise UserError(f"{folder}: {RECORD} has {size:,} bytes; {DO_NOT_USE}")
         content = json.loads(path.read_text(encoding="utf-8"))
         record = validate_record(CheckpointRecord, content, f"{folder}: {RECORD}")
         content.pop("checksum")

@@ -13,34 +13,32 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import torch
 from peft import PeftModel
 
 from emotion_llm.runtime.console import say
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import write_json
 from emotion_llm.runtime.launcher import is_first_rank
-from emotion_llm.runtime.processes import gather_over_processes, sum_over_processes
+from emotion_llm.runtime.processes import gather_over_processes
 from emotion_llm.training.checkpoint import BEST, Snapshot, checkpoint_folder, checkpoint_folders, remove_leftovers, write_checkpoint
 from emotion_llm.training.engine import Engine
 
 
-class CheckpointManager:
+class CheckpointManager(AbstractContextManager["CheckpointManager"]):
     """Saves and deletes the checkpoints of a run while it trains. Every rank has one; only the first writes."""
 
     def __init__(self, run: Path, engine: Engine, metadata: dict, keep: int, steps_done: int) -> None:
         """
         Args:
-            keep: newest checkpoints to keep.
             steps_done: the step that the run continues from; newer checkpoints were skipped as damaged and are renamed to damaged-...
         """
         self._run, self._engine, self._metadata, self._keep = run, engine, metadata, keep
         self.saved_step = steps_done
         """The newest step with a complete checkpoint (on the first rank; a save in progress does not count)."""
         self._requested_step = steps_done
-        self._failed = False
         self._thread: threading.Thread | None = None
         self._evaluations: dict[int, dict[str, float]] = {}
         if is_first_rank():
@@ -49,9 +47,6 @@ class CheckpointManager:
             self._move_damaged(steps_done)
             self._evaluations = {step: found for step, found in read_evaluations(run).items() if step <= steps_done}
         self._evaluations = gather_over_processes(self._evaluations)[0]
-
-    def __enter__(self) -> CheckpointManager:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.wait()  # after an error too: a copy already taken is written
@@ -90,7 +85,7 @@ class CheckpointManager:
             UserError: it failed.
         """
         self.wait()
-        if sum_over_processes(torch.tensor([float(self._failed)])).item():
+        if gather_over_processes(self.saved_step)[0] != self._requested_step:
             raise UserError(
                 f"the checkpoint of step {self._requested_step} could not be written (see above); {self.describe_newest()}; "
                 f"free some space in {self._run}, then run the same command again"
@@ -123,13 +118,11 @@ class CheckpointManager:
         try:
             write_checkpoint(self._run, snapshot)
         except OSError as error:
-            self._failed = True
             say(
                 f"warning: checkpoint of step {snapshot.step} not written ({error}); training continues, older checkpoints are intact; "
                 f"free some space in {self._run}"
             )
         else:
-            self._failed = False
             self.saved_step = snapshot.step
             self._delete_old()
 

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from emotion_llm.language.llm import LoraSettings
 from emotion_llm.language.prompts import PromptTexts
 from emotion_llm.motion.canonical import CanonicalSettings
+from emotion_llm.runtime.validation import Positive
 from emotion_llm.skeleton_tokens.unified import Slots
 
 MAX_SLOTS = 1_000_000
@@ -29,7 +30,6 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, config=LENIENT)

@@ -63,7 +63,8 @@ class Engine:
         """
         config = read_ds_config(ds_config)
         self.device = start_processes()
-        self.precision = _choose_precision(config, self.device)
+        self.dtype = _choose_dtype(config, self.device)
+        """The precision of the matrix products."""
         self.rank = process_rank()
         self.share = divide_batch(global_batch, process_count(), config["train_micro_batch_size_per_gpu"])
         config |= {
@@ -71,14 +72,13 @@ class Engine:
             "train_micro_batch_size_per_gpu": self.share.micro_batch,
             "gradient_clipping": gradient_clipping,
         }
-        model.to(self.device)
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.model = model.to(self.device)
+        parameters = list(self.trainable().values())
         optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=weight_decay, fused=self.device.type == "cuda")
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it, without a launcher too
         deepspeed = _import_deepspeed()
         # DeepSpeed sees only what trains: it would broadcast the frozen weights too, and so write to pages that all processes share.
         self._engine, *_ = deepspeed.initialize(model=nn.ParameterList(parameters), optimizer=optimizer, config=config)
-        self.model = model
 
     def backward(self, loss_share: Tensor) -> None:
         """Adds the gradient of this micro-batch's share of the step's loss.
@@ -96,9 +96,9 @@ class Engine:
         self._engine.step()
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The precision of the matrix products."""
-        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+    def precision(self) -> str:
+        """Its short name."""
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
     @property
     def learning_rate(self) -> float:
@@ -195,18 +195,18 @@ def read_ds_config(path: Path) -> dict:
 def model_dtype(ds_config: Path) -> torch.dtype:
     """The precision in which to load the LLM: what the configuration asks for and the machine can do."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.bfloat16 if _choose_precision(read_ds_config(ds_config), device) == "bf16" else torch.float32
+    return _choose_dtype(read_ds_config(ds_config), device)
 
 
-def _choose_precision(config: dict, device: torch.device) -> str:
-    """'bf16' or 'fp32'; a CPU without bf16 instructions computes in fp32 and says so."""
+def _choose_dtype(config: dict, device: torch.device) -> torch.dtype:
+    """bf16 or fp32; on a CPU without bf16 instructions, it is fp32 and the configuration is changed accordingly."""
     if not config.get("bf16", {}).get("enabled"):
-        return "fp32"
+        return torch.float32
     if device.type == "cpu" and not bf16_is_fast_on_cpu():
         config["bf16"] = {"enabled": False}
         config.pop("data_types", None)
-        return "fp32"
-    return "bf16"
+        return torch.float32
+    return torch.bfloat16
 
 
 def _import_deepspeed():

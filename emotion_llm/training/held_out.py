@@ -43,7 +43,7 @@ class HeldOutEvaluation:
         for encoded in self.corpora:
             get_watchdog().at(step, 0, "evaluation")
             clips = encoded.split.held_out
-            chosen = clips[:: max(1, -(-len(clips) // self.max_clips))]  # evenly spaced
+            chosen = clips[:: -(-len(clips) // self.max_clips)]  # evenly spaced
             scores = score_clips(self.model, self.prompts, encoded, chosen, self.device)
             accuracies[encoded.corpus.name] = scores.accuracy
             if is_first_rank():

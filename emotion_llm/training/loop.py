@@ -100,7 +100,7 @@ def train(
     watch, stop = get_watchdog(), StopRequest()
     manager = CheckpointManager(settings.run, engine, metadata, settings.keep_checkpoints, steps_done)
     monitor = LossMonitor(steps_done - engine.updates, settings.max_skipped_in_a_row)
-    prefetch = Prefetch(partial(prepare_step, data, settings, engine.share, engine.rank, FlopCount(engine.model)), settings.max_steps)
+    prefetch = Prefetch(partial(prepare_step, data, engine.share, engine.rank, FlopCount(engine.model)), settings.max_steps)
 
     def before_end(status: int) -> None:
         manager.wait(EXIT_WAIT_SECONDS)
@@ -118,8 +118,8 @@ def train(
 
     peak = matrix_peak(engine.device, engine.dtype) * engine.share.processes
     say(f"matrix peak, measured: {peak / 1e12:.3g} TFLOP/s in {engine.precision} over all processes; MFU is relative to it")
-    bar = progress(range(steps_done, settings.max_steps), settings.stage, "step", total=settings.max_steps, start=steps_done)
-    last_step_done = steps_done == settings.max_steps
+    bar = progress(range(steps_done + 1, settings.max_steps + 1), settings.stage, "step", total=settings.max_steps, start=steps_done)
+    stopped = False
     with (
         stop,
         watch.expecting_progress(settings.hang_timeout_seconds, lambda: stop.ask("the loss of its launcher"), stop.may_leave, before_end),
@@ -128,9 +128,8 @@ def train(
     ):
         if steps_done and is_evaluated_at(steps_done, settings) and not manager.is_evaluated(steps_done):
             evaluate_saved(steps_done)  # the run was interrupted in this evaluation
-        for step in (done + 1 for done in bar):
+        for step in bar:
             report = train_step(engine, prefetch.take, settings, step, watch, stop)
-            last_step_done = step == settings.max_steps
             if step == steps_done + 1:
                 say(f"first step of this start after {time.perf_counter() - PROGRAM_BEGIN:.1f} s")
             own_losses = partial(report.own_losses, data)
@@ -151,17 +150,18 @@ def train(
                 watch.at(step, 0, "checkpoint")
                 tensorboard.flush(step)  # a resumed run does not repeat these steps
                 tensorboard.scalars({Tag.CHECKPOINT_SECONDS: manager.save(step)}, step)
-            if report.stop and not last_step_done:
+            stopped = report.stop and step < settings.max_steps
+            if stopped:
                 break
             if evaluates:
                 evaluate_saved(step)
         bar.close()
         manager.finish()
-    if not last_step_done:
+    if stopped:
         reason = next(reason for reason in gather_over_processes(stop.reason) if reason is not None)
         leave_marker(settings.run, step, reason)
         say(f"stopped by {reason} after step {step:,}; it is saved, the same command continues from there")
-    return last_step_done
+    return not stopped
 
 
 def is_evaluated_at(step: int, settings: FinetuneSettings) -> bool:

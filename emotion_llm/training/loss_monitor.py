@@ -34,10 +34,6 @@ class LossMonitor:
     """Compares each loss with those before it."""
 
     def __init__(self, skipped_before: int, most_skipped_in_a_row: int) -> None:
-        """
-        Args:
-            skipped_before: updates skipped before this process started.
-        """
         self.skipped = skipped_before
         """Updates skipped since the run's first step."""
         self._in_a_row, self._most_in_a_row = 0, most_skipped_in_a_row
@@ -59,7 +55,7 @@ class LossMonitor:
             return f"warning: step {step}: {what}; {which}"
         self._in_a_row, warning = 0, None
         if len(self._losses) >= SPIKE_FEWEST and loss > SPIKE_FACTOR * (median := statistics.median(self._losses)):
-            worst = sorted(list(chain(*gather_over_processes(own()))), key=lambda motion: -motion[1])
+            worst = sorted(chain(*gather_over_processes(own())), key=lambda motion: -motion[1])
             usual = f"the median of the last {len(self._losses)} is {median:.3g}"
             warning = f"warning: step {step}: the loss jumped to {loss:.3g}, {usual}; highest: {named(worst)}"
         self._losses.append(loss)

@@ -121,7 +121,7 @@ def test_description_without_any_description_is_refused(parts):
 
 def test_prefetched_steps_are_those_that_would_be_prepared_at_their_time(parts):
     made = parts()
-    prepare = partial(prepare_step, made.data, made.settings, made.engine.share, 0, FlopCount(made.engine.model))
+    prepare = partial(prepare_step, made.data, made.engine.share, 0, FlopCount(made.engine.model))
     with Prefetch(prepare, last_step=3) as prefetch:
         for step in (1, 2, 3):
             taken, expected = prefetch.take(step), prepare(step)

@@ -27,7 +27,7 @@ from emotion_llm.training.loop import StepReport, train_step
 
 
 def take_step(parts, step: int = 1) -> StepReport:
-    prepare = partial(prepare_step, parts.data, parts.settings, parts.engine.share, parts.engine.rank, FlopCount(parts.engine.model))
+    prepare = partial(prepare_step, parts.data, parts.engine.share, parts.engine.rank, FlopCount(parts.engine.model))
     return train_step(parts.engine, prepare, parts.settings, step, get_watchdog(), StopRequest())
 
 
@@ -162,7 +162,7 @@ def test_dropout_noise_belongs_to_seed_step_micro_step_and_rank():
 
 def loss_with_noise(made, rank: int, step: int = 1) -> float:
     """Of the first step's motions, with the dropout noise of that rank and step; the weights do not move."""
-    prepared = prepare_step(made.data, made.settings, made.engine.share, 0, FlopCount(made.engine.model), 1)
+    prepared = prepare_step(made.data, made.engine.share, 0, FlopCount(made.engine.model), 1)
     made.engine.rank = rank
     with torch.no_grad():
         made.engine.backward = made.engine.step = lambda *_: None
@@ -192,7 +192,7 @@ def test_the_gradient_is_scaled_by_the_processes_over_which_deepspeed_averages(p
     """In this one process, which averages over one, so many processes more make the gradient as many times larger."""
     one, three = parts(), parts()
     three.engine.share = dataclasses.replace(three.engine.share, processes=3)
-    prepared = prepare_step(one.data, one.settings, one.engine.share, 0, FlopCount(one.engine.model), 1)
+    prepared = prepare_step(one.data, one.engine.share, 0, FlopCount(one.engine.model), 1)
     norms = [
         train_step(made.engine, lambda _: prepared, made.settings, 1, get_watchdog(), StopRequest()).gradient_norm for made in (one, three)
     ]

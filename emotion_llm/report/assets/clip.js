@@ -14,7 +14,6 @@ const state = {
   time: 0, playing: false, speed: 1, phase: false, colours: readColours(), stale: true,
   follow: true, trail: false, names: false, byWeight: true, orbit: {yaw: 0.5, pitch: 0.12, zoom: 1},
 };
-const duration = () => Math.max(...views.map((view) => view.motion.seconds));
 const lastTime = () => Math.max(...views.map((view) => (view.motion.frames - 1) / view.motion.rate));
 const redraw = () => { state.stale = true; };
 
