@@ -47,7 +47,8 @@ class CompareSettings:
     """A grid of trainings. Every combination of training, fold and seed is a cell; finished cells are skipped."""
 
     run: Path = Path("runs/compare")
-    """Folder of the cells and of the table, table.md and table.json. Recipes that share a folder share the table."""
+    """Folder of the cells, of their encoders and of the table, table.md and table.json. Recipes that share a folder share the table, and
+    encoders that train alike."""
     recipe: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "default"
     """Name of the settings below in the table."""
     reference: str = "default"
