@@ -81,18 +81,15 @@ class Code:
 
     def features(self, movement: ImaginedMovement, joints: int, time_steps: int) -> MotionFeatures:
         """Rows (1 + V + T', WIDTH): emotion and qualities in every row, those of a half in the temporal rows of that half."""
-        parts = {half: torch.zeros(WIDTH) for half in HALVES}
-        whole = self.directions[self.numbers[movement.emotion]].clone()
+        told = np.zeros((1 + len(HALVES), len(self.numbers)), np.float32)  # throughout, in the first half, in the second
+        told[0, self.numbers[movement.emotion]] = 1
         for (quality, moment), percentile in movement.where.items():
-            row = self.directions[self.numbers[quality, moment]] * (percentile - 50) / 50
-            if moment in parts:
-                parts[moment] += row
-            else:
-                whole += row
+            told[1 + HALVES.index(moment) if moment in HALVES else 0, self.numbers[quality, moment]] = (percentile - 50) / 50
+        whole, first, second = torch.from_numpy(told) @ self.directions
         rows = whole.repeat(1 + joints + time_steps, 1)
         middle = 1 + joints + time_steps // 2
-        rows[1 + joints : middle] += parts[HALVES[0]]
-        rows[middle:] += parts[HALVES[1]]
+        rows[1 + joints : middle] += first
+        rows[middle:] += second
         return MotionFeatures(rows, joints, time_steps)
 
 
