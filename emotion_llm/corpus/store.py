@@ -28,6 +28,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from emotion_llm.motion.layout import Layout, layout_from_dict, layout_to_dict
+from emotion_llm.motion.motion import Motion
 from emotion_llm.runtime.errors import UserError
 from emotion_llm.runtime.files import atomic_write, content_hash, file_hash, write_json
 from emotion_llm.runtime.validation import read_json_object, validate_record
@@ -153,6 +154,9 @@ class Corpus:
         """(T, V, 3) float32 metres: a view of the file, not a copy."""
         row = self.clips[index]
         return self.all_positions[row["start"] : row["start"] + row["frames"]]
+
+    def motion(self, index: int) -> Motion:
+        return Motion(self.layout, self.positions(index), self.frames_per_second)
 
 
 _IMPORT_AGAIN = "import the corpus again with launch/prepare.py"

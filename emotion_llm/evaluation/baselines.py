@@ -41,7 +41,6 @@ from emotion_llm.corpus.store import Corpus
 from emotion_llm.inference.trained_model import TrainedModel
 from emotion_llm.kinematics.descriptors import describe
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
-from emotion_llm.motion.motion import Motion
 from emotion_llm.runtime.console import progress
 from emotion_llm.runtime.launcher import is_first_rank
 from emotion_llm.runtime.processes import gather_over_processes
@@ -86,7 +85,7 @@ def _motion_baselines(corpus: Corpus, split: Split, clips: Sequence[int]) -> dic
 def kinematic_features(corpus: Corpus) -> np.ndarray:
     """(clips, descriptors)"""
     every = progress(range(len(corpus)), f"describing {corpus.name}", "clip")
-    return np.stack([describe(Motion(corpus.layout, corpus.positions(clip), corpus.frames_per_second)) for clip in every])
+    return np.stack([describe(corpus.motion(clip)) for clip in every])
 
 
 def position_features(corpus: Corpus) -> np.ndarray:

@@ -179,7 +179,7 @@ def measure_corpus(corpus: Corpus) -> list[Measured]:
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         pass  # none, or a damaged one: measured again
     clips = progress(range(len(corpus)), f"measuring {corpus.name}", "clip")
-    measured = [measure(Motion(corpus.layout, corpus.positions(clip), corpus.frames_per_second)) for clip in clips]
+    measured = [measure(corpus.motion(clip)) for clip in clips]
     if is_first_rank():
         try:
             with atomic_write(path) as tmp, tmp.open("wb") as file:

@@ -17,7 +17,6 @@ from emotion_llm.grounding.judge import JudgedClaim
 from emotion_llm.inference.answer import Answer, Attribution, ranked
 from emotion_llm.inference.recordings import Conventions, ReadingChoices, open_recording
 from emotion_llm.inference.timeline import Timeline
-from emotion_llm.motion.motion import Motion
 from emotion_llm.report.clip import ReportClip
 from emotion_llm.runtime.console import progress, say
 from emotion_llm.runtime.errors import UserError
@@ -50,7 +49,7 @@ def evaluated_clips(records: Sequence[Mapping[str, Any]], corpora: Iterable[Corp
 
 def _corpus_clip(corpus: Corpus, index: int) -> ReportClip:
     clip = corpus.clip(index)
-    motion = Motion(corpus.layout, corpus.positions(index), corpus.frames_per_second)
+    motion = corpus.motion(index)
     return ReportClip(clip.name, motion, None, clip.emotion, corpus.name, clip.actor, clip.action, clip.texts)
 
 

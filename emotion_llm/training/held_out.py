@@ -17,7 +17,6 @@ from emotion_llm.language.explaining import explain
 from emotion_llm.language.label_scoring import CorpusScores, score_clips
 from emotion_llm.language.model import EmotionLLM
 from emotion_llm.language.prompts import PromptWriter
-from emotion_llm.motion.motion import Motion
 from emotion_llm.runtime.console import is_first_rank, say
 from emotion_llm.runtime.processes import get_watchdog
 from emotion_llm.runtime.tensorboard import Tag, TensorBoardWriter
@@ -61,5 +60,5 @@ class HeldOutEvaluation:
         row = scores.probabilities[place]
         emotion = scores.emotions[int(row.argmax())]
         text = explain(self.model, self.prompts, [encoded.clip_motion(clip)], [emotion])[0]
-        norms, motion = self.norms.get(corpus.name), Motion(corpus.layout, corpus.positions(clip), corpus.frames_per_second)
+        norms, motion = self.norms.get(corpus.name), corpus.motion(clip)
         return Example(corpus, clip, emotion, float(row.max()), text, standing(measure(motion), norms) if norms else None)

@@ -40,7 +40,7 @@ def measured(corpus):
 
 
 def test_the_whole_clip_is_measured_as_the_descriptors_do(corpus, measured):
-    expected = describe(Motion(corpus.layout, corpus.positions(3), corpus.frames_per_second))
+    expected = describe(corpus.motion(3))
     assert np.array_equal(measured[3].values[0, : len(DESCRIPTORS)], expected)
 
 
