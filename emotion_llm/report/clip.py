@@ -48,12 +48,12 @@ class ReportClip:
     """Descriptions that belong to it."""
 
     @property
-    def judged(self) -> list[tuple[JudgedClaim, float, float]]:
-        """All claims, each with the share of the clip where what it was read from begins and ends."""
+    def judged(self) -> list[tuple[JudgedClaim, str, float, float]]:
+        """All claims, each with its text and the share of the clip where what it was read from begins and ends."""
         if not isinstance(self.answer, Timeline):
-            return [(claim, 0.0, 1.0) for claim in self.answer.claims] if self.answer else []
+            return [(claim, self.answer.explanation or "", 0.0, 1.0) for claim in self.answer.claims] if self.answer else []
         shares = [(segment, segment.start / self.motion.seconds, segment.end / self.motion.seconds) for segment in self.answer.segments]
-        return [(claim, begin, min(1.0, end)) for segment, begin, end in shares for claim in segment.claims]
+        return [(claim, segment.explanation or "", begin, min(1.0, end)) for segment, begin, end in shares for claim in segment.claims]
 
 
 def clip_record(clip: ReportClip) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def clip_record(clip: ReportClip) -> dict[str, Any]:
         "emotion": line(answer.emotion) if answer else None,
         "probabilities": [[line(emotion), value] for emotion, value in answer.probabilities.items()] if answer else [],
         "explanation": _as_long(answer.explanation) if answer and answer.explanation else None,
-        "claims": [claim_record(judged, layout, begin, end) for judged, begin, end in clip.judged],
+        "claims": [claim_record(claim, layout, text, begin, end) for claim, text, begin, end in clip.judged],
         "attribution": _attribution(answer, layout) if answer else None,
         "texts": [line(text) for text in clip.texts],
         "findings": [line(finding) for finding in clip.answer.findings] if clip.answer else [],
@@ -171,11 +171,13 @@ def claim_joints(layout: Layout, part: str, side: str | None) -> list[int]:
     }.get(part, whole)
 
 
-def claim_record(judged: JudgedClaim, layout: Layout, begin: float = 0.0, end: float = 1.0) -> dict[str, Any]:
-    """A claim in words, with its joints and its share of the clip; its text is about the share from `begin` to `end`."""
+def claim_record(judged: JudgedClaim, layout: Layout, text: str = "", begin: float = 0.0, end: float = 1.0) -> dict[str, Any]:
+    """A claim in the adjective of its text ("leaning back"), else in its pole's first word ("upright"), with its joints and its share of
+    the clip; the text is about the share from `begin` to `end`."""
     claim = judged.claim
     pole = QUALITIES[claim.quality].pole(claim.direction)
-    words = pole.adjectives[0] if pole.adjectives else pole.verbs[0]
+    said = text[slice(*claim.span)].lower() if claim.span else ""
+    words = max((word for word in pole.adjectives if word in said), key=len, default=(pole.adjectives or pole.verbs)[0])
     extent = {"slight": "slightly ", "strong": "very "}.get(claim.extent, "") if pole.adjectives else ""
     moment = MOMENTS.get(claim.moment, (0.0, 1.0))
     return {

@@ -107,7 +107,7 @@ def write_page(path: Path, page: str) -> Path:
 
 def _entry(clip: ReportClip) -> dict[str, Any]:
     """What the index shows of a clip."""
-    verdicts = Counter(judged.verdict for judged, _, _ in clip.judged)
+    verdicts = Counter(judged.verdict for judged, *_ in clip.judged)
     answer = clip.answer
     known = (verdicts["supported"], verdicts["contradicted"])
     return {

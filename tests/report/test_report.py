@@ -12,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from emotion_llm.grounding.claims import CHANGES, MOMENTS, PARTS, QUALITIES, Claim
+from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.grounding.judge import JudgedClaim, Verdict
 from emotion_llm.inference.timeline import Segment, Timeline
 from emotion_llm.motion.layout import known_layouts, read_layout
@@ -155,6 +156,13 @@ def test_claims_read_from_json_are_drawn_like_claims():
     record = claim_record(judged, layout)
     assert record == claim_record(TypeAdapter(JudgedClaim).validate_python(asdict(judged)), layout)
     assert (record["about"], record["what"], record["from"]) == ("left hand", "not raised", 2 / 3)
+
+
+def test_a_claim_is_listed_in_the_words_of_its_text():
+    layout, text = read_layout("kinect_v2_25"), "Surprise: the upper body is Leaning back and the head is nodding."
+    read = [JudgedClaim(claim, "supported") for claim in read_claims(text).claims]
+    assert [claim_record(judged, layout, text)["what"] for judged in read] == ["leaning back", "nodding"]
+    assert [claim_record(judged, layout)["what"] for judged in read] == ["upright", "nodding"]
 
 
 def test_clips_of_the_same_name_get_pages_of_their_own(tmp_path):
