@@ -194,17 +194,14 @@ def claim_record(judged: JudgedClaim, layout: Layout, text: str = "", begin: flo
 
 
 def _attribution(answer: Answer, layout: Layout) -> dict[str, Any] | None:
-    """Weights scaled so that the largest joint and the largest moment have size 1; joints that it leaves out weigh nothing."""
+    """Weights on one scale, on which the largest of joints and moments has size 1; joints that it leaves out weigh nothing."""
     found = answer.attribution
     if found is None:
         return None
-    joints = [found.joints.get(name, 0.0) for name in layout.joint_names]
-    return {"joints": _scaled(joints), "seconds": list(found.seconds), "moments": _scaled(found.moments)}
-
-
-def _scaled(weights: Sequence[float]) -> list[float]:
-    largest = max((abs(weight) for weight in weights), default=0.0) or 1.0
-    return [round(weight / largest, 4) for weight in weights]
+    weights = [found.joints.get(name, 0.0) for name in layout.joint_names] + list(found.moments)
+    largest = max(map(abs, weights)) or 1.0
+    scaled = [round(weight / largest, 4) for weight in weights]
+    return {"joints": scaled[: layout.joints], "seconds": list(found.seconds), "moments": scaled[layout.joints :]}
 
 
 def _curve(timeline: Timeline) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from emotion_llm.grounding.claims import CHANGES, MOMENTS, PARTS, QUALITIES, Claim
 from emotion_llm.grounding.grammar import read_claims
 from emotion_llm.grounding.judge import JudgedClaim, Verdict
+from emotion_llm.inference.answer import Attribution
 from emotion_llm.inference.timeline import Segment, Timeline
 from emotion_llm.motion.layout import known_layouts, read_layout
 from emotion_llm.motion.motion import Motion
@@ -163,6 +164,15 @@ def test_a_claim_is_listed_in_the_words_of_its_text():
     read = [JudgedClaim(claim, "supported") for claim in read_claims(text).claims]
     assert [claim_record(judged, layout, text)["what"] for judged in read] == ["leaning back", "nodding"]
     assert [claim_record(judged, layout)["what"] for judged in read] == ["upright", "nodding"]
+
+
+def test_joints_and_moments_are_coloured_on_one_scale():
+    clip = example_clip(frames=10)
+    first = clip.motion.layout.joint_names[0]
+    for weights, joints, moments in (((2.0, -0.5), 1, [-0.25]), ((-1.0, 4.0), -0.25, [1]), ((0.0, 0.0), 0, [0])):
+        attribution = Attribution({first: weights[0]}, (0.0,), (weights[1],))
+        record = clip_record(replace(clip, answer=replace(clip.answer, attribution=attribution)))["attribution"]
+        assert record == {"joints": [joints] + [0] * (clip.motion.layout.joints - 1), "seconds": [0], "moments": moments}
 
 
 def test_clips_of_the_same_name_get_pages_of_their_own(tmp_path):
