@@ -51,9 +51,9 @@ def test_a_prediction_s_page_has_attribution_for_every_joint(recognition_run, cl
     settings = PredictSettings(clips[:1], run=recognition_run, html=tmp_path / "one.html")
     assert predict_with_pages(settings) == 0
     (clip,) = embedded(tmp_path / "one.html")["clips"]
-    weights = clip["attribution"]["joints"]
-    assert len(weights) == len(clip["joints"]) and max(map(abs, weights)) == 1
-    assert len(clip["attribution"]["moments"]) == len(clip["attribution"]["seconds"]) > 1
+    joints, moments = clip["attribution"]["joints"], clip["attribution"]["moments"]
+    assert len(joints) == len(clip["joints"]) and len(moments) == len(clip["attribution"]["seconds"]) > 1
+    assert max(map(abs, joints + moments)) == 1
 
 
 def test_two_clips_share_a_page_and_more_need_a_folder(recognition_run, clips, tmp_path):
